@@ -1,0 +1,106 @@
+"""Weights and other tensors on disk: files that hold numbers and never code, written whole or not at all."""
+
+import contextlib
+import json
+import os
+import uuid
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+
+
+@contextlib.contextmanager
+def write_atomically(path):
+    """A temporary path beside `path`, with its suffix, that becomes `path` when the block ends well.
+
+    If the block raises, `path` stays as it was and the temporary file goes. A reader of `path` therefore sees
+    the old content or the new one, never half a file.
+
+    Args:
+        path: the file to write; its folder is made if need be.
+
+    Yields:
+        `Path` of an empty file to write into.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error.strerror}): choose a folder that exists or can be made, "
+                      "and that you may write to.") from error
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_tensors(path, tensors, metadata, half=True):
+    """Write named tensors and the settings that made them to one safetensors file.
+
+    Args:
+        path: the file to write, atomically.
+        tensors: dict of name to tensor, any shapes and devices.
+        metadata: dict of name to anything that JSON can hold.
+        half: store floating tensors as float16 (half the size, about three decimal digits).
+
+    Raises:
+        ValueError: if a finite value does not fit into float16, or the metadata does not fit into JSON.
+        OSError: if the folder cannot be written.
+    """
+    stored = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+              for name, tensor in tensors.items()}
+    if half:
+        stored = {name: _to_half(name, tensor) for name, tensor in stored.items()}
+    try:
+        texts = {name: json.dumps(value) for name, value in metadata.items()}
+    except TypeError as error:
+        raise ValueError(f"The metadata of {path} should hold only what JSON can (text, numbers, lists, dicts), "
+                         f"but {error}; convert it first.") from error
+    with write_atomically(path) as temporary:
+        save_file(stored, temporary, metadata=texts)
+
+
+def load_tensors(path):
+    """Read what `save_tensors` wrote. The format holds numbers and text only, so no file can run code.
+
+    Args:
+        path: a safetensors file.
+
+    Returns:
+        (tensors, metadata): dict of name to tensor, floating ones as float32, on the CPU; and the dict of
+        settings.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is truncated, damaged or not one of ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}; check the name, or make the file again.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            metadata = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} should be a safetensors file written by save_tensors, but it is truncated, damaged "
+                         f"or something else ({error}); restore it from the repository or make it again.") from error
+    return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, metadata
+
+
+def _to_half(name, tensor):
+    if not tensor.is_floating_point():
+        return tensor
+    halved = tensor.half()
+    if not torch.equal(halved.isfinite(), tensor.isfinite()):
+        raise ValueError(f"Tensor {name!r} has values beyond float16's 65,504; save it with half=False.")
+    return halved
