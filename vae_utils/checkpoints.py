@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
@@ -35,8 +35,8 @@ def write_atomically(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
     except OSError as error:
-        raise OSError(f"{path} cannot be written ({error.strerror}): choose a folder that exists or can be made, "
-                      "and that you may write to.") from error
+        raise OSError(f"{path} cannot be written ({error.strerror}): choose a folder that exists or can "
+                      "be made, and that you may write to.") from error
     try:
         yield temporary
         os.replace(temporary, path)
@@ -64,10 +64,10 @@ def save_tensors(path, tensors, metadata, half=True):
     try:
         texts = {name: json.dumps(value) for name, value in metadata.items()}
     except TypeError as error:
-        raise ValueError(f"The metadata of {path} should hold only what JSON can (text, numbers, lists, dicts), "
-                         f"but {error}; convert it first.") from error
+        raise ValueError(f"The metadata of {path} should hold only what JSON can (text, numbers, lists, "
+                         f"dicts), but {error}; convert it first.") from error
     with write_atomically(path) as temporary:
-        save_file(stored, temporary, metadata=texts)
+        temporary.write_bytes(save(stored, metadata=texts))  # save_file would make it private to its owner
 
 
 def load_tensors(path):
@@ -92,8 +92,9 @@ def load_tensors(path):
             tensors = {name: file.get_tensor(name) for name in file.keys()}
             metadata = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
     except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} should be a safetensors file written by save_tensors, but it is truncated, damaged "
-                         f"or something else ({error}); restore it from the repository or make it again.") from error
+        raise ValueError(f"{path} should be a safetensors file written by save_tensors, but it is truncated, "
+                         f"damaged or something else ({error}); restore it from the repository or make it "
+                         "again.") from error
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, metadata
 
 

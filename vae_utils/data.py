@@ -97,18 +97,55 @@ def binarise(images, generator=None):
     Raises:
         ValueError: if `images` is not a floating tensor or has a value outside [0, 1].
     """
-    if not torch.is_tensor(images) or not images.is_floating_point():
-        given = f"a tensor of {images.dtype}" if torch.is_tensor(images) else f"a {type(images).__name__}"
-        raise ValueError(f"binarise expects images as a floating tensor in [0, 1], but was given {given}; "
-                         "were these labels, or bytes that still have to be divided by 255?")
-    if images.numel():
-        low, high = (value.item() for value in images.aminmax())
-        if not (low >= 0 and high <= 1):  # written so that NaN is refused too
-            raise ValueError(f"binarise expects pixels in [0, 1], but was given values from {low:g} to "
-                             f"{high:g}; rescale the images first.")
+    _require_brightness(images)
     # P(u < p) = p for u uniform on [0, 1). Half the time of torch.bernoulli on a CPU.
     uniform = torch.rand(images.shape, generator=generator, device=images.device, dtype=torch.float32)
     return uniform.lt_(images)
+
+
+def require_images(images):
+    """Do nothing if `images` are what the library's functions work on, grey images of MNIST's size; else say what is wrong.
+
+    Args:
+        images: floating tensor, shape [N, 1, 28, 28] with N at least 1, values in [0, 1].
+
+    Raises:
+        ValueError: if they are anything else, e.g. labels, or bytes from 0 to 255.
+    """
+    if images.dim() != 4 or images.shape[1:] != (1, 28, 28) or not images.is_floating_point() or not len(images):
+        raise ValueError("images were expected as floating-point numbers of shape [N, 1, 28, 28], got "
+                         f"{str(images.dtype).removeprefix('torch.')} of shape {list(images.shape)}; are these labels, or "
+                         "is a dimension missing?")
+    low, high = (value.item() for value in images.aminmax())
+    if not (low >= 0 and high <= 1):  # written so that NaN is refused too
+        raise ValueError(f"images were expected in [0, 1], got values from {low:g} to {high:g}; divide 8-bit images by 255")
+
+
+def require_images(images):
+    """Refuse what is no batch of grey images, before it does harm far from its cause.
+
+    Args:
+        images: what should be a floating tensor [N, 1, 28, 28], N at least 1, values in [0, 1].
+
+    Raises:
+        ValueError: if it is not.
+    """
+    _require_brightness(images)
+    if images.ndim != 4 or images.shape[1:] != (1, 28, 28) or len(images) == 0:
+        raise ValueError(f"Expected one or more images of shape [N, 1, 28, 28], got {list(images.shape)}; reshape "
+                         "them, for instance by images.view(-1, 1, 28, 28).")
+
+
+def _require_brightness(images):
+    if not torch.is_tensor(images) or not images.is_floating_point():
+        given = f"a tensor of {images.dtype}" if torch.is_tensor(images) else f"a {type(images).__name__}"
+        raise ValueError(f"Expected images as a floating tensor in [0, 1], got {given}; were these labels, or "
+                         "bytes that still have to be divided by 255?")
+    if images.numel():
+        low, high = (value.item() for value in images.aminmax())
+        if not (low >= 0 and high <= 1):  # written so that NaN is refused too
+            raise ValueError(f"Expected pixels in [0, 1], got values from {low:g} to {high:g}; rescale the "
+                             "images first.")
 
 
 def _find_mnist():
@@ -121,8 +158,9 @@ def _find_mnist():
         missing = [name for name in MNIST_FILES if not (folder / name).is_file()]
         if missing:
             raise FileNotFoundError(
-                f"VAE_DATA={named} should be a folder that holds MNIST/raw with the four uncompressed IDX files, "
-                f"but there is no {folder / missing[0]}; correct VAE_DATA, or unset it to use data/ or a download.")
+                f"VAE_DATA={named} should name a folder that holds MNIST/raw with the four uncompressed IDX "
+                f"files, but there is no {folder / missing[0]}; correct VAE_DATA, or unset it to use data/ or a "
+                "download.")
         remedy = "put the official file in its place, or unset VAE_DATA"
         return _read_mnist(folder, "VAE_DATA", remedy), "from the folder that VAE_DATA names"
     folder = DATA / "MNIST" / "raw"
@@ -140,8 +178,8 @@ def _find_mnist():
 def _hold_out(mnist, count):
     total = len(mnist.train)
     if type(count) is not int or not 0 < count < total:
-        raise ValueError(f"hold_out should be a whole number from 0 to {total - 1:,}, so that some of the {total:,} "
-                         f"training images remain, but is {count!r}.")
+        raise ValueError(f"hold_out should be a whole number from 0 to {total - 1:,}, so that some of the "
+                         f"{total:,} training images remain, but is {count!r}.")
     order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
     kept, apart = order[count:], order[:count]
     return replace(mnist, train=mnist.train[kept], train_labels=mnist.train_labels[kept],
@@ -185,8 +223,9 @@ def _download_mnist(folder):
     """
     try:
         DATA.mkdir(exist_ok=True)
-        # Windows may hold a file of a child that was stopped for a moment longer, hence ignore_cleanup_errors.
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=DATA, ignore_cleanup_errors=True) as temporary:
+        # Errors of the clean-up are ignored: Windows may hold the files of a stopped child a moment longer.
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=DATA,
+                                         ignore_cleanup_errors=True) as temporary:
             command = [sys.executable, "-c", DOWNLOAD_SCRIPT, temporary, str(SOCKET_SECONDS)]
             try:
                 child = subprocess.run(command, timeout=DOWNLOAD_SECONDS, stdin=subprocess.DEVNULL,
