@@ -104,24 +104,6 @@ def binarise(images, generator=None):
 
 
 def require_images(images):
-    """Do nothing if `images` are what the library's functions work on, grey images of MNIST's size; else say what is wrong.
-
-    Args:
-        images: floating tensor, shape [N, 1, 28, 28] with N at least 1, values in [0, 1].
-
-    Raises:
-        ValueError: if they are anything else, e.g. labels, or bytes from 0 to 255.
-    """
-    if images.dim() != 4 or images.shape[1:] != (1, 28, 28) or not images.is_floating_point() or not len(images):
-        raise ValueError("images were expected as floating-point numbers of shape [N, 1, 28, 28], got "
-                         f"{str(images.dtype).removeprefix('torch.')} of shape {list(images.shape)}; are these labels, or "
-                         "is a dimension missing?")
-    low, high = (value.item() for value in images.aminmax())
-    if not (low >= 0 and high <= 1):  # written so that NaN is refused too
-        raise ValueError(f"images were expected in [0, 1], got values from {low:g} to {high:g}; divide 8-bit images by 255")
-
-
-def require_images(images):
     """Refuse what is no batch of grey images, before it does harm far from its cause.
 
     Args:
@@ -132,15 +114,15 @@ def require_images(images):
     """
     _require_brightness(images)
     if images.ndim != 4 or images.shape[1:] != (1, 28, 28) or len(images) == 0:
-        raise ValueError(f"Expected one or more images of shape [N, 1, 28, 28], got {list(images.shape)}; reshape "
-                         "them, for instance by images.view(-1, 1, 28, 28).")
+        raise ValueError(f"Expected one or more images of shape [N, 1, 28, 28], got {list(images.shape)}; "
+                         "reshape them, for instance by images.view(-1, 1, 28, 28).")
 
 
 def _require_brightness(images):
     if not torch.is_tensor(images) or not images.is_floating_point():
         given = f"a tensor of {images.dtype}" if torch.is_tensor(images) else f"a {type(images).__name__}"
-        raise ValueError(f"Expected images as a floating tensor in [0, 1], got {given}; were these labels, or "
-                         "bytes that still have to be divided by 255?")
+        raise ValueError(f"Expected images as a floating tensor in [0, 1], got {given}; were these labels, "
+                         "or bytes that still have to be divided by 255?")
     if images.numel():
         low, high = (value.item() for value in images.aminmax())
         if not (low >= 0 and high <= 1):  # written so that NaN is refused too
@@ -159,8 +141,8 @@ def _find_mnist():
         if missing:
             raise FileNotFoundError(
                 f"VAE_DATA={named} should name a folder that holds MNIST/raw with the four uncompressed IDX "
-                f"files, but there is no {folder / missing[0]}; correct VAE_DATA, or unset it to use data/ or a "
-                "download.")
+                f"files, but there is no {folder / missing[0]}; correct VAE_DATA, or unset it to use data/ or "
+                "a download.")
         remedy = "put the official file in its place, or unset VAE_DATA"
         return _read_mnist(folder, "VAE_DATA", remedy), "from the folder that VAE_DATA names"
     folder = DATA / "MNIST" / "raw"

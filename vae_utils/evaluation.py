@@ -1,0 +1,207 @@
+"""What a model is worth: bounds, log-likelihood, the use it makes of its code, and how well q(z) fills p(z).
+
+Every number is in nats per image, summed over pixels and latent dimensions; every result names its protocol.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vae_utils.checkpoints import ASSETS, load_tensors
+from vae_utils.data import require_images
+from vae_utils.objectives import elbo_of_set, importance_log_weights
+from vae_utils.runtime import fixed_seed, on_device
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over images with the standard error that the spread of the images leaves on it."""
+
+    mean: float
+    standard_error: float
+
+    @classmethod
+    def of(cls, per_image):
+        """From one number for each image, shape [N]."""
+        error = per_image.std().item() / math.sqrt(len(per_image)) if len(per_image) > 1 else math.nan
+        return cls(per_image.mean().item(), error)
+
+    def __str__(self):
+        return f"{self.mean:.2f} ± {self.standard_error:.2f}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """ELBO, rate and distortion of each image: shape [N], nats. Prints as a sentence with its protocol."""
+
+    elbo: Tensor
+    rate: Tensor
+    distortion: Tensor
+    protocol: str
+
+    def __str__(self):
+        return (f"ELBO {Estimate.of(self.elbo)} nats per image = -(distortion {self.distortion.mean():.2f} + rate "
+                f"{self.rate.mean():.2f})   [{self.protocol}]")
+
+
+def evaluate(vae, images, num_samples=1, seed=0, device=None):
+    """The ELBO of a set of images and its two parts, under the protocol of `objectives.elbo_of_set`.
+
+    Args:
+        vae: the model.
+        images: grey images in [0, 1], shape [N, 1, 28, 28].
+        num_samples: draws of z for each image; more make the estimate less noisy, not larger.
+        seed: of the draw of pixels and of z.
+        device: where to compute; `runtime.best_device()` if None.
+
+    Returns:
+        Evaluation.
+
+    Raises:
+        ValueError: if `images` are not grey images in [0, 1].
+    """
+    with on_device(vae, device):
+        terms = elbo_of_set(vae, images, num_samples, seed)
+    draws = f"{num_samples} draw{'s' * (num_samples > 1)} of z"
+    return Evaluation(terms.elbo, terms.rate, terms.distortion, f"{len(images):,} images, {vae.likelihood.protocol}, {draws}")
+
+
+@dataclass(frozen=True)
+class LogLikelihood:
+    """The importance-weighted estimate of log p(x) for each image, shape [N], nats, and its effective sample sizes, [N]."""
+
+    per_image: Tensor
+    effective_samples: Tensor
+    protocol: str
+
+    def __str__(self):
+        return f"log p(x) at least {Estimate.of(self.per_image)} nats per image   [{self.protocol}]"
+
+
+@torch.no_grad()
+def log_likelihood(vae, images, num_samples=5000, seed=0, device=None, progress=None):
+    """log p(x) by importance sampling with q(z|x): a lower bound in expectation that rises with `num_samples`.
+
+    Pixels are the same draw as in `evaluate` with the same seed, so the two may be compared image by image.
+
+    Args:
+        vae, images, seed, device: as `evaluate`.
+        num_samples: K; the literature's tables have 5,000.
+        progress: wraps the list of batches, e.g. `tqdm.tqdm`, or None.
+
+    Returns:
+        LogLikelihood. `effective_samples` is (sum w)^2 / sum w^2, from 1 (one draw has all the weight) to K.
+
+    Raises:
+        ValueError: if `images` are not grey images in [0, 1], or `num_samples` < 1.
+    """
+    require_images(images)
+    x = vae.observe(images.cpu(), torch.Generator().manual_seed(seed))
+    batches = x.split(16)
+    chunks = [min(256, num_samples - done) for done in range(0, num_samples, 256)] or [num_samples]
+    estimates, effective = [], []
+    with on_device(vae, device) as device, fixed_seed(seed):
+        for batch in batches if progress is None else progress(batches):
+            batch = batch.to(device)
+            log_weights = torch.cat([importance_log_weights(vae, batch, size) for size in chunks])       # [K, B]
+            total = log_weights.logsumexp(0)
+            estimates.append((total - math.log(num_samples)).cpu())
+            effective.append((2 * total - (2 * log_weights).logsumexp(0)).exp().cpu())
+    protocol = f"{len(images):,} images, {vae.likelihood.protocol}, {num_samples:,} importance samples"
+    return LogLikelihood(torch.cat(estimates), torch.cat(effective), protocol)
+
+
+# What the code is used for
+
+@torch.no_grad()
+def posterior_parameters(vae, images, batch_size=1000):
+    """Means and standard deviations of q(z|x): two tensors [N, D]. Grey images enter by one fixed draw of their pixels."""
+    require_images(images)
+    x = vae.observe(images, torch.Generator(images.device).manual_seed(0))
+    posteriors = [vae.encode(batch).base_dist for batch in x.split(batch_size)]
+    return torch.cat([q.loc for q in posteriors]), torch.cat([q.scale for q in posteriors])
+
+
+def kl_per_dimension(vae, images):
+    """KL(q(z_j|x) || p(z_j)) for each latent dimension, averaged over images: shape [D], nats. Their sum is the rate."""
+    mean, scale = posterior_parameters(vae, images)
+    return (0.5 * (mean**2 + scale**2 - 1) - scale.log()).mean(0)                       # Appendix B
+
+
+def active_units(vae, images, threshold=0.01):
+    """Which latent dimensions carry information: Cov_x(E_q[z_j]) > threshold (Burda et al. 2016, section 5): bool, [D]."""
+    mean, _ = posterior_parameters(vae, images)
+    return mean.var(0) > threshold
+
+
+@torch.no_grad()
+def aggregate_log_density(mean, scale, z, chunk=200):
+    """log q(z) = log (1/N) sum_n N(z; mean_n, scale_n^2): the encoder's codes of a whole data set as one density.
+
+    Args:
+        mean, scale: of q(z|x_n), shape [N, D] (`posterior_parameters`).
+        z: codes, shape [M, D].
+        chunk: codes at a time: bounds the memory to about `chunk` * N * D numbers.
+
+    Returns:
+        Nats, shape [M].
+    """
+    q = torch.distributions.Independent(torch.distributions.Normal(mean, scale), 1)     # batch shape [N]
+    return torch.cat([q.log_prob(part[:, None]).logsumexp(1) for part in z.split(chunk)]) - math.log(len(mean))
+
+
+def aggregate_kl(vae, images, num_samples=2000, seed=0):
+    """KL(q(z) || p(z)), q(z) the aggregate of q(z|x) over `images`: an Estimate over draws of z ~ q(z), nats.
+
+    It is the rate minus the information I_q(x; z) <= log N (Hoffman & Johnson 2016): what no code of single images needs.
+    """
+    mean, scale = posterior_parameters(vae, images)
+    with fixed_seed(seed):
+        chosen = torch.randint(len(mean), (num_samples,))
+        z = mean[chosen] + scale[chosen] * torch.randn_like(mean[chosen])
+    return Estimate.of(aggregate_log_density(mean, scale, z) - vae.prior.log_prob(z))
+
+
+def hole_mass(vae, images, ratio=0.1, num_samples=2000, seed=0):
+    """Share of the prior's mass where q(z) < ratio * p(z): places that the prior draws from and the encoder never fills.
+
+    Returns:
+        Estimate over draws of z ~ p(z), between 0 and 1.
+    """
+    mean, scale = posterior_parameters(vae, images)
+    with fixed_seed(seed):
+        z = vae.prior.sample((num_samples,))
+    holes = aggregate_log_density(mean, scale, z) - vae.prior.log_prob(z) < math.log(ratio)
+    return Estimate.of(holes.float())
+
+
+# A judge of digits
+
+class DigitClassifier(nn.Module):
+    """A small convolutional network from images to ten logits, for asking whether a picture is a digit, and which."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.ReLU(), nn.Conv2d(16, 32, 5, stride=2, padding=2), nn.ReLU(),
+            nn.Flatten(), nn.Dropout(0.3), nn.Linear(32 * 7 * 7, 128), nn.ReLU(), nn.Linear(128, 10),
+        )
+
+    def forward(self, images):
+        return self.layers(images)
+
+    @torch.no_grad()
+    def probabilities(self, images, batch_size=2000):
+        """p(digit|image): shape [N, 10], for grey images [N, 1, 28, 28]."""
+        return torch.cat([self(batch).softmax(1) for batch in images.split(batch_size)])
+
+
+def load_classifier():
+    """The stored judge (`assets/classifier.safetensors`, made by `python -m vae_utils.reproduce classifier`)."""
+    tensors, metadata = load_tensors(ASSETS / "classifier.safetensors")
+    classifier = DigitClassifier()
+    classifier.load_state_dict(tensors)
+    classifier.metadata = metadata
+    return classifier.eval()

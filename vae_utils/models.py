@@ -1,0 +1,325 @@
+"""A VAE is three distributions: p(z), q(z|x), p(x|z). Networks of two kinds feed them.
+
+    vae.prior          p(z) = N(0, I), event shape [D]
+    vae.encode(x)      q(z|x), diagonal Gaussian, batch shape [B], event shape [D]
+    vae.decode(z)      p(x|z) over whole images, batch shape [B] or [K, B], event shape [1, 28, 28]
+
+An encoder is any module from images [B, 1, 28, 28] to [B, 2D] (means, then log-variances); a decoder is any module from codes
+[B, D] to features [B, 1, 28, 28]. Nothing outside this file needs to know which kind it has.
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.distributions import Independent, Normal
+
+from vae_utils.checkpoints import ASSETS, load_tensors, save_tensors
+from vae_utils.likelihoods import FAMILIES, Bernoulli
+
+IMAGE_SHAPE = (1, 28, 28)
+NUM_PIXELS = math.prod(IMAGE_SHAPE)
+ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
+
+
+class VAE(nn.Module):
+    """Prior, approximate posterior and likelihood of one model.
+
+    Args:
+        encoder: module from images [B, 1, 28, 28] to [B, 2 * latent_size]: means, then log-variances (log sigma^2).
+        decoder: module from codes [B, latent_size] to features [B, 1, 28, 28].
+        likelihood: a `likelihoods.Likelihood`: what the features mean; `Bernoulli()` if None.
+        latent_size: D, the number of latent dimensions.
+
+    Raises:
+        ValueError: if `latent_size` < 1.
+    """
+
+    def __init__(self, encoder, decoder, likelihood, latent_size, settings=None):
+        super().__init__()
+        _require_positive("latent_size", latent_size)
+        self.encoder, self.decoder = encoder, decoder
+        self.likelihood = Bernoulli() if likelihood is None else likelihood
+        self.latent_size = latent_size
+        self.settings = settings            # how the networks were built, for `save_vae`; None if by hand
+        self.metadata = {}                  # what a checkpoint said of this model, for the reader
+        self.register_buffer("_origin", torch.zeros(latent_size), persistent=False)
+
+    @property
+    def prior(self):
+        """p(z) = N(0, I): no parameters (section 3 of the paper)."""
+        return Independent(Normal(self._origin, torch.ones_like(self._origin)), 1)
+
+    def encode(self, x):
+        """q(z|x) = N(mean(x), diag sigma(x)^2): Eq. 9 and Appendix C.
+
+        Args:
+            x: images, shape [B, 1, 28, 28].
+
+        Returns:
+            Distribution over codes: batch shape [B], event shape [D].
+
+        Raises:
+            ValueError: if `x` has another shape or is not floating-point.
+        """
+        if x.shape[1:] != IMAGE_SHAPE or not x.is_floating_point():
+            raise ValueError(
+                f"images were expected as floating-point numbers of shape [B, {', '.join(map(str, IMAGE_SHAPE))}], got "
+                f"{str(x.dtype).removeprefix('torch.')} of shape {list(x.shape)}; are these labels, or is a dimension missing?"
+            )
+        mean, log_variance = self.encoder(x).chunk(2, dim=-1)
+        return Independent(Normal(mean, torch.exp(0.5 * log_variance)), 1)
+
+    def decode(self, z):
+        """p(x|z).
+
+        Args:
+            z: codes, shape [..., D] with any number of leading dimensions.
+
+        Returns:
+            Distribution over images: batch shape [...], event shape [1, 28, 28].
+
+        Raises:
+            ValueError: if the last dimension of `z` is not D.
+        """
+        if z.shape[-1:] != (self.latent_size,):
+            raise ValueError(f"codes were expected with {self.latent_size} numbers in the last dimension, got {list(z.shape)}")
+        features = self.decoder(z.reshape(-1, self.latent_size))
+        return self.likelihood(features.reshape(*z.shape[:-1], *IMAGE_SHAPE))
+
+    def observe(self, images, generator=None):
+        """Outcomes of p(x|z) made from grey `images` in [0, 1]; a fresh draw at each call where the likelihood is discrete."""
+        return self.likelihood.observe(images, generator)
+
+
+# Fully connected networks
+
+class MLPEncoder(nn.Module):
+    """Images to means and log-variances through fully connected layers."""
+
+    def __init__(self, latent_size, hidden, activation, layer_norm):
+        super().__init__()
+        self.trunk = _layers(NUM_PIXELS, hidden, activation, layer_norm)
+        self.output = nn.Linear(hidden[-1], 2 * latent_size)
+
+    def forward(self, x):
+        return self.output(self.trunk(x.flatten(1)))
+
+
+class MLPDecoder(nn.Module):
+    """Codes to features through fully connected layers: the encoder's widths in reverse."""
+
+    def __init__(self, latent_size, hidden, activation, layer_norm):
+        super().__init__()
+        self.trunk = _layers(latent_size, hidden[::-1], activation, layer_norm)
+        self.output = nn.Linear(hidden[0], NUM_PIXELS)
+
+    @property
+    def output_bias(self):
+        return self.output.bias
+
+    def forward(self, z):
+        return self.output(self.trunk(z)).unflatten(1, IMAGE_SHAPE)
+
+
+def _layers(size, hidden, activation, layer_norm):
+    layers = []
+    for width in hidden:
+        layers += [nn.Linear(size, width)] + [nn.LayerNorm(width)] * layer_norm + [ACTIVATIONS[activation]()]
+        size = width
+    return nn.Sequential(*layers)
+
+
+# Convolutional networks
+
+class ConvEncoder(nn.Module):
+    """Two 4x4 convolutions of stride 2 (28 -> 14 -> 7), residual blocks at 7x7 if any, one fully connected layer."""
+
+    def __init__(self, latent_size, channels, hidden, blocks):
+        super().__init__()
+        first, second = channels
+        self.trunk = nn.Sequential(
+            nn.Conv2d(1, first, 4, stride=2, padding=1), nn.SiLU(),
+            nn.Conv2d(first, second, 4, stride=2, padding=1), *(ResidualBlock(second) for _ in range(blocks)), nn.SiLU(),
+            nn.Flatten(), nn.Linear(second * 7 * 7, hidden), nn.SiLU(),
+        )
+        self.output = nn.Linear(hidden, 2 * latent_size)
+
+    def forward(self, x):
+        return self.output(self.trunk(x))
+
+
+class ConvDecoder(nn.Module):
+    """The way back: 7 -> 14 -> 28 by convolutions whose channels become pixels (sub-pixel convolution, Shi et al. 2016)."""
+
+    def __init__(self, latent_size, channels, hidden, blocks):
+        super().__init__()
+        first, second = channels
+        self.trunk = nn.Sequential(
+            nn.Linear(latent_size, hidden), nn.SiLU(),
+            nn.Linear(hidden, second * 7 * 7), nn.Unflatten(1, (second, 7, 7)), *(ResidualBlock(second) for _ in range(blocks)),
+            nn.SiLU(), nn.Conv2d(second, 4 * first, 3, padding=1), nn.PixelShuffle(2),
+            nn.SiLU(), nn.Conv2d(first, 4, 5, padding=2, bias=False), nn.PixelShuffle(2),
+        )
+        self.output_bias = nn.Parameter(torch.zeros(IMAGE_SHAPE))        # one bias a pixel: the mean image costs no capacity
+
+    def forward(self, z):
+        return self.trunk(z) + self.output_bias
+
+
+class ResidualBlock(nn.Module):
+    """h + conv(silu(conv(silu(h)))), the second convolution starting at zero, so that a deep stack starts as the identity."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)
+        )
+        nn.init.zeros_(self.convolutions[-1].weight)
+        nn.init.zeros_(self.convolutions[-1].bias)
+
+    def forward(self, h):
+        return h + self.convolutions(h)
+
+
+# Whole models
+
+def mlp_vae(latent_size=20, hidden=(512, 512), activation="silu", layer_norm=True, likelihood=None):
+    """A VAE of fully connected networks.
+
+    Args:
+        latent_size: D.
+        hidden: widths of the encoder's hidden layers, at least one; the decoder has them in reverse.
+        activation: "tanh", "relu" or "silu".
+        layer_norm: whether a LayerNorm stands before each activation.
+        likelihood: a `likelihoods.Likelihood`; `Bernoulli()` if None.
+
+    Returns:
+        VAE with torch's default initial weights.
+
+    Raises:
+        ValueError: if a size is below 1 or the activation is unknown.
+    """
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation was expected to be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    _require_positive("latent_size", latent_size)
+    _require_positive("the number of hidden layers and the width of each", min(len(hidden), *hidden))
+    network = dict(latent_size=latent_size, hidden=list(hidden), activation=activation, layer_norm=layer_norm)
+    return VAE(MLPEncoder(**network), MLPDecoder(**network), likelihood, latent_size, {"builder": "mlp_vae", **network})
+
+
+def paper_vae(latent_size=20, hidden=500, std=0.01, likelihood=None):
+    """The paper's network (Appendix C): one tanh layer each way, every parameter drawn from N(0, std^2).
+
+    "N(0, 0.01)" in the paper's section 5 leaves open whether 0.01 is a variance (std = 0.1) or a standard deviation.
+    """
+    vae = mlp_vae(latent_size, (hidden,), "tanh", layer_norm=False, likelihood=likelihood)
+    with torch.no_grad():
+        for parameter in (*vae.encoder.parameters(), *vae.decoder.parameters()):
+            parameter.normal_(0, std)
+    return vae
+
+
+def conv_vae(latent_size=20, channels=(32, 64), hidden=256, blocks=(0, 0), likelihood=None):
+    """A VAE of strided convolutions, with residual blocks at 7x7 where asked for.
+
+    Args:
+        latent_size: D.
+        channels: of the 14x14 and of the 7x7 maps.
+        hidden: width of the fully connected layer beside the code.
+        blocks: number of residual blocks in the encoder and in the decoder.
+        likelihood: a `likelihoods.Likelihood`; `Bernoulli()` if None.
+
+    Returns:
+        VAE with torch's default initial weights; the last convolution of each block starts at zero.
+
+    Raises:
+        ValueError: if a size is below 1.
+    """
+    _require_positive("latent_size", latent_size)
+    _require_positive("the width of a layer", min(*channels, hidden))
+    network = dict(latent_size=latent_size, channels=list(channels), hidden=hidden)
+    return VAE(
+        ConvEncoder(**network, blocks=blocks[0]), ConvDecoder(**network, blocks=blocks[1]), likelihood, latent_size,
+        {"builder": "conv_vae", **network, "blocks": list(blocks)},
+    )
+
+
+BUILDERS = {"mlp_vae": mlp_vae, "conv_vae": conv_vae}
+
+
+def _require_positive(name, value):
+    if value < 1:
+        raise ValueError(f"{name} was expected to be 1 or more, got {value}")
+
+
+@torch.no_grad()
+def start_at_mean(vae, images):
+    """Set the decoder's output bias so that every z decodes to the mean of `images` before training (saves the first epoch).
+
+    Args:
+        vae: a model whose decoder has an `output_bias`.
+        images: grey images in [0, 1], shape [N, 1, 28, 28].
+    """
+    bias = vae.decoder.output_bias
+    bias.copy_(vae.likelihood.unconstrained(images.mean(0)).reshape(bias.shape))
+
+
+# On disk
+
+def save_vae(vae, path, **metadata):
+    """Write weights (half precision) and settings to `path`, with `metadata` (protocol, seed, bound, ...) beside them.
+
+    Raises:
+        ValueError: if the model was put together by hand, so that no builder can make its networks again.
+        OSError: if the folder cannot be written.
+    """
+    if vae.settings is None:
+        raise ValueError("a model built by mlp_vae, paper_vae or conv_vae was expected, got one put together by hand, which a "
+                         "file could not rebuild; save its state_dict with checkpoints.save_tensors instead")
+    settings = {**vae.settings, "likelihood": vae.likelihood.settings}
+    save_tensors(path, vae.state_dict(), {**metadata, "settings": settings})
+
+
+def load_vae(path):
+    """The model that `save_vae` wrote, ready to use.
+
+    Args:
+        path: a file, or the bare name of one in `assets/` ("mlp", "conv", "manifold", ...).
+
+    Returns:
+        VAE in float32 on the CPU; what was stored beside the weights is in its `metadata`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged, or holds weights of another architecture than its settings say.
+    """
+    stored = ASSETS / f"{path}.safetensors"
+    tensors, metadata = load_tensors(stored if stored.exists() else path)
+    try:
+        network = dict(metadata["settings"])
+        likelihood = dict(network.pop("likelihood"))
+        likelihood = FAMILIES[likelihood.pop("family")](**likelihood)
+        vae = BUILDERS[network.pop("builder")](**network, likelihood=likelihood)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} was expected to be a file written by save_vae, but its settings are not a model's ({error}); "
+                         "make it again") from error
+    load_weights(vae, tensors, path)
+    vae.metadata = metadata
+    return vae.eval()
+
+
+def load_weights(vae, tensors, name="the checkpoint"):
+    """Copy `tensors` into `vae`, or say in one sentence where they differ.
+
+    Raises:
+        ValueError: if a tensor is missing, left over, or of another shape.
+    """
+    expected, given = ({key: list(value.shape) for key, value in state.items()} for state in (vae.state_dict(), tensors))
+    if expected != given:
+        key = next(key for key in (*expected, *given) if expected.get(key) != given.get(key))
+        raise ValueError(
+            f"{name} holds weights of another architecture: {key} was expected with shape {expected.get(key, 'none')}, "
+            f"got {given.get(key, 'none')}; build the model with the settings it was saved with, or use load_vae"
+        )
+    vae.load_state_dict(tensors)

@@ -1,0 +1,135 @@
+"""What training maximises: the ELBO and its relatives, in nats per image, written with `vae.prior`, `vae.encode`, `vae.decode`."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from vae_utils.data import require_images
+from vae_utils.runtime import fixed_seed
+
+
+class Terms(NamedTuple):
+    """One objective and its two parts, for each image: shape [B], nats.
+
+    Attributes:
+        objective: what training maximises.
+        rate: KL(q(z|x) || p(z)), at least 0.
+        distortion: minus the log-likelihood of the image under p(x|z), averaged over draws of z.
+    """
+
+    objective: Tensor
+    rate: Tensor
+    distortion: Tensor
+
+    @property
+    def elbo(self):
+        """-(rate + distortion): the bound of Eq. 3, whatever the objective weighs."""
+        return -(self.rate + self.distortion)
+
+
+def elbo(vae, x, beta=1.0, num_samples=1):
+    """The evidence lower bound with the KL in closed form: the estimator of Eq. 7, and Eq. 10 for Gaussian q.
+
+    -KL(q(z|x) || p(z)) + (1/L) sum_l log p(x|z_l),  z_l ~ q(z|x)
+
+    Args:
+        vae: model with `prior`, `encode`, `decode`.
+        x: images, shape [B, 1, 28, 28], outcomes of the decoder's likelihood.
+        beta: weight of the KL in `Terms.objective` (Higgins et al. 2017); below 1 the objective is no bound on log p(x).
+        num_samples: L, at least 1. More samples make the estimate less noisy, not larger.
+
+    Returns:
+        Terms: nats per image, each of shape [B], differentiable in the weights of both networks.
+
+    Raises:
+        ValueError: if `num_samples` < 1, or `x` has another shape or other values than the model's images.
+    """
+    _require_samples(num_samples)
+    q = vae.encode(x)
+    z = q.rsample((num_samples,))                                # [L, B, D]
+    distortion = -vae.decode(z).log_prob(x).mean(0)
+    rate = kl_divergence(q, vae.prior)
+    return Terms(-distortion - beta * rate, rate, distortion)
+
+
+@torch.no_grad()
+def elbo_of_set(vae, images, num_samples=1, seed=0, batch_size=1000):
+    """The ELBO of each image of a set, under this project's one protocol of evaluation.
+
+    Grey images are turned into outcomes of p(x|z) once, by a draw that depends on `seed` alone: every model with the same
+    likelihood, whatever its device or batch, is measured on the same binary images. z is sampled, never set to q's mean.
+
+    Args:
+        vae: the model, on any device.
+        images: grey images in [0, 1], shape [N, 1, 28, 28].
+        num_samples: L, draws of z for each image.
+        seed: of the draw of pixels and of z.
+        batch_size: images at a time: bounds the memory, changes the draws of z but not of pixels.
+
+    Returns:
+        Terms: nats per image, each of shape [N], on the CPU.
+    """
+    require_images(images)
+    x = vae.observe(images.cpu(), torch.Generator().manual_seed(seed))
+    device = next(vae.parameters()).device
+    with fixed_seed(seed):
+        parts = [elbo(vae, batch.to(device), num_samples=num_samples) for batch in x.split(batch_size)]
+    return Terms(*(torch.cat(term).cpu() for term in zip(*parts, strict=True)))
+
+
+def reconstruction(vae, x):
+    """The objective of a plain autoencoder on the same network: log p(x|z) at z = the mean of q(z|x), with no KL.
+
+    Args, raises: as `elbo`.
+
+    Returns:
+        Terms: `objective` is -distortion; `rate` is reported as 0, since a deterministic code has no q to compare with p(z).
+    """
+    distortion = -vae.decode(vae.encode(x).mean).log_prob(x)
+    return Terms(-distortion, torch.zeros_like(distortion), distortion)
+
+
+def importance_log_weights(vae, x, num_samples):
+    """log p(x|z_k) + log p(z_k) - log q(z_k|x) for z_k ~ q(z|x): each is an unbiased estimate of the ELBO (Eq. 6).
+
+    Args:
+        vae, x: as `elbo`.
+        num_samples: K, at least 1.
+
+    Returns:
+        Nats, shape [K, B].
+
+    Raises:
+        ValueError: as `elbo`.
+    """
+    _require_samples(num_samples)
+    q = vae.encode(x)
+    z = q.rsample((num_samples,))                                # [K, B, D]
+    return vae.decode(z).log_prob(x) + vae.prior.log_prob(z) - q.log_prob(z)
+
+
+def importance_weighted_bound(vae, x, num_samples):
+    """Lower bound on log p(x) that tightens as `num_samples` grows.
+
+    log (1/K) sum_k p(x, z_k) / q(z_k|x),  z_k ~ q(z|x)          (Burda et al. 2016, Eq. 8)
+
+    Args:
+        vae, x: as `elbo`.
+        num_samples: K, at least 1; K = 1 has the ELBO's expectation.
+
+    Returns:
+        Nats per image, shape [B]: an underestimate of log p(x) in expectation, for every K.
+
+    Raises:
+        ValueError: as `elbo`.
+    """
+    log_weights = importance_log_weights(vae, x, num_samples)
+    return log_weights.logsumexp(0) - math.log(num_samples)
+
+
+def _require_samples(num_samples):
+    if num_samples < 1:
+        raise ValueError(f"num_samples was expected to be 1 or more draws of z for each image, got {num_samples}")

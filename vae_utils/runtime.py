@@ -1,0 +1,32 @@
+"""Where a computation runs, and on which random numbers."""
+
+from contextlib import contextmanager
+
+import torch
+
+
+def best_device():
+    """CUDA where there is one, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+@contextmanager
+def on_device(module, device=None):
+    """Lend `module` to `device` (`best_device()` if None) and bring it home at the end, so that callers never mind devices."""
+    home = next(module.parameters()).device
+    device = best_device() if device is None else torch.device(device)
+    module.to(device)
+    try:
+        yield device
+    finally:
+        module.to(home)
+
+
+@contextmanager
+def fixed_seed(seed):
+    """Draws inside depend on `seed` alone; draws outside go on as if nothing had happened."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,247 @@
+"""Algorithm 1: minibatches, a fresh draw of pixels and codes, a gradient step. Any objective, any model, images in memory."""
+
+import csv
+import math
+import time
+from dataclasses import asdict, dataclass, fields
+
+import torch
+from tqdm import tqdm
+
+from vae_utils.checkpoints import write_atomically
+from vae_utils.data import require_images
+from vae_utils.objectives import elbo, elbo_of_set
+from vae_utils.runtime import fixed_seed, on_device
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known of a training at one moment: nats per image, except the counts.
+
+    Attributes:
+        samples: training images evaluated so far (the paper's horizontal axis).
+        epochs: samples / number of training images.
+        seconds: time spent on training steps, evaluations apart.
+        train_elbo, train_rate, train_distortion: running means over the minibatches since the last report, each at the weights
+            of its own step; early on they lie below the test values, which use the current weights.
+        test_elbo, test_rate, test_distortion: one draw of z for each test image, NaN where no test images were given.
+    """
+
+    samples: int
+    epochs: float
+    seconds: float
+    train_elbo: float
+    train_rate: float
+    train_distortion: float
+    test_elbo: float = math.nan
+    test_rate: float = math.nan
+    test_distortion: float = math.nan
+
+
+class History(list):
+    """The reports of one training, in order; `stopped` says in a sentence where and why it ended early, else None."""
+
+    def __init__(self, reports=(), stopped=None):
+        super().__init__(reports)
+        self.stopped = stopped
+
+    def column(self, name):
+        """One field of all reports, as a list of numbers."""
+        return [getattr(report, name) for report in self]
+
+    def write_csv(self, path):
+        """Write one line a report; an interrupted write leaves the old file."""
+        with write_atomically(path) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, [field.name for field in fields(Report)])
+            writer.writeheader()
+            writer.writerows(asdict(report) for report in self)
+
+    def __str__(self):
+        if not self:
+            return self.stopped or "not trained"
+        last = self[-1]
+        lines = [f"{last.samples:,} images ({last.epochs:.3g} epochs) in {last.seconds:.0f} s: train ELBO {last.train_elbo:.2f}"
+                 + ("" if math.isnan(last.test_elbo) else f", test ELBO {last.test_elbo:.2f}") + " nats per image"]
+        return "\n".join(lines + [self.stopped] * bool(self.stopped))
+
+
+def linear_decay(progress):
+    """Learning-rate factor: 5% of the run to warm up, then straight down to 0.2%. `progress` runs from 0 to 1."""
+    return min(progress / 0.05, 1 - 0.998 * max(0.0, progress - 0.05) / 0.95) if progress > 0 else 0.002
+
+
+def constant(progress):
+    """Learning-rate factor 1 throughout."""
+    return 1.0
+
+
+def adam(parameters, learning_rate):
+    """torch's Adam with its fused kernel (one pass over all weights)."""
+    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+
+
+def paper_adagrad(num_images):
+    """The paper's optimiser for `fit`: Adagrad with the prior p(theta) = N(0, I) on weights, not biases (approximate MAP).
+
+    The paper's gradient is summed over a minibatch and the prior's is scaled by M/N; `fit` averages over the minibatch, so
+    the prior's share is 1/N: a weight decay of 1/`num_images`.
+    """
+
+    def optimiser(parameters, learning_rate):
+        parameters = list(parameters)
+        groups = [{"params": [p for p in parameters if p.dim() > 1], "weight_decay": 1 / num_images},
+                  {"params": [p for p in parameters if p.dim() <= 1]}]
+        return torch.optim.Adagrad(groups, lr=learning_rate)
+
+    return optimiser
+
+
+def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learning_rate=2e-3, optimiser=adam,
+        schedule=linear_decay, max_norm=200.0, seed=0, device=None, report_at=None, on_report=None, progress=True):
+    """Maximise an objective by stochastic gradient ascent (Algorithm 1 of the paper).
+
+    Grey images become outcomes of p(x|z) by `vae.observe`: with a Bernoulli likelihood, a fresh binary draw for each
+    minibatch in training and one fixed draw in evaluation. The keyboard can interrupt: the model keeps what it has learned.
+
+    Args:
+        vae: the model; it is trained in place and comes back to the device where it was.
+        images: grey training images in [0, 1], shape [N, 1, 28, 28].
+        epochs: passes over `images`; a fraction is allowed.
+        test: images for the test columns of the history, or None.
+        objective: function of (vae, x) that returns `Terms`; the mean of `Terms.objective` is maximised.
+        batch_size: M, images in a minibatch, drawn without replacement within an epoch.
+        learning_rate: of `optimiser`, at the schedule's peak.
+        optimiser: function of (parameters, learning_rate) that returns a torch optimiser.
+        schedule: function from the share of the run that is done to a factor on the learning rate.
+        max_norm: gradients of a larger norm (per minibatch mean, nats) are scaled down to it; None leaves them.
+        seed: of the order of images and of every draw; the weights' own draw happens before, outside.
+        device: where to train; `runtime.best_device()` if None.
+        report_at: numbers of training images after which to report; by default at the end of each epoch.
+        on_report: function of (vae, report) called at each report, e.g. to keep a picture.
+        progress: whether to show a text bar with the running bound.
+
+    Returns:
+        History: a `Report` for each epoch (or for each entry of `report_at`) and one for the end.
+
+    Raises:
+        ValueError: if images are not [N, 1, 28, 28] in [0, 1], or the batch is larger than the data.
+        FloatingPointError: if the loss stops being finite; the model is put back to its last report.
+    """
+    require_images(images)
+    if not 1 <= batch_size <= len(images):
+        raise ValueError(f"batch_size was expected from 1 to the {len(images)} images given, got {batch_size}")
+    if not epochs > 0:
+        raise ValueError(f"epochs was expected to be more than 0, got {epochs}")
+    num_steps = max(1, round(epochs * (len(images) // batch_size)))
+    report_at = _report_steps(report_at, batch_size, num_steps, len(images) // batch_size)
+    history, run = History(), _Running()
+    with on_device(vae, device) as device, fixed_seed(seed):
+        images = images.to(device)
+        optimiser = optimiser(vae.parameters(), learning_rate)
+        rates = [group["lr"] for group in optimiser.param_groups]
+        last_good = _copy_weights(vae)
+        bar = tqdm(total=num_steps * batch_size, unit=" images", unit_scale=True, disable=not progress, leave=False,
+                   mininterval=0.5, ncols=100)
+        step = 0
+        try:
+            vae.train()
+            for step, batch in enumerate(_minibatches(len(images), batch_size, num_steps, device), start=1):
+                factor = schedule(step / num_steps)
+                for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                    group["lr"] = rate * factor
+                run.add(_ascend(vae, objective, vae.observe(images[batch]), optimiser, max_norm, step, batch_size))
+                bar.update(batch_size)
+                if step % 50 == 0:
+                    bar.set_postfix_str(f"ELBO {run.means()[0]:.1f} nats", refresh=False)
+                if step in report_at:
+                    history.append(_report(vae, run, step * batch_size, len(images), test))
+                    last_good = _copy_weights(vae)
+                    if on_report is not None:
+                        on_report(vae, history[-1])
+        except KeyboardInterrupt:
+            samples = step * batch_size
+            history.stopped = (f"interrupted from the keyboard after {samples:,} images ({samples / len(images):.3g} epochs); "
+                               "the model keeps what it has learned so far")
+            if run.count:
+                history.append(_report(vae, run, samples, len(images), None))
+        except FloatingPointError:
+            vae.load_state_dict(last_good)
+            raise
+        finally:
+            bar.close()
+            vae.eval()
+    return history
+
+
+def _ascend(vae, objective, x, optimiser, max_norm, step, batch_size):
+    try:
+        terms = objective(vae, x)
+        loss = -terms.objective.mean()
+        finite = bool(loss.isfinite())
+    except ValueError:
+        if step == 1:                                    # a mistake in the call: torch's or our own sentence says which
+            raise
+        finite = False                                   # torch refuses a distribution with NaN parameters
+    if finite:
+        optimiser.zero_grad()
+        loss.backward()
+        if max_norm is not None:
+            finite = bool(torch.nn.utils.clip_grad_norm_(vae.parameters(), max_norm).isfinite())
+    if not finite:
+        raise FloatingPointError(
+            f"the loss or its gradient stopped being a finite number at step {step} (after {(step - 1) * batch_size:,} images); "
+            "the model was put back to its last report; try a learning rate 3 to 10 times smaller"
+        )
+    optimiser.step()
+    return terms
+
+
+class _Running:
+    """Sums of the bound's terms, and seconds of training, since the last report."""
+
+    def __init__(self):
+        self.seconds = 0.0
+        self.clear()
+
+    def clear(self):
+        self.sums, self.count = 0, 0
+        self.start = time.perf_counter()
+
+    def add(self, terms):
+        self.sums = self.sums + torch.stack([terms.elbo, terms.rate, terms.distortion]).detach().sum(1)
+        self.count += len(terms.rate)
+
+    def means(self):
+        return (self.sums / self.count).tolist()
+
+
+def _report(vae, run, samples, num_images, test):
+    run.seconds += time.perf_counter() - run.start
+    tested = {}
+    if test is not None:
+        terms = elbo_of_set(vae.eval(), test)
+        tested = dict(test_elbo=terms.elbo.mean().item(), test_rate=terms.rate.mean().item(),
+                      test_distortion=terms.distortion.mean().item())
+        vae.train()
+    means = run.means()
+    run.clear()
+    return Report(samples, samples / num_images, run.seconds, *means, **tested)
+
+
+def _report_steps(report_at, batch_size, num_steps, steps_per_epoch):
+    if report_at is None:
+        return set(range(steps_per_epoch, num_steps + 1, steps_per_epoch)) | {num_steps}
+    return {max(1, round(samples / batch_size)) for samples in report_at} | {num_steps}
+
+
+def _minibatches(num_images, batch_size, num_steps, device):
+    """`num_steps` tensors of indices, [batch_size] each: a new order for each epoch, the last incomplete batch left out."""
+    while num_steps > 0:
+        order = torch.randperm(num_images, device=device)
+        for batch in order[: len(order) // batch_size * batch_size].split(batch_size)[:num_steps]:
+            yield batch
+        num_steps -= num_images // batch_size
+
+
+def _copy_weights(vae):
+    return {name: value.clone() for name, value in vae.state_dict().items()}
