@@ -23,8 +23,8 @@ MNIST_FILES = {
 }
 IDX_KINDS = {2051: "images", 2049: "labels"}  # an IDX file's first four bytes say which it holds
 
-SOCKET_SECONDS = 10  # a server that is silent for so long is given up
-DOWNLOAD_SECONDS = 120  # and so is a download that takes longer than this as a whole
+SOCKET_SECONDS = 10  # a server that is silent for so long is given up,
+DOWNLOAD_SECONDS = 60  # and so is a download that takes longer than this as a whole (11 MB: 1.5 Mbit/s will do)
 
 # A child process: it can be stopped at any moment, and what torchvision prints, the sockets' time-out
 # and the memory that torchvision takes end with it.
@@ -141,8 +141,8 @@ def _find_mnist():
         if missing:
             raise FileNotFoundError(
                 f"VAE_DATA={named} should name a folder that holds MNIST/raw with the four uncompressed IDX "
-                f"files, but there is no {folder / missing[0]}; correct VAE_DATA, or unset it to use data/ or "
-                "a download.")
+                f"files, but there is no {folder / missing[0]}; correct VAE_DATA, or unset it to use data/ "
+                "or a download.")
         remedy = "put the official file in its place, or unset VAE_DATA"
         return _read_mnist(folder, "VAE_DATA", remedy), "from the folder that VAE_DATA names"
     folder = DATA / "MNIST" / "raw"
