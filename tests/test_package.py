@@ -1,0 +1,158 @@
+"""The package, its requirements, README and the CI script: that they say the same thing, and that importing costs little."""
+
+import ast
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+import vae_utils
+
+PROJECT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+DOCUMENTS = [PROJECT / "README.md", *NOTEBOOKS]
+COMMANDS = {
+    "learn": "python3 -m venv .venv && .venv/bin/python -m pip install -r requirements.txt"
+             " && .venv/bin/jupyter lab --allow-root notebooks/01_elbo.ipynb",
+    "test": "python3 -m venv .venv && .venv/bin/python -m pip install -r requirements.txt && .venv/bin/python -m pytest",
+}
+FLOORS = {  # as in a house: a module rests on its own floor or on those below, never on one above
+    "data": 0, "checkpoints": 0, "likelihoods": 0, "runtime": 0,
+    "models": 1, "objectives": 1,
+    "training": 2, "evaluation": 2,
+    "figures": 3,
+    "reproduce": 4,
+}
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow"}  # where the name to import is not the name to install
+# What the listed requirements bring along, and of which we use only what they hand to their own users.
+BROUGHT_ALONG = {"jupyter_client": "nbclient", "IPython": "ipywidgets", "pillow": "torchvision"}
+
+
+# --- names and imports
+
+def loaded_by(statement):
+    """Top-level modules in memory after `statement` has run in a fresh Python."""
+    code = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    return set(subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert not loaded_by("import vae_utils") & {"torch", "numpy", "torchvision", "sklearn", "matplotlib"}
+
+
+def test_importing_names_loads_only_what_they_need():
+    loaded = loaded_by("from vae_utils import load_mnist, elbo, fit")
+    assert "torch" in loaded
+    assert not loaded & {"torchvision", "sklearn", "mlxtend", "pandas", "ipywidgets", "matplotlib"}
+
+
+@pytest.mark.parametrize("name", vae_utils.__all__)
+def test_every_public_name_is_the_one_of_its_module(name):
+    module = importlib.import_module(f"vae_utils.{vae_utils._HOME_OF[name]}")
+    assert getattr(vae_utils, name) is getattr(module, name)
+    assert getattr(module, name).__module__ == module.__name__  # defined there, not passed on
+    assert name in dir(vae_utils)
+
+
+def test_modules_are_reached_through_the_package_in_a_fresh_python():
+    assert "torch" in loaded_by("import vae_utils; vae_utils.objectives.elbo")
+
+
+def test_unknown_names_are_refused():
+    assert not hasattr(vae_utils, "no_such_name")
+    with pytest.raises(ImportError, match="no_such_name"):
+        exec("from vae_utils import no_such_name")
+
+
+def imports_of(source):
+    """Dotted names of the modules that `source` imports, at any depth."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "vae_utils").glob("[!_]*.py")), ids=lambda path: path.stem)
+def test_no_module_imports_from_a_floor_above(path):
+    imported = [name.split(".")[1] for name in imports_of(path.read_text("utf-8")) if name.startswith("vae_utils.")]
+    assert [name for name in imported if FLOORS[name] > FLOORS[path.stem]] == []
+
+
+# --- requirements
+
+def test_all_that_is_imported_is_required():
+    ours = {path.stem for folder in ("vae_utils", "tests") for path in (PROJECT / folder).glob("*.py")}
+    sources = [path.read_text("utf-8") for folder in (".", "vae_utils", "tests") for path in (PROJECT / folder).glob("*.py")]
+    for path in NOTEBOOKS:
+        sources += [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    imported = {name.partition(".")[0] for source in sources for name in imports_of(source)}
+    needed = {DISTRIBUTIONS.get(name, name) for name in imported - ours - set(sys.stdlib_module_names) - {"vae_utils"}}
+    assert {BROUGHT_ALONG.get(name, name) for name in needed} - required() == set()
+
+
+def required():
+    """Names of the distributions in requirements.txt."""
+    return set(re.findall(r"^([\w-]+)>=", (PROJECT / "requirements.txt").read_text("utf-8"), re.MULTILINE))
+
+
+def test_each_requirement_says_what_needs_it():
+    lines = (PROJECT / "requirements.txt").read_text("utf-8").splitlines()
+    assert lines[0].startswith("-e .")  # the project itself, so that notebooks can import it
+    assert [line for line in lines if not re.fullmatch(r"(-e \.|[\w-]+>=[\d.]+) +# \S.*", line)] == []
+
+
+# --- README, notebooks' links, CI
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_readme_has_the_command_as_one_line(command):
+    assert (PROJECT / "README.md").read_text("utf-8").splitlines().count(command) == 1
+
+
+def test_ci_runs_the_readmes_test_command():
+    script = (PROJECT / ".ci" / "run").read_text("utf-8")
+    pattern = re.search(r"grep -E '(.+)' README.md", script)[1]
+    assert re.findall(pattern, (PROJECT / "README.md").read_text("utf-8"), re.MULTILINE) == [COMMANDS["test"]]
+    assert os.access(PROJECT / ".ci" / "run", os.X_OK)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+def test_links_lead_somewhere(path):
+    assert [target for target in links(markdown(path)) if not leads_somewhere(target, path)] == []
+
+
+def test_readme_links_to_every_lesson():
+    targets = set(links(markdown(PROJECT / "README.md")))
+    assert {f"notebooks/{path.name}" for path in NOTEBOOKS} - targets == set()
+
+
+def markdown(path):
+    if path.suffix != ".ipynb":
+        return path.read_text("utf-8")
+    return "\n\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
+
+
+def links(text):
+    """Targets of links and pictures inside the project, in Markdown and in HTML."""
+    text = re.sub(r"```.*?```|`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$", "", text, flags=re.DOTALL)
+    targets = re.findall(r"\]\(<?([^)\s>]+)>?(?: \"[^\"]*\")?\)|(?:src|href)=\"([^\"]+)\"", text)
+    return [target for pair in targets for target in pair if target and not re.match(r"\w+:", target)]
+
+
+def leads_somewhere(target, document):
+    name, _, anchor = target.partition("#")
+    path = document.parent / name if name else document
+    return path.exists() and (not anchor or anchor in anchors(path))
+
+
+def anchors(path):
+    """The names that headings get as targets of links: GitHub's in a page, JupyterLab's in a notebook."""
+    headings = re.findall(r"^#+ +(.+?) *$", re.sub(r"```.*?```", "", markdown(path), flags=re.DOTALL), re.MULTILINE)
+    if path.suffix == ".ipynb":
+        return {heading.replace(" ", "-") for heading in headings}
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
