@@ -1,0 +1,491 @@
+"""Pictures in one style: images in rows and walls, the latent plane, learning curves beside the paper's.
+
+Two decisions hold everywhere. Images are shown as ink on paper: 0 is white and 1 is black, which a projector carries better than
+the reverse. Training curves are solid and test curves dashed, as in Figures 2 and 3 of the paper.
+
+Colours are those of Okabe and Ito (2008), which most colour-blind readers can tell apart; line styles, markers or written names
+repeat what they say, so that a grey print says it too. No function calls `plt.show()`.
+"""
+
+import csv
+import functools
+import io
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib import patheffects
+from PIL import Image
+from torch.distributions import Normal
+
+from vae_utils.checkpoints import ASSETS, write_atomically
+from vae_utils.runtime import fixed_seed
+
+COLOURS = {
+    "blue": "#0072B2", "vermilion": "#D55E00", "green": "#009E73", "purple": "#CC79A7", "orange": "#E69F00",
+    "sky": "#56B4E9", "black": "#000000", "yellow": "#F0E442",
+}
+GREY = "#767676"
+# Ten hues that everybody can tell apart do not exist. Neighbours in latent space (4, 7 and 9; 3, 5 and 8) differ in brightness
+# as well as in hue, each digit has a marker of its own, and `scatter_codes` writes the digit itself on its class.
+DIGIT_COLOURS = (
+    COLOURS["black"], COLOURS["orange"], COLOURS["sky"], COLOURS["green"], COLOURS["vermilion"],
+    COLOURS["yellow"], "#999999", COLOURS["blue"], COLOURS["purple"], "#882255",
+)
+DIGIT_MARKERS = ("o", "v", "s", "^", "D", "p", "h", "<", "X", "P")
+LINE_STYLES = ("-", "--", "-.", ":")
+PAPER_WHITE, GAP_GREY = 255, 222
+SOLID_TRAIN_DASHED_TEST = {"train": "-", "test": "--"}
+Y_LABELS = {
+    "elbo": "ELBO (nats per image)",
+    "rate": "rate KL(q(z|x) ‖ p(z)) (nats per image)",
+    "distortion": "distortion −E log p(x|z) (nats per image)",
+}
+X_LABELS = {
+    "samples": "training images evaluated",
+    "epochs": "epochs (passes over the training images)",
+    "seconds": "training time (seconds)",
+}
+
+
+def use_style():
+    """Set the course's style in matplotlib's rcParams; called once, at the top of a notebook."""
+    colours = [COLOURS[name] for name in ("blue", "vermilion", "green", "purple", "orange", "sky", "black")]
+    styles = [LINE_STYLES[i % len(LINE_STYLES)] for i in range(len(colours))]
+    plt.rcParams.update({
+        "figure.figsize": (8, 4.5), "figure.dpi": 100, "savefig.dpi": "figure", "figure.constrained_layout.use": True,
+        "font.size": 13, "axes.titlesize": 14, "axes.labelsize": 13, "xtick.labelsize": 12, "ytick.labelsize": 12,
+        "legend.fontsize": 12, "legend.frameon": False, "figure.titlesize": 14,
+        "axes.prop_cycle": plt.cycler(color=colours, linestyle=styles), "lines.linewidth": 2, "lines.markersize": 7,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+        "grid.color": "#E4E4E4", "grid.linewidth": 0.8, "image.cmap": "gray_r", "image.interpolation": "nearest",
+    })
+
+
+# Images
+
+def image_wall(images, columns=None, gap=1, scale=1):
+    """Put images side by side into one picture, ink on paper.
+
+    Args:
+        images: tensor of images in [0, 1], shape [N, 1, H, W], filled in row by row, or [R, C, 1, H, W], placed as given. What
+            lies a little outside [0, 1], such as a draw of a Gaussian, is shown as plain white or black.
+        columns: images in a row, for the first shape; by default as many as make the wall about square.
+        gap: grey pixels between neighbours.
+        scale: pixels of the picture along each pixel of an image; the gap stays as it is.
+
+    Returns:
+        uint8 array [height, width]: 255 (white) where an image is 0, 0 (black) where it is 1; places left over are white.
+
+    Raises:
+        ValueError: if there are no images, or they have another shape or range.
+    """
+    ink = _ink(images)
+    if ink.ndim == 4:
+        columns = math.ceil(math.sqrt(len(ink))) if columns is None else columns
+        _require_at_least("columns", columns, 1)
+        rows = math.ceil(len(ink) / columns)
+        blank = np.full((rows * columns - len(ink), *ink.shape[1:]), PAPER_WHITE, np.uint8)
+        ink = np.concatenate([ink, blank]).reshape(rows, columns, *ink.shape[1:])
+    elif columns is not None:
+        raise ValueError(f"columns={columns} was given for images of shape [R, C, 1, H, W], which have {ink.shape[1]} columns "
+                         "already; leave it out")
+    _require_at_least("gap", gap, 0)
+    ink = _enlarge(ink[:, :, 0], scale)
+    rows, columns, height, width = ink.shape
+    wall = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), GAP_GREY, np.uint8)
+    for r in range(rows):
+        for c in range(columns):
+            top, left = r * (height + gap), c * (width + gap)
+            wall[top:top + height, left:left + width] = ink[r, c]
+    return wall
+
+
+def save_image(array, path, scale=1):
+    """Write a picture as an 8-bit grey PNG, small, and whole or not at all.
+
+    Args:
+        array: uint8 array [height, width], 0 black to 255 white, e.g. from `image_wall`.
+        path: the file to write.
+        scale: pixels of the file along each pixel of the array (nearest neighbour, so edges stay sharp).
+
+    Raises:
+        ValueError: if the array is something else.
+        OSError: if the file cannot be written; an older file of that name stays.
+    """
+    array = np.asarray(array)
+    if array.dtype != np.uint8 or array.ndim != 2 or array.size == 0:
+        raise ValueError(f"a picture was expected as a uint8 array [height, width], got {array.dtype} of shape "
+                         f"{list(array.shape)}; make it with image_wall")
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(_png(_enlarge(array, scale)))
+
+
+def png_bytes(image, scale=8):
+    """One image as the bytes of a PNG file, ink on paper, for `ipywidgets.Image`.
+
+    Args:
+        image: tensor [1, H, W] in [0, 1].
+        scale: pixels of the file along each pixel of the image (nearest neighbour).
+
+    Raises:
+        ValueError: if the image has another shape or range.
+    """
+    if torch.is_tensor(image) and image.ndim != 3:
+        raise ValueError(f"one image of shape [1, H, W] was expected, got shape {list(image.shape)}; pick one, e.g. images[0]")
+    return _png(_enlarge(_ink(image[None])[0, 0], scale))
+
+
+def figure_png(figure):
+    """A figure as the bytes of a PNG file, for `ipywidgets.Image`.
+
+    pyplot forgets the figure, so that the cell which made it does not show it a second time; it can still be drawn on.
+    """
+    plt.close(figure)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def show_images(rows, title=None):
+    """Labelled rows of images, one above the other.
+
+    Args:
+        rows: dict from a row's label to its images, shape [N, 1, H, W] in [0, 1], the same N in each.
+        title: above the figure, or None.
+
+    Returns:
+        Figure.
+
+    Raises:
+        ValueError: if there is no row, or the rows differ in length.
+    """
+    if not rows:
+        raise ValueError('rows was expected to hold at least one row of images, e.g. {"image": images}; got none')
+    walls = {label: image_wall(images, columns=len(images)) for label, images in rows.items()}
+    counts = {label: len(images) for label, images in rows.items()}
+    if len(set(counts.values())) > 1:
+        raise ValueError("all rows were expected to hold the same number of images, got "
+                         + ", ".join(f"{count} in {label!r}" for label, count in counts.items()))
+    label_width = 0.3 + 0.11 * max(len(line) for label in rows for line in label.split("\n"))
+    cell = min(0.9, (8.6 - label_width) / max(counts.values()))
+    figure, axes = plt.subplots(len(rows), squeeze=False, layout="constrained", figsize=(
+        label_width + cell * max(counts.values()), (cell + 0.06) * len(rows) + (0.4 if title else 0.1)))
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0.02)
+    for ax, (label, wall) in zip(axes[:, 0], walls.items()):
+        _show_wall(ax, wall)
+        ax.set(xticks=[], yticks=[])
+        ax.set_ylabel(label, rotation=0, ha="right", va="center")
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+# What a model imagines
+
+def prior_grid(n):
+    """Codes at equal steps of prior probability: a linear grid on the unit square through the inverse Gaussian CDF.
+
+    This is the grid of the paper's Figure 4. Its quantiles are (i + 1/2) / n, so that none lies at infinity.
+
+    Args:
+        n: codes along each axis.
+
+    Returns:
+        Tensor [n, n, 2], laid out as seen: rows from top to bottom have z2 from high to low, columns z1 from low to high.
+
+    Raises:
+        ValueError: if n < 1.
+    """
+    _require_at_least("n", n, 1)
+    z = Normal(0.0, 1.0).icdf((torch.arange(n) + 0.5) / n)
+    z2, z1 = torch.meshgrid(z.flip(0), z, indexing="ij")
+    return torch.stack([z1, z2], dim=-1)
+
+
+@torch.no_grad()
+def manifold(vae, n=20):
+    """Means of p(x|z) on `prior_grid(n)`: Figure 4 of the paper.
+
+    Args:
+        vae: a model of two latent dimensions.
+        n: images along each axis.
+
+    Returns:
+        Tensor [n, n, 1, 28, 28] on the CPU.
+
+    Raises:
+        ValueError: if the model has another number of latent dimensions, or n < 1.
+    """
+    if vae.latent_size != 2:
+        raise ValueError(f"a model of 2 latent dimensions was expected, got {vae.latent_size}; a plane shows all codes only of "
+                         "such a model")
+    return vae.decode(prior_grid(n).to(vae.prior.mean.device)).mean.cpu()
+
+
+def show_manifold(vae, n=20):
+    """The picture of `manifold`, with axes that say which code each image comes from.
+
+    Returns:
+        Figure.
+
+    Raises:
+        ValueError: as `manifold`.
+    """
+    images = manifold(vae, n)
+    wall = image_wall(images, gap=0, scale=max(1, round(560 / (n * images.shape[-1]))))
+    # One screen pixel for each pixel of the wall: sharper, and a file a third the size of a resampled one.
+    dpi, left, bottom = plt.rcParams["figure.dpi"], 110, 80
+    width, height = wall.shape[1] + left + 30, wall.shape[0] + bottom + 10
+    figure = plt.figure(figsize=(width / dpi, height / dpi), layout="none")
+    ax = figure.add_axes((left / width, bottom / height, wall.shape[1] / width, wall.shape[0] / height))
+    _show_wall(ax, wall, extent=(0, 1, 0, 1))
+    quantiles = (0.05, 0.25, 0.5, 0.75, 0.95)
+    names = [f"{u:g}\n({z:.2f})".replace("-", "−") for u, z in zip(quantiles, Normal(0.0, 1.0).icdf(torch.tensor(quantiles)))]
+    ax.set_xticks(quantiles, names)
+    ax.set_yticks(quantiles, names)
+    ax.set(xlabel="$z_1$: quantile of the prior (value)", ylabel="$z_2$: quantile of the prior (value)")
+    return figure
+
+
+@torch.no_grad()
+def show_samples(vae, n=10, seed=0):
+    """Codes drawn from the prior: the mean of p(x|z) above an actual draw of it, for the same z.
+
+    Args:
+        vae: the model.
+        n: how many codes.
+        seed: of all draws.
+
+    Returns:
+        Figure.
+
+    Raises:
+        ValueError: if n < 1.
+    """
+    _require_at_least("n", n, 1)
+    with fixed_seed(seed):
+        p = vae.decode(vae.prior.sample((n,)))
+        return show_images({"mean of p(x|z)": p.mean, "a draw of p(x|z)": p.sample()})
+
+
+def scatter_codes(codes, labels, ax=None, sigmas=(1, 2, 3)):
+    """Two-dimensional codes, coloured by digit, with each digit written at the median of its class.
+
+    Args:
+        codes: tensor [N, 2].
+        labels: tensor [N] of digits 0 to 9.
+        ax: Axes to draw on; a new figure's if None.
+        sigmas: radii of the prior's contours to draw, in standard deviations; () for a space without a prior.
+
+    Returns:
+        Axes.
+
+    Raises:
+        ValueError: if the shapes are others or a label is not a digit.
+    """
+    if codes.ndim != 2 or codes.shape[1] != 2 or len(codes) == 0 or labels.shape != codes.shape[:1]:
+        raise ValueError(f"codes of shape [N, 2] and labels of shape [N] were expected, got {list(codes.shape)} and "
+                         f"{list(labels.shape)}; of longer codes, pick two dimensions")
+    codes, labels = codes.detach().cpu().numpy(), labels.cpu().numpy()
+    if not np.isin(labels, range(10)).all():
+        raise ValueError(f"labels were expected to be digits from 0 to 9, got values from {labels.min()} to {labels.max()}")
+    ax = ax or plt.subplots(figsize=(7.4, 7), layout="constrained")[1]
+    digits = np.unique(labels)
+    for part in range(8):                     # by turns, or the last class would hide all that lies under it
+        for digit in digits:
+            some = codes[part::8][labels[part::8] == digit]
+            ax.scatter(*some.T, s=14, color=DIGIT_COLOURS[digit], marker=DIGIT_MARKERS[digit], alpha=0.7, linewidths=0)
+    for digit in digits:
+        x, y = np.median(codes[labels == digit], axis=0)
+        ax.text(x, y, str(digit), fontsize=14, fontweight="bold", ha="center", va="center", zorder=4,
+                bbox={"boxstyle": "circle,pad=0.2", "facecolor": "white", "linewidth": 3,
+                      "edgecolor": DIGIT_COLOURS[digit]})
+    for sigma in sigmas:
+        ax.add_patch(plt.Circle((0, 0), sigma, fill=False, color="black", linestyle="--", linewidth=1, zorder=3))
+        ax.text(0, -sigma, f"{sigma}σ", fontsize=12, ha="center", va="center", zorder=3,
+                path_effects=[patheffects.withStroke(linewidth=4, foreground="white")])
+    ax.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
+    return ax
+
+
+# Curves
+
+def plot_history(histories, y="elbo", x="samples", log_x=False, ax=None):
+    """Learning curves: train solid, test dashed.
+
+    Args:
+        histories: a `training.History`, or a dict from a name to one.
+        y: "elbo", "rate" or "distortion", in nats per image.
+        x: "samples" (the paper's axis), "epochs" or "seconds".
+        log_x: whether the horizontal axis is logarithmic, as in the paper.
+        ax: Axes to draw on; a new figure's if None.
+
+    Returns:
+        Axes, with a legend.
+
+    Raises:
+        ValueError: if there is nothing to draw, or `x` or `y` is no column.
+    """
+    if y not in Y_LABELS or x not in X_LABELS:
+        raise ValueError(f"y was expected to be one of {', '.join(Y_LABELS)} and x one of {', '.join(X_LABELS)}, got y={y!r} "
+                         f"and x={x!r}")
+    histories = histories if isinstance(histories, dict) else {"": histories}
+    if not any(len(history) for history in histories.values()):
+        raise ValueError("a history with at least one report was expected, got none; train first")
+    ax = ax or plt.subplots(layout="constrained")[1]
+    for i, (name, history) in enumerate(histories.items()):
+        colour, marker = _nth_colour(i), "osD^vP"[i % 6]
+        for part, style in SOLID_TRAIN_DASHED_TEST.items():
+            values = np.asarray(history.column(f"{part}_{y}"), dtype=float)
+            if np.isfinite(values).any():             # a history without test images has NaN in its test columns
+                ax.plot(history.column(x), values, linestyle=style, color=colour, marker=marker,
+                        markevery=max(1, len(values) // 8), markerfacecolor=colour if part == "train" else "white",
+                        label=f"{name}, {part}" if name else part)
+    if log_x:
+        ax.set_xscale("log")
+    ax.set(xlabel=X_LABELS[x], ylabel=Y_LABELS[y])
+    ax.legend()
+    return ax
+
+
+def paper_curves(figure, panel):
+    """Curves of the paper's Figures 2 and 3 as numbers.
+
+    They were digitised from the vector graphics in the paper's own PDF (arXiv 1312.6114), so they are exact to plotting, not
+    read off by eye, and lie in `assets/paper_figures.csv`.
+
+    Args:
+        figure: "Fig2" (the ELBO) or "Fig3" (the estimated marginal log-likelihood).
+        panel: such as "MNIST Nz=20", "Frey Nz=2" or, in Fig3, "MNIST Nz=3 H=100 Ntrain=1000".
+
+    Returns:
+        Dict from a curve's name ("AEVB train", "AEVB test", "WS train", ...; WS is wake-sleep) to a pair of arrays: training
+        images evaluated, and nats per image.
+
+    Raises:
+        ValueError: if there is no such panel.
+    """
+    panels = _digitised()
+    if (figure, panel) not in panels:
+        known = ", ".join(repr(pair) for pair in panels)
+        raise ValueError(f"one of the paper's panels {known} was expected, got {(figure, panel)!r}")
+    return {curve: (np.array(samples), np.array(nats)) for curve, (samples, nats) in panels[figure, panel].items()}
+
+
+def plot_paper_curves(ax, panel, curves=("AEVB train", "AEVB test"), figure="Fig2"):
+    """Draw curves of the paper, thin and grey, under one's own.
+
+    Args:
+        ax: Axes to draw on.
+        panel, figure: as in `paper_curves`.
+        curves: names of the curves to draw.
+
+    Returns:
+        Axes, with a legend.
+
+    Raises:
+        ValueError: if there is no such panel or curve.
+    """
+    known = paper_curves(figure, panel)
+    for curve in curves:
+        if curve not in known:
+            raise ValueError(f"one of the curves {', '.join(known)} was expected, got {curve!r}")
+        method, part = curve.split()
+        samples, nats = known[curve]
+        ax.plot(samples, nats, linestyle=SOLID_TRAIN_DASHED_TEST[part], color=GREY, linewidth=1.3, zorder=1.5,
+                marker={"AEVB": "", "WS": "x", "MCEM": "+"}[method], markersize=6, markevery=3, label=f"paper, {curve}")
+    ax.legend()
+    return ax
+
+
+def rate_distortion(points, ax=None):
+    """Models in the plane of the ELBO's two terms, joined from low rate to high.
+
+    A dashed line holds all models whose ELBO, -(rate + distortion), equals the best one's.
+
+    Args:
+        points: dict from a model's label to its (rate, distortion), nats per image.
+        ax: Axes to draw on; a new figure's if None.
+
+    Returns:
+        Axes.
+
+    Raises:
+        ValueError: if there are no points.
+    """
+    if not points:
+        raise ValueError('points was expected to hold at least one model, e.g. {"β = 1": (25.1, 70.3)}; got none')
+    ax = ax or plt.subplots(layout="constrained")[1]
+    labels = sorted(points, key=lambda label: points[label][0])
+    rates, distortions = np.array([[float(value) for value in points[label]] for label in labels]).T
+    ax.plot(rates, distortions, "o-", color=COLOURS["blue"])
+    for label, rate, distortion in zip(labels, rates, distortions):
+        ax.annotate(label, (rate, distortion), xytext=(8, 5), textcoords="offset points", fontsize=12)
+    best = (rates + distortions).min()
+    ax.margins(0.12)
+    ax.autoscale_view()
+    ax.autoscale(False)                       # the line below runs through the plane, it does not widen it
+    ax.axline((best, 0), slope=-1, color=GREY, linestyle="--", linewidth=1.3, zorder=1.5,
+              label=f"rate + distortion = {best:.1f}, the best ELBO here")
+    ax.set(xlabel="rate KL(q(z|x) ‖ p(z)) (nats per image)", ylabel="distortion −E log p(x|z)\n(nats per image)")
+    ax.legend()
+    return ax
+
+
+# Inside
+
+def _ink(images):
+    """Images in [0, 1] to uint8 arrays of the same shape, ink on paper: the one place that decides it."""
+    if not torch.is_tensor(images) or not images.is_floating_point():
+        given = f"a tensor of {images.dtype}" if torch.is_tensor(images) else f"a {type(images).__name__}"
+        raise ValueError(f"images were expected as a floating tensor in [0, 1], got {given}; divide bytes by 255")
+    if images.ndim not in (4, 5) or images.shape[-3] != 1 or images.numel() == 0:
+        raise ValueError(f"one or more images of shape [N, 1, H, W] or [R, C, 1, H, W] were expected, got {list(images.shape)}")
+    images = images.detach().float().cpu()
+    # Draws of a Gaussian leave [0, 1] by a few standard deviations; bytes leave it by far.
+    if not images.abs().max() < 20:           # written so that NaN is refused too
+        raise ValueError(f"images were expected in [0, 1], got values from {images.min():g} to {images.max():g}; divide 8-bit "
+                         "images by 255")
+    return (PAPER_WHITE - (PAPER_WHITE * images.clamp(0, 1)).round()).to(torch.uint8).numpy()
+
+
+def _enlarge(array, scale):
+    _require_at_least("scale", scale, 1)
+    return array.repeat(scale, axis=-2).repeat(scale, axis=-1)
+
+
+def _png(array):
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+def _show_wall(ax, wall, **kwargs):
+    ax.imshow(wall, cmap="gray", vmin=0, vmax=PAPER_WHITE, interpolation="nearest", **kwargs)   # the wall holds the ink already
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set(visible=True, color="#BBBBBB")
+
+
+def _nth_colour(i):
+    names = ("blue", "vermilion", "green", "purple", "orange", "sky", "black")
+    return COLOURS[names[i % len(names)]]
+
+
+def _require_at_least(name, value, least):
+    if not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} was expected to be a whole number of {least} or more, got {value!r}")
+
+
+@functools.cache
+def _digitised():
+    panels = {}
+    with open(ASSETS / "paper_figures.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            curves = panels.setdefault((row["figure"], row["panel"]), {})
+            samples, nats = curves.setdefault(row["curve"], ([], []))
+            samples.append(float(row["train_samples_evaluated"]))
+            nats.append(float(row["value_nats"]))
+    return panels
