@@ -1,0 +1,100 @@
+"""What the experiments share: recipes, full data, provenance."""
+
+import json
+import platform
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from importlib.metadata import version
+
+import torch
+
+from vae_utils.checkpoints import write_atomically
+from vae_utils.data import load_mnist
+from vae_utils.evaluation import Estimate
+from vae_utils.models import start_at_mean
+from vae_utils.training import fit
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is built and trained.
+
+    Attributes:
+        build: function of no arguments that returns an untrained VAE.
+        epochs, learning_rate, batch_size, seed: as `training.fit`; the seed also draws the first weights.
+        training: further arguments of `training.fit`.
+    """
+
+    build: Callable
+    epochs: float
+    learning_rate: float
+    batch_size: int = 128
+    seed: int = 0
+    training: dict = field(default_factory=dict)
+
+    def train(self, mnist, **kwargs):
+        """Build, start at the data's mean, train: returns the model and its `History`."""
+        torch.manual_seed(self.seed)
+        vae = self.build()
+        start_at_mean(vae, mnist.train)
+        history = fit(vae, mnist.train, epochs=self.epochs, learning_rate=self.learning_rate, batch_size=self.batch_size,
+                      seed=self.seed, **(self.training | kwargs))
+        return vae, history
+
+    @property
+    def settings(self):
+        """The recipe in words and numbers that JSON can hold."""
+        model = self.build()
+        return {"model": model.settings, "likelihood": model.likelihood.settings, "epochs": self.epochs, "seed": self.seed,
+                "learning_rate": self.learning_rate, "batch_size": self.batch_size}
+
+
+def full_mnist(hold_out=0):
+    """MNIST's 70,000 images; numbers made from fewer are not this project's numbers."""
+    mnist = load_mnist(hold_out)
+    if not mnist.is_full:
+        raise SystemExit("reproduce needs the full MNIST, and only the embedded 5,000 digits were found: "
+                         "connect to the network once, or let VAE_DATA name a folder that has it")
+    return mnist
+
+
+def summary(result):
+    """An `Evaluation` as rounded numbers with their protocol."""
+    elbo = Estimate.of(result.elbo)
+    return {"elbo": round(elbo.mean, 3), "standard_error": round(elbo.standard_error, 3),
+            "rate": round(result.rate.mean().item(), 3), "distortion": round(result.distortion.mean().item(), 3),
+            "protocol": result.protocol}
+
+
+def record(name, options, results):
+    """Write the provenance record `NAME.json` of one command into `options.out`."""
+    content = {
+        "command": f"python -m vae_utils.reproduce {name}", "date": date.today().isoformat(), "seed": options.seed,
+        "versions": versions(), "processor": processor(), "threads": torch.get_num_threads(),
+        "seconds": round(time.perf_counter() - options.start), "cpu_seconds": round(cpu_seconds()), "results": results,
+    }
+    with write_atomically(options.out / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def cpu_seconds():
+    """Processor time of this process so far, all threads together: what training costs, whatever else the machine does."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def versions():
+    """Versions of what the numbers depend on."""
+    return {"torch": version("torch"), "torchvision": version("torchvision"), "python": platform.python_version()}
+
+
+def processor():
+    """The processor's name where the system tells it, else its architecture."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

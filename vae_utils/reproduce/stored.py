@@ -1,0 +1,72 @@
+"""The models whose weights the lessons load, and the comparisons that chose how they are trained."""
+
+import sys
+from dataclasses import replace
+from functools import partial
+
+from tqdm import tqdm
+
+from vae_utils.data import DATA
+from vae_utils.evaluation import evaluate
+from vae_utils.models import conv_vae, load_vae, mlp_vae, save_vae
+from vae_utils.reproduce.common import Recipe, cpu_seconds, full_mnist, record, summary, versions
+
+HELD_OUT = 5000             # training images on which every choice between settings is made
+
+residual = partial(conv_vae, channels=(32, 48), hidden=256, blocks=(1, 2))
+
+RECIPES = {
+    "mlp": Recipe(partial(mlp_vae, 32), epochs=200, learning_rate=2e-3),
+    "conv": Recipe(partial(residual, 32), epochs=75, learning_rate=2e-3),
+    "manifold": Recipe(partial(mlp_vae, 2, (512, 512, 256)), epochs=40, learning_rate=2e-3),
+    "mlp-2-minutes": Recipe(partial(mlp_vae, 20), epochs=18, learning_rate=3e-3),
+}
+
+# What is compared, at a fraction of the final length.
+CANDIDATES = {
+    "mlp": [replace(RECIPES["mlp"], build=partial(mlp_vae, size, hidden), learning_rate=rate, epochs=8)
+            for size, hidden, rate in [(32, (512, 512), 1e-3), (32, (512, 512), 2e-3), (32, (512, 512), 4e-3),
+                                       (20, (512, 512), 2e-3), (50, (512, 512), 2e-3), (32, (512, 512, 512), 2e-3)]],
+    "conv": [replace(RECIPES["conv"], learning_rate=rate, epochs=1.5) for rate in (1e-3, 2e-3, 4e-3)],
+    "manifold": [replace(RECIPES["manifold"], learning_rate=rate, epochs=6) for rate in (1e-3, 2e-3, 4e-3)],
+}
+
+
+def select(name, options):
+    """Compare settings for one stored model on held-out training images."""
+    mnist = full_mnist(hold_out=HELD_OUT)
+    rows = []
+    for recipe in CANDIDATES[name]:
+        vae, history = recipe.train(mnist, progress=False)
+        result = evaluate(vae, mnist.test)
+        rows.append(recipe.settings | summary(result) | {"seconds": round(history[-1].seconds, 1)})
+        print(f"{recipe.settings['model']}, learning rate {recipe.learning_rate}, {recipe.epochs} epochs: {result}", flush=True)
+    record(f"select-{name}", options, rows)
+
+
+def train(name, options):
+    """Train one stored model on all 60,000 images; write its weights, its curve and its record."""
+    recipe = RECIPES[name]
+    recipe = replace(recipe, epochs=options.epochs or recipe.epochs, seed=options.seed)
+    mnist = full_mnist()
+    so_far = DATA / f"{name}-so-far.safetensors"
+
+    def keep(vae, report):
+        tqdm.write(f"{name}: {report.epochs:.0f} epochs, {report.seconds:.0f} s, train ELBO {report.train_elbo:.2f}, "
+                   f"test ELBO {report.test_elbo:.2f}", file=sys.stdout)
+        sys.stdout.flush()
+        save_vae(vae, so_far, epochs=report.epochs)
+
+    start = cpu_seconds()
+    vae, history = recipe.train(mnist, test=mnist.test, on_report=keep)
+    if history.stopped:
+        raise SystemExit(f"{history.stopped}: they are in data/{so_far.name}, and assets/ is as it was")
+    spent = {"training_seconds": round(history[-1].seconds), "training_cpu_seconds": round(cpu_seconds() - start)}
+    path = options.out / f"{name}.safetensors"
+    save_vae(vae, path)
+    result = evaluate(load_vae(path), mnist.test)                       # of the weights as stored: in half precision
+    print(f"{name}: {result}")
+    results = recipe.settings | summary(result) | spent
+    save_vae(vae, path, results=results, versions=versions())
+    history.write_csv(options.out / f"{name}.csv")
+    record(name, options, results)
