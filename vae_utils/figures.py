@@ -1,10 +1,12 @@
 """Pictures in one style: images in rows and walls, the latent plane, learning curves beside the paper's.
 
-Two decisions hold everywhere. Images are shown as ink on paper: 0 is white and 1 is black, which a projector carries better than
-the reverse. Training curves are solid and test curves dashed, as in Figures 2 and 3 of the paper.
+Two decisions hold everywhere. Images are shown as ink on paper: 0 is white and 1 is black, which a projector
+carries better than the reverse. Training curves are solid and test curves dashed, as in Figures 2 and 3 of
+the paper.
 
-Colours are those of Okabe and Ito (2008), which most colour-blind readers can tell apart; line styles, markers or written names
-repeat what they say, so that a grey print says it too. No function calls `plt.show()`.
+Colours are those of Okabe and Ito (2008), which most colour-blind readers can tell apart; line styles,
+markers or written names repeat what they say, so that a grey print says it too. No function calls
+`plt.show()`.
 """
 
 import csv
@@ -16,6 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib import patheffects
+from matplotlib.ticker import EngFormatter
 from PIL import Image
 from torch.distributions import Normal
 
@@ -27,11 +30,12 @@ COLOURS = {
     "sky": "#56B4E9", "black": "#000000", "yellow": "#F0E442",
 }
 GREY = "#767676"
-# Ten hues that everybody can tell apart do not exist. Neighbours in latent space (4, 7 and 9; 3, 5 and 8) differ in brightness
-# as well as in hue, each digit has a marker of its own, and `scatter_codes` writes the digit itself on its class.
+# Ten hues that everybody can tell apart do not exist. Neighbours in latent space (4, 7 and 9; 3, 5 and 8)
+# differ in brightness as well as in hue, each digit has a marker of its own, and `scatter_codes` writes the
+# digit on its class.
 DIGIT_COLOURS = (
-    COLOURS["black"], COLOURS["orange"], COLOURS["sky"], COLOURS["green"], COLOURS["vermilion"],
-    COLOURS["yellow"], "#999999", COLOURS["blue"], COLOURS["purple"], "#882255",
+    COLOURS["black"], COLOURS["purple"], COLOURS["orange"], COLOURS["green"], COLOURS["vermilion"],
+    COLOURS["yellow"], "#999999", COLOURS["blue"], COLOURS["sky"], "#882255",
 )
 DIGIT_MARKERS = ("o", "v", "s", "^", "D", "p", "h", "<", "X", "P")
 LINE_STYLES = ("-", "--", "-.", ":")
@@ -40,7 +44,7 @@ SOLID_TRAIN_DASHED_TEST = {"train": "-", "test": "--"}
 Y_LABELS = {
     "elbo": "ELBO (nats per image)",
     "rate": "rate KL(q(z|x) ‖ p(z)) (nats per image)",
-    "distortion": "distortion −E log p(x|z) (nats per image)",
+    "distortion": "distortion −E log p(x|z)\n(nats per image)",
 }
 X_LABELS = {
     "samples": "training images evaluated",
@@ -54,12 +58,15 @@ def use_style():
     colours = [COLOURS[name] for name in ("blue", "vermilion", "green", "purple", "orange", "sky", "black")]
     styles = [LINE_STYLES[i % len(LINE_STYLES)] for i in range(len(colours))]
     plt.rcParams.update({
-        "figure.figsize": (8, 4.5), "figure.dpi": 100, "savefig.dpi": "figure", "figure.constrained_layout.use": True,
-        "font.size": 13, "axes.titlesize": 14, "axes.labelsize": 13, "xtick.labelsize": 12, "ytick.labelsize": 12,
-        "legend.fontsize": 12, "legend.frameon": False, "figure.titlesize": 14,
-        "axes.prop_cycle": plt.cycler(color=colours, linestyle=styles), "lines.linewidth": 2, "lines.markersize": 7,
+        "figure.figsize": (8, 4.5), "figure.dpi": 100, "savefig.dpi": "figure",
+        "figure.constrained_layout.use": True,
+        "font.size": 13, "axes.titlesize": 14, "axes.labelsize": 13, "xtick.labelsize": 12,
+        "ytick.labelsize": 12, "legend.fontsize": 12, "legend.frameon": False, "figure.titlesize": 14,
+        "axes.prop_cycle": plt.cycler(color=colours, linestyle=styles), "lines.linewidth": 2,
+        "lines.markersize": 7,
         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-        "grid.color": "#E4E4E4", "grid.linewidth": 0.8, "image.cmap": "gray_r", "image.interpolation": "nearest",
+        "grid.color": "#E4E4E4", "grid.linewidth": 0.8, "image.cmap": "gray_r",
+        "image.interpolation": "nearest",
     })
 
 
@@ -69,14 +76,16 @@ def image_wall(images, columns=None, gap=1, scale=1):
     """Put images side by side into one picture, ink on paper.
 
     Args:
-        images: tensor of images in [0, 1], shape [N, 1, H, W], filled in row by row, or [R, C, 1, H, W], placed as given. What
-            lies a little outside [0, 1], such as a draw of a Gaussian, is shown as plain white or black.
+        images: tensor of images in [0, 1], shape [N, 1, H, W], filled in row by row, or [R, C, 1, H, W],
+            placed as given. What lies a little outside [0, 1], such as a draw of a Gaussian, is shown as
+            plain white or black.
         columns: images in a row, for the first shape; by default as many as make the wall about square.
         gap: grey pixels between neighbours.
         scale: pixels of the picture along each pixel of an image; the gap stays as it is.
 
     Returns:
-        uint8 array [height, width]: 255 (white) where an image is 0, 0 (black) where it is 1; places left over are white.
+        uint8 array [height, width]: 255 (white) where an image is 0, 0 (black) where it is 1; places left
+        over are white.
 
     Raises:
         ValueError: if there are no images, or they have another shape or range.
@@ -89,8 +98,8 @@ def image_wall(images, columns=None, gap=1, scale=1):
         blank = np.full((rows * columns - len(ink), *ink.shape[1:]), PAPER_WHITE, np.uint8)
         ink = np.concatenate([ink, blank]).reshape(rows, columns, *ink.shape[1:])
     elif columns is not None:
-        raise ValueError(f"columns={columns} was given for images of shape [R, C, 1, H, W], which have {ink.shape[1]} columns "
-                         "already; leave it out")
+        raise ValueError(f"columns={columns} was given for images of shape [R, C, 1, H, W], which have "
+                         f"{ink.shape[1]} columns already; leave it out")
     _require_at_least("gap", gap, 0)
     ink = _enlarge(ink[:, :, 0], scale)
     rows, columns, height, width = ink.shape
@@ -116,8 +125,8 @@ def save_image(array, path, scale=1):
     """
     array = np.asarray(array)
     if array.dtype != np.uint8 or array.ndim != 2 or array.size == 0:
-        raise ValueError(f"a picture was expected as a uint8 array [height, width], got {array.dtype} of shape "
-                         f"{list(array.shape)}; make it with image_wall")
+        raise ValueError(f"a picture was expected as a uint8 array [height, width], got {array.dtype} of "
+                         f"shape {list(array.shape)}; make it with image_wall")
     with write_atomically(path) as temporary:
         temporary.write_bytes(_png(_enlarge(array, scale)))
 
@@ -133,14 +142,16 @@ def png_bytes(image, scale=8):
         ValueError: if the image has another shape or range.
     """
     if torch.is_tensor(image) and image.ndim != 3:
-        raise ValueError(f"one image of shape [1, H, W] was expected, got shape {list(image.shape)}; pick one, e.g. images[0]")
+        raise ValueError(f"one image of shape [1, H, W] was expected, got shape {list(image.shape)}; pick "
+                         "one, e.g. images[0]")
     return _png(_enlarge(_ink(image[None])[0, 0], scale))
 
 
 def figure_png(figure):
     """A figure as the bytes of a PNG file, for `ipywidgets.Image`.
 
-    pyplot forgets the figure, so that the cell which made it does not show it a second time; it can still be drawn on.
+    pyplot forgets the figure, so that the cell which made it does not show it a second time; it can still be
+    drawn on.
     """
     plt.close(figure)
     file = io.BytesIO()
@@ -162,7 +173,7 @@ def show_images(rows, title=None):
         ValueError: if there is no row, or the rows differ in length.
     """
     if not rows:
-        raise ValueError('rows was expected to hold at least one row of images, e.g. {"image": images}; got none')
+        raise ValueError('at least one row of images was expected, e.g. {"image": images}; got none')
     walls = {label: image_wall(images, columns=len(images)) for label, images in rows.items()}
     counts = {label: len(images) for label, images in rows.items()}
     if len(set(counts.values())) > 1:
@@ -185,15 +196,17 @@ def show_images(rows, title=None):
 # What a model imagines
 
 def prior_grid(n):
-    """Codes at equal steps of prior probability: a linear grid on the unit square through the inverse Gaussian CDF.
+    """Codes at equal steps of prior probability (the grid of the paper's Figure 4).
 
-    This is the grid of the paper's Figure 4. Its quantiles are (i + 1/2) / n, so that none lies at infinity.
+    A linear grid on the unit square goes through the inverse Gaussian CDF. Its quantiles are (i + 1/2) / n,
+    so that none lies at infinity.
 
     Args:
         n: codes along each axis.
 
     Returns:
-        Tensor [n, n, 2], laid out as seen: rows from top to bottom have z2 from high to low, columns z1 from low to high.
+        Tensor [n, n, 2], laid out as seen: rows from top to bottom have z2 from high to low, columns z1 from
+        low to high.
 
     Raises:
         ValueError: if n < 1.
@@ -219,8 +232,8 @@ def manifold(vae, n=20):
         ValueError: if the model has another number of latent dimensions, or n < 1.
     """
     if vae.latent_size != 2:
-        raise ValueError(f"a model of 2 latent dimensions was expected, got {vae.latent_size}; a plane shows all codes only of "
-                         "such a model")
+        raise ValueError(f"a model of 2 latent dimensions was expected, got one of {vae.latent_size}, whose "
+                         "codes no plane can show; build it with latent_size=2")
     return vae.decode(prior_grid(n).to(vae.prior.mean.device)).mean.cpu()
 
 
@@ -235,14 +248,17 @@ def show_manifold(vae, n=20):
     """
     images = manifold(vae, n)
     wall = image_wall(images, gap=0, scale=max(1, round(560 / (n * images.shape[-1]))))
-    # One screen pixel for each pixel of the wall: sharper, and a file a third the size of a resampled one.
+    # For the file's size alone: 52 grey levels look like 256 and take half the bytes, and one screen pixel for
+    # each pixel of the wall takes fewer than resampling would.
+    wall = np.rint(wall / 5).astype(np.uint8) * np.uint8(5)
     dpi, left, bottom = plt.rcParams["figure.dpi"], 110, 80
     width, height = wall.shape[1] + left + 30, wall.shape[0] + bottom + 10
     figure = plt.figure(figsize=(width / dpi, height / dpi), layout="none")
     ax = figure.add_axes((left / width, bottom / height, wall.shape[1] / width, wall.shape[0] / height))
     _show_wall(ax, wall, extent=(0, 1, 0, 1))
     quantiles = (0.05, 0.25, 0.5, 0.75, 0.95)
-    names = [f"{u:g}\n({z:.2f})".replace("-", "−") for u, z in zip(quantiles, Normal(0.0, 1.0).icdf(torch.tensor(quantiles)))]
+    values = Normal(0.0, 1.0).icdf(torch.tensor(quantiles)).tolist()
+    names = [f"{quantile:g}\n({value:.2f})".replace("-", "−") for quantile, value in zip(quantiles, values)]
     ax.set_xticks(quantiles, names)
     ax.set_yticks(quantiles, names)
     ax.set(xlabel="$z_1$: quantile of the prior (value)", ylabel="$z_2$: quantile of the prior (value)")
@@ -273,6 +289,8 @@ def show_samples(vae, n=10, seed=0):
 def scatter_codes(codes, labels, ax=None, sigmas=(1, 2, 3)):
     """Two-dimensional codes, coloured by digit, with each digit written at the median of its class.
 
+    Where medians lie too close together to be read, their digits are moved apart a little.
+
     Args:
         codes: tensor [N, 2].
         labels: tensor [N] of digits 0 to 9.
@@ -286,26 +304,28 @@ def scatter_codes(codes, labels, ax=None, sigmas=(1, 2, 3)):
         ValueError: if the shapes are others or a label is not a digit.
     """
     if codes.ndim != 2 or codes.shape[1] != 2 or len(codes) == 0 or labels.shape != codes.shape[:1]:
-        raise ValueError(f"codes of shape [N, 2] and labels of shape [N] were expected, got {list(codes.shape)} and "
-                         f"{list(labels.shape)}; of longer codes, pick two dimensions")
+        raise ValueError("codes of shape [N, 2] and labels of shape [N] were expected, got "
+                         f"{list(codes.shape)} and {list(labels.shape)}; of longer codes pick two dimensions")
     codes, labels = codes.detach().cpu().numpy(), labels.cpu().numpy()
     if not np.isin(labels, range(10)).all():
-        raise ValueError(f"labels were expected to be digits from 0 to 9, got values from {labels.min()} to {labels.max()}")
+        raise ValueError("labels were expected to be digits from 0 to 9, got values from "
+                         f"{labels.min()} to {labels.max()}; pass the data set's labels")
     ax = ax or plt.subplots(figsize=(7.4, 7), layout="constrained")[1]
     digits = np.unique(labels)
     for part in range(8):                     # by turns, or the last class would hide all that lies under it
         for digit in digits:
             some = codes[part::8][labels[part::8] == digit]
-            ax.scatter(*some.T, s=14, color=DIGIT_COLOURS[digit], marker=DIGIT_MARKERS[digit], alpha=0.7, linewidths=0)
-    for digit in digits:
-        x, y = np.median(codes[labels == digit], axis=0)
+            ax.scatter(*some.T, s=14, color=DIGIT_COLOURS[digit], marker=DIGIT_MARKERS[digit], alpha=0.7,
+                       linewidths=0)
+    for sigma in sigmas:
+        ax.add_patch(plt.Circle((0, 0), sigma, fill=False, color="black", linestyle="--", zorder=3))
+        ax.text(0, -sigma, f"{sigma}σ", fontsize=12, ha="center", va="center", zorder=3,
+                path_effects=[patheffects.withStroke(linewidth=4, foreground="white")])
+    centres = np.array([np.median(codes[labels == digit], axis=0) for digit in digits])
+    for digit, (x, y) in zip(digits, _apart(centres, 0.06 * np.ptp(ax.get_ylim()))):
         ax.text(x, y, str(digit), fontsize=14, fontweight="bold", ha="center", va="center", zorder=4,
                 bbox={"boxstyle": "circle,pad=0.2", "facecolor": "white", "linewidth": 3,
                       "edgecolor": DIGIT_COLOURS[digit]})
-    for sigma in sigmas:
-        ax.add_patch(plt.Circle((0, 0), sigma, fill=False, color="black", linestyle="--", linewidth=1, zorder=3))
-        ax.text(0, -sigma, f"{sigma}σ", fontsize=12, ha="center", va="center", zorder=3,
-                path_effects=[patheffects.withStroke(linewidth=4, foreground="white")])
     ax.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
     return ax
 
@@ -329,9 +349,12 @@ def plot_history(histories, y="elbo", x="samples", log_x=False, ax=None):
         ValueError: if there is nothing to draw, or `x` or `y` is no column.
     """
     if y not in Y_LABELS or x not in X_LABELS:
-        raise ValueError(f"y was expected to be one of {', '.join(Y_LABELS)} and x one of {', '.join(X_LABELS)}, got y={y!r} "
-                         f"and x={x!r}")
+        raise ValueError(f"y was expected to be one of {', '.join(Y_LABELS)} and x one of "
+                         f"{', '.join(X_LABELS)}, got y={y!r} and x={x!r}")
     histories = histories if isinstance(histories, dict) else {"": histories}
+    if not all(hasattr(history, "column") for history in histories.values()):
+        raise ValueError("a History was expected, as training.fit returns it, or a dict of them, got "
+                         + " and ".join(type(history).__name__ for history in histories.values()))
     if not any(len(history) for history in histories.values()):
         raise ValueError("a history with at least one report was expected, got none; train first")
     ax = ax or plt.subplots(layout="constrained")[1]
@@ -339,12 +362,15 @@ def plot_history(histories, y="elbo", x="samples", log_x=False, ax=None):
         colour, marker = _nth_colour(i), "osD^vP"[i % 6]
         for part, style in SOLID_TRAIN_DASHED_TEST.items():
             values = np.asarray(history.column(f"{part}_{y}"), dtype=float)
-            if np.isfinite(values).any():             # a history without test images has NaN in its test columns
+            if np.isfinite(values).any():     # a history without test images has NaN in its test columns
                 ax.plot(history.column(x), values, linestyle=style, color=colour, marker=marker,
-                        markevery=max(1, len(values) // 8), markerfacecolor=colour if part == "train" else "white",
+                        markevery=max(1, len(values) // 8),
+                        markerfacecolor=colour if part == "train" else "white",
                         label=f"{name}, {part}" if name else part)
     if log_x:
         ax.set_xscale("log")
+    elif x == "samples":
+        ax.xaxis.set_major_formatter(EngFormatter())
     ax.set(xlabel=X_LABELS[x], ylabel=Y_LABELS[y])
     ax.legend()
     return ax
@@ -353,16 +379,16 @@ def plot_history(histories, y="elbo", x="samples", log_x=False, ax=None):
 def paper_curves(figure, panel):
     """Curves of the paper's Figures 2 and 3 as numbers.
 
-    They were digitised from the vector graphics in the paper's own PDF (arXiv 1312.6114), so they are exact to plotting, not
-    read off by eye, and lie in `assets/paper_figures.csv`.
+    They were digitised from the vector graphics in the paper's own PDF (arXiv 1312.6114), so they are exact
+    to plotting, not read off by eye, and lie in `assets/paper_figures.csv`.
 
     Args:
         figure: "Fig2" (the ELBO) or "Fig3" (the estimated marginal log-likelihood).
         panel: such as "MNIST Nz=20", "Frey Nz=2" or, in Fig3, "MNIST Nz=3 H=100 Ntrain=1000".
 
     Returns:
-        Dict from a curve's name ("AEVB train", "AEVB test", "WS train", ...; WS is wake-sleep) to a pair of arrays: training
-        images evaluated, and nats per image.
+        Dict from a curve's name ("AEVB train", "AEVB test", "WS train", ...; WS is wake-sleep, MCEM Monte
+        Carlo EM) to a pair of arrays: training images evaluated, and nats per image.
 
     Raises:
         ValueError: if there is no such panel.
@@ -371,7 +397,8 @@ def paper_curves(figure, panel):
     if (figure, panel) not in panels:
         known = ", ".join(repr(pair) for pair in panels)
         raise ValueError(f"one of the paper's panels {known} was expected, got {(figure, panel)!r}")
-    return {curve: (np.array(samples), np.array(nats)) for curve, (samples, nats) in panels[figure, panel].items()}
+    return {curve: (np.array(samples), np.array(nats))
+            for curve, (samples, nats) in panels[figure, panel].items()}
 
 
 def plot_paper_curves(ax, panel, curves=("AEVB train", "AEVB test"), figure="Fig2"):
@@ -395,7 +422,8 @@ def plot_paper_curves(ax, panel, curves=("AEVB train", "AEVB test"), figure="Fig
         method, part = curve.split()
         samples, nats = known[curve]
         ax.plot(samples, nats, linestyle=SOLID_TRAIN_DASHED_TEST[part], color=GREY, linewidth=1.3, zorder=1.5,
-                marker={"AEVB": "", "WS": "x", "MCEM": "+"}[method], markersize=6, markevery=3, label=f"paper, {curve}")
+                marker={"AEVB": "", "WS": "x", "MCEM": "+"}[method], markersize=6, markevery=3,
+                label=f"paper, {curve}")
     ax.legend()
     return ax
 
@@ -416,7 +444,7 @@ def rate_distortion(points, ax=None):
         ValueError: if there are no points.
     """
     if not points:
-        raise ValueError('points was expected to hold at least one model, e.g. {"β = 1": (25.1, 70.3)}; got none')
+        raise ValueError('at least one point was expected, e.g. {"β = 1": (25.1, 70.3)}; got none')
     ax = ax or plt.subplots(layout="constrained")[1]
     labels = sorted(points, key=lambda label: points[label][0])
     rates, distortions = np.array([[float(value) for value in points[label]] for label in labels]).T
@@ -429,7 +457,7 @@ def rate_distortion(points, ax=None):
     ax.autoscale(False)                       # the line below runs through the plane, it does not widen it
     ax.axline((best, 0), slope=-1, color=GREY, linestyle="--", linewidth=1.3, zorder=1.5,
               label=f"rate + distortion = {best:.1f}, the best ELBO here")
-    ax.set(xlabel="rate KL(q(z|x) ‖ p(z)) (nats per image)", ylabel="distortion −E log p(x|z)\n(nats per image)")
+    ax.set(xlabel=Y_LABELS["rate"], ylabel=Y_LABELS["distortion"])
     ax.legend()
     return ax
 
@@ -440,14 +468,16 @@ def _ink(images):
     """Images in [0, 1] to uint8 arrays of the same shape, ink on paper: the one place that decides it."""
     if not torch.is_tensor(images) or not images.is_floating_point():
         given = f"a tensor of {images.dtype}" if torch.is_tensor(images) else f"a {type(images).__name__}"
-        raise ValueError(f"images were expected as a floating tensor in [0, 1], got {given}; divide bytes by 255")
+        raise ValueError(f"images were expected as a floating tensor in [0, 1], got {given}; were these "
+                         "labels, or bytes that still have to be divided by 255?")
     if images.ndim not in (4, 5) or images.shape[-3] != 1 or images.numel() == 0:
-        raise ValueError(f"one or more images of shape [N, 1, H, W] or [R, C, 1, H, W] were expected, got {list(images.shape)}")
+        raise ValueError("one or more images of shape [N, 1, H, W] or [R, C, 1, H, W] were expected, got "
+                         f"{list(images.shape)}; is a dimension missing?")
     images = images.detach().float().cpu()
     # Draws of a Gaussian leave [0, 1] by a few standard deviations; bytes leave it by far.
     if not images.abs().max() < 20:           # written so that NaN is refused too
-        raise ValueError(f"images were expected in [0, 1], got values from {images.min():g} to {images.max():g}; divide 8-bit "
-                         "images by 255")
+        raise ValueError(f"images were expected in [0, 1], got values from {images.min():g} to "
+                         f"{images.max():g}; divide 8-bit images by 255")
     return (PAPER_WHITE - (PAPER_WHITE * images.clamp(0, 1)).round()).to(torch.uint8).numpy()
 
 
@@ -463,10 +493,22 @@ def _png(array):
 
 
 def _show_wall(ax, wall, **kwargs):
-    ax.imshow(wall, cmap="gray", vmin=0, vmax=PAPER_WHITE, interpolation="nearest", **kwargs)   # the wall holds the ink already
+    # not gray_r: the wall holds the ink already
+    ax.imshow(wall, cmap="gray", vmin=0, vmax=PAPER_WHITE, interpolation="nearest", **kwargs)
     ax.grid(False)
     for spine in ax.spines.values():
         spine.set(visible=True, color="#BBBBBB")
+
+
+def _apart(points, distance):
+    """Push points [N, 2] apart until (nearly) all lie at least `distance` from each other."""
+    points = points.copy()
+    for _ in range(200):
+        offsets = points[:, None] - points                                # [N, N, 2]
+        lengths = np.linalg.norm(offsets, axis=-1, keepdims=True)
+        overlaps = np.where(lengths > 0, np.maximum(0, distance - lengths), 0)
+        points += (overlaps * offsets / np.where(lengths > 0, lengths, 1)).mean(1)
+    return points
 
 
 def _nth_colour(i):
@@ -475,7 +517,7 @@ def _nth_colour(i):
 
 
 def _require_at_least(name, value, least):
-    if not isinstance(value, int) or value < least:
+    if not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name} was expected to be a whole number of {least} or more, got {value!r}")
 
 
