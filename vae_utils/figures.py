@@ -248,7 +248,7 @@ def show_manifold(vae, n=20):
     """
     images = manifold(vae, n)
     wall = image_wall(images, gap=0, scale=max(1, round(560 / (n * images.shape[-1]))))
-    # For the file's size alone: 52 grey levels look like 256 and take half the bytes, and one screen pixel for
+    # For the size of the file: 52 grey levels look like 256 and take half the bytes, and one screen pixel for
     # each pixel of the wall takes fewer than resampling would.
     wall = np.rint(wall / 5).astype(np.uint8) * np.uint8(5)
     dpi, left, bottom = plt.rcParams["figure.dpi"], 110, 80
