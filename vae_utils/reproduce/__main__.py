@@ -6,10 +6,12 @@ from functools import partial
 from pathlib import Path
 
 from vae_utils.checkpoints import ASSETS
-from vae_utils.reproduce import stored
+from vae_utils.reproduce import paper, stored, trade
 
 COMMANDS = {f"select-{name}": partial(stored.select, name) for name in stored.CANDIDATES}
 COMMANDS |= {name: partial(stored.train, name) for name in stored.RECIPES}
+COMMANDS["paper"] = paper.figure_2
+COMMANDS |= {"rate-distortion": trade.rate_distortion, "likelihoods": trade.likelihoods}
 
 
 def main(arguments=None):
