@@ -2,9 +2,9 @@
 
     python tests/execute_notebooks.py [notebooks/02_mlp_vae.ipynb ...]      (default: all of notebooks/)
 
-A notebook is written only if all its cells ran. What differs from run to run or from machine to machine though the cells
-say the same (timings, widget state, model ids, versions, the course of a progress bar) is left out, so that
-running an unchanged notebook again changes no byte of what its cells determine.
+A notebook is written only if all its cells ran. What differs from run to run or from machine to machine
+though the cells say the same (timings, widget state, model ids, versions, the course of a progress bar) is
+left out, so that running an unchanged notebook again changes no byte of what its cells determine.
 """
 
 import argparse
@@ -23,24 +23,27 @@ from vae_utils.checkpoints import write_atomically
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 SECONDS_PER_CELL = 300  # as in pyproject.toml
-DROPPED_MIMES = ("application/vnd.jupyter.widget-view+json", "image/jpeg")  # ids of dead widgets; copies of image/png
+# Ids of widgets that no longer live, and copies of image/png.
+DROPPED_MIMES = ("application/vnd.jupyter.widget-view+json", "image/jpeg")
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "pygments_lexer": "ipython3"}
+LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python",
+            "pygments_lexer": "ipython3"}
 
 
 def execute(path):
-    """Run the notebook in this Python and return it, cleaned; SystemExit with the cell's number and error if one fails."""
+    """Run the notebook in this Python and return it, cleaned; SystemExit that names the cell if one fails."""
     notebook = nbformat.read(path, as_version=4)
     started = []
-    manager = AsyncKernelManager(kernel_name=CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=NbvalKernelspecManager())
+    manager = AsyncKernelManager(kernel_name=CURRENT_ENV_KERNEL_NAME,
+                                 kernel_spec_manager=NbvalKernelspecManager())
     client = NotebookClient(notebook, km=manager, timeout=SECONDS_PER_CELL, record_timing=False,
                             resources={"metadata": {"path": str(path.parent)}},
                             on_cell_execute=lambda cell, cell_index: started.append(cell_index))
     try:
         client.execute(cleanup_kc=True)  # the kernel ends too, though the manager is ours
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise SystemExit(f"{error}\n{path}: cell {started[-1]} failed (counted from 0, with the Markdown cells); "
-                         "the file is as it was.") from None
+        raise SystemExit(f"{error}\n{path}: cell {started[-1]} failed (counting all, from 0);"
+                         " the file is as it was.") from None
     return clean(notebook)
 
 
@@ -61,7 +64,7 @@ def clean(notebook):
 
 
 def fold_streams(outputs):
-    """Join what was printed between two other outputs, per stream, and keep of it what a terminal would show."""
+    """Join what was printed between two other outputs, per stream; keep of it what a terminal would show."""
     joined = []
     open_streams = {}
     for output in outputs:
@@ -80,7 +83,7 @@ def fold_streams(outputs):
 
 
 def fold_carriage_returns(text):
-    """Let each carriage return write over its line; drop the lines that this leaves blank, such as a cleared bar's."""
+    """Let each carriage return write over its line; drop lines that this leaves blank, as a cleared bar's."""
     folded = []
     for line in re.findall(r".*\n|.+", text):  # with their line ends
         shown = ""

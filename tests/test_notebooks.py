@@ -2,12 +2,13 @@
 
 Conventions that the tests below hold the lessons to:
 
-- Tags. A code cell whose output depends on training, timing or the machine is tagged `nbval-ignore-output`: it runs, but
-  its output is not compared. No other means is used, and no comment in the code.
-- Exercises. Each has a heading `### Exercise N` (N = 1, 2, ...), a hint in `<details><summary>Hint...</summary>`, and a
-  solution. A solution that runs is a code cell tagged `solution`, folded (`"jupyter": {"source_hidden": true}`), whose first line is
-  `# Solution` and whose last statement asserts something; nbval runs it like any other cell. A solution
-  in words is in `<details><summary>Solution...</summary>`.
+- Tags. A code cell whose output depends on training, timing or the machine, or that shows a progress bar, is
+  tagged `nbval-ignore-output`: it runs, but its output is not compared. No comment in the code does this.
+- Exercises. Each has a heading `### Exercise N` (N = 1, 2, ...), a hint in
+  `<details><summary>Hint...</summary>`, and a solution. A solution that runs is a code cell tagged
+  `solution`, folded (metadata `"jupyter": {"source_hidden": true}`), whose first line is
+  `# Solution` and whose last statement asserts something; nbval runs it like any other cell. A solution in words is in
+  `<details><summary>Solution...</summary>`. A lesson has at least one that runs.
 - Outputs are stored by `python tests/execute_notebooks.py`.
 """
 
@@ -59,7 +60,8 @@ def output_texts(notebook):
     """All that outputs say in words: streams and every representation that is no picture."""
     for output in outputs(notebook):
         yield output.get("text", "")
-        yield from (str(data) for mime, data in output.get("data", {}).items() if not mime.startswith("image/"))
+        data = output.get("data", {})
+        yield from (str(data[mime]) for mime in data if not mime.startswith("image/"))
 
 
 # --- outputs
@@ -71,15 +73,17 @@ def test_the_course_is_numbered_without_gaps():
 
 def test_format_is_valid(notebook):
     nbformat.validate(notebook)
-    assert (notebook.nbformat, notebook.nbformat_minor) >= (4, 5)  # cells have ids, so that differences are small
+    assert (notebook.nbformat, notebook.nbformat_minor) >= (4, 5)  # cells have ids: diffs stay small
 
 
 def test_cells_were_executed_in_order(notebook):
-    assert [cell.execution_count for cell in code_cells(notebook)] == list(range(1, len(code_cells(notebook)) + 1))
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
 
 
 def test_no_errors_and_nothing_on_stderr(notebook):
-    assert [output for output in outputs(notebook) if output.output_type == "error" or output.get("name") == "stderr"] == []
+    assert [output for output in outputs(notebook)
+            if output.output_type == "error" or output.get("name") == "stderr"] == []
 
 
 def test_no_warnings_in_outputs(notebook):
@@ -104,7 +108,8 @@ def test_representations_are_the_same_in_every_run(notebook):
 
 def test_pictures_have_a_short_text_beside_them(notebook):
     pictures = [output.data for output in outputs(notebook) if "image/png" in output.get("data", {})]
-    assert [data.get("text/plain") for data in pictures if not 0 < len(data.get("text/plain", "")) < 200] == []
+    texts = [data.get("text/plain", "") for data in pictures]
+    assert [text for text in texts if not 0 < len(text) < 200] == []
     assert [data.keys() for data in pictures if "image/jpeg" in data] == []  # a second copy
 
 
@@ -117,6 +122,13 @@ def test_size(path):
 def test_code_is_plain_python(notebook):
     for cell in code_cells(notebook):
         ast.parse(cell.source)  # no magics: tests read the cells, and learners take them elsewhere
+
+
+def test_compared_cells_do_not_end_in_a_semicolon(notebook):
+    """nbval runs cells outside IPython's history, where the semicolon is looked up: use plt.show()."""
+    compared = [cell.source for cell in code_cells(notebook)
+                if "nbval-ignore-output" not in cell.metadata.get("tags", [])]
+    assert [source for source in compared if source.rstrip().endswith(";")] == []
 
 
 def test_cells_are_short(notebook):
@@ -142,16 +154,18 @@ def test_title_is_a_question(notebook):
 
 @pytest.mark.parametrize("part", LESSON_PARTS)
 def test_parts_of_a_lesson(prose, part):
-    assert re.search(LESSON_PARTS[part], prose, re.IGNORECASE | re.MULTILINE), f"the lesson does not say {part}"
+    found = re.search(LESSON_PARTS[part], prose, re.IGNORECASE | re.MULTILINE)
+    assert found, f"the lesson does not say {part}"
 
 
 def exercises(notebook):
-    """For each exercise, its number and its cells, from its heading to the next one of that level or above."""
+    """For each exercise, its number and its cells, up to the next heading of its level or above."""
     found = []
     inside = False
     for cell in notebook.cells:
-        unfenced = re.sub(r"```.*?```", "", cell.source, flags=re.DOTALL)  # there, # begins a comment
-        for heading in re.findall(r"^#{1,3} .*", unfenced, re.MULTILINE) if cell.cell_type == "markdown" else []:
+        text = cell.source if cell.cell_type == "markdown" else ""
+        unfenced = re.sub(r"```.*?```", "", text, flags=re.DOTALL)  # between fences, # begins a comment
+        for heading in re.findall(r"^#{1,3} .*", unfenced, re.MULTILINE):
             number = re.match(r"### Exercise (\d+)\b", heading)
             inside = bool(number)
             if inside:

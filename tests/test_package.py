@@ -1,4 +1,4 @@
-"""The package, its requirements, README and the CI script: that they say the same thing, and that importing costs little."""
+"""The package, its requirements, README and the CI script: they agree, and importing costs little."""
 
 import ast
 import importlib
@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
+from notebook_definitions import sources
 
 import vae_utils
 
@@ -19,7 +19,8 @@ DOCUMENTS = [PROJECT / "README.md", *NOTEBOOKS]
 COMMANDS = {
     "learn": "python3 -m venv .venv && .venv/bin/python -m pip install -r requirements.txt"
              " && .venv/bin/jupyter lab --allow-root notebooks/01_elbo.ipynb",
-    "test": "python3 -m venv .venv && .venv/bin/python -m pip install -r requirements.txt && .venv/bin/python -m pytest",
+    "test": "python3 -m venv .venv && .venv/bin/python -m pip install -r requirements.txt"
+            " && .venv/bin/python -m pytest",
 }
 FLOORS = {  # as in a house: a module rests on its own floor or on those below, never on one above
     "data": 0, "checkpoints": 0, "likelihoods": 0, "runtime": 0,
@@ -28,7 +29,7 @@ FLOORS = {  # as in a house: a module rests on its own floor or on those below, 
     "figures": 3,
     "reproduce": 4,
 }
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow"}  # where the name to import is not the name to install
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow"}  # name to import: name to install
 # What the listed requirements bring along, and of which we use only what they hand to their own users.
 BROUGHT_ALONG = {"jupyter_client": "nbclient", "IPython": "ipywidgets", "pillow": "torchvision"}
 
@@ -38,7 +39,8 @@ BROUGHT_ALONG = {"jupyter_client": "nbclient", "IPython": "ipywidgets", "pillow"
 def loaded_by(statement):
     """Top-level modules in memory after `statement` has run in a fresh Python."""
     code = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
-    return set(subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True, capture_output=True, text=True).stdout.split())
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return set(result.stdout.split())
 
 
 def test_importing_the_package_loads_nothing_heavy():
@@ -80,19 +82,21 @@ def imports_of(source):
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "vae_utils").glob("[!_]*.py")), ids=lambda path: path.stem)
 def test_no_module_imports_from_a_floor_above(path):
-    imported = [name.split(".")[1] for name in imports_of(path.read_text("utf-8")) if name.startswith("vae_utils.")]
-    assert [name for name in imported if FLOORS[name] > FLOORS[path.stem]] == []
+    imported = [name for name in imports_of(path.read_text("utf-8")) if name.startswith("vae_utils")]
+    homes = [name.removeprefix("vae_utils.") for name in imported]  # `vae_utils` itself has no floor
+    assert [name for name in homes if FLOORS[name] > FLOORS[path.stem]] == []
 
 
 # --- requirements
 
 def test_all_that_is_imported_is_required():
-    ours = {path.stem for folder in ("vae_utils", "tests") for path in (PROJECT / folder).glob("*.py")}
-    sources = [path.read_text("utf-8") for folder in (".", "vae_utils", "tests") for path in (PROJECT / folder).glob("*.py")]
+    files = [path for folder in (".", "vae_utils", "tests") for path in (PROJECT / folder).glob("*.py")]
+    code = [path.read_text("utf-8") for path in files]
     for path in NOTEBOOKS:
-        sources += [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    imported = {name.partition(".")[0] for source in sources for name in imports_of(source)}
-    needed = {DISTRIBUTIONS.get(name, name) for name in imported - ours - set(sys.stdlib_module_names) - {"vae_utils"}}
+        code += sources(path, "code")
+    imported = {name.partition(".")[0] for source in code for name in imports_of(source)}
+    others = imported - {path.stem for path in files} - set(sys.stdlib_module_names) - {"vae_utils"}
+    needed = {DISTRIBUTIONS.get(name, name) for name in others}
     assert {BROUGHT_ALONG.get(name, name) for name in needed} - required() == set()
 
 
@@ -134,7 +138,7 @@ def test_readme_links_to_every_lesson():
 def markdown(path):
     if path.suffix != ".ipynb":
         return path.read_text("utf-8")
-    return "\n\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
+    return "\n\n".join(sources(path, "markdown"))
 
 
 def links(text):
@@ -152,7 +156,8 @@ def leads_somewhere(target, document):
 
 def anchors(path):
     """The names that headings get as targets of links: GitHub's in a page, JupyterLab's in a notebook."""
-    headings = re.findall(r"^#+ +(.+?) *$", re.sub(r"```.*?```", "", markdown(path), flags=re.DOTALL), re.MULTILINE)
+    unfenced = re.sub(r"```.*?```", "", markdown(path), flags=re.DOTALL)
+    headings = re.findall(r"^#+ +(.+?) *$", unfenced, re.MULTILINE)
     if path.suffix == ".ipynb":
         return {heading.replace(" ", "-") for heading in headings}
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

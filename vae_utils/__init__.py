@@ -1,7 +1,8 @@
 """The library behind the course: variational autoencoders as three distributions, p(z), q(z|x) and p(x|z).
 
-The names below can be imported from `vae_utils` or from the module that defines them. A module is loaded at the first use
-of one of its names, so that `from vae_utils import load_mnist` costs no more than `vae_utils.data`.
+The names below can be imported from `vae_utils` or from the module that defines them. A module is loaded at
+the first use of one of its names, so that `from vae_utils import load_mnist` costs no more than
+`vae_utils.data`.
 """
 
 import importlib
@@ -23,7 +24,7 @@ __all__ = sorted(_HOME_OF)
 
 
 def __getattr__(name):
-    """Load the module that `name` is, or is defined in (PEP 562: called only for names not yet known here)."""
+    """Load the module that `name` is, or is defined in (PEP 562: called for names not yet known here)."""
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOME_OF:
