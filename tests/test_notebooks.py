@@ -7,8 +7,8 @@ Conventions that the tests below hold the lessons to:
 - Exercises. Each has a heading `### Exercise N` (N = 1, 2, ...), a hint in
   `<details><summary>Hint...</summary>`, and a solution. A solution that runs is a code cell tagged
   `solution`, folded (metadata `"jupyter": {"source_hidden": true}`), whose first line is
-  `# Solution` and whose last statement asserts something; nbval runs it like any other cell. A solution in words is in
-  `<details><summary>Solution...</summary>`. A lesson has at least one that runs.
+  `# Solution` and whose last statement asserts something; nbval runs it like any other cell. A solution
+  in words is in `<details><summary>Solution...</summary>`. A lesson has at least one that runs.
 - Outputs are stored by `python tests/execute_notebooks.py`.
 """
 
