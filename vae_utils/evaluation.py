@@ -177,6 +177,35 @@ def hole_mass(vae, images, ratio=0.1, num_samples=2000, seed=0):
     return Estimate.of(holes.float())
 
 
+# Pictures, whoever drew them
+
+@torch.no_grad()
+def nearest_distance(images, reference, chunk=100):
+    """Euclidean distance, in pixel values, from each image to the nearest of `reference`: shape [N].
+
+    Args:
+        images, reference: shapes [N, 1, 28, 28] and [M, 1, 28, 28].
+        chunk: images at a time: bounds the memory to about `chunk` * M numbers.
+    """
+    reference = reference.flatten(1)
+    return torch.cat([torch.cdist(part, reference).amin(1) for part in images.flatten(1).split(chunk)])
+
+
+def relative_path_length(frames):
+    """How much longer a film is than the jump from its first picture to its last: at least 1, and 1 for a cross-fade.
+
+    sum_t |frame_{t+1} - frame_t| / |frame_T - frame_1|, Euclidean in pixel values.
+
+    Args:
+        frames: pictures along each path, shape [T, N, 1, 28, 28].
+
+    Returns:
+        Shape [N].
+    """
+    frames = frames.flatten(2)
+    return (frames[1:] - frames[:-1]).norm(dim=2).sum(0) / (frames[-1] - frames[0]).norm(dim=1)
+
+
 # A judge of digits
 
 class DigitClassifier(nn.Module):

@@ -1,0 +1,203 @@
+"""Autoencoder against VAE at equal network: what the codes that nobody encoded decode to. And the judge who says so."""
+
+import math
+from dataclasses import replace
+from functools import partial
+from statistics import mean, stdev
+
+import torch
+from sklearn.mixture import GaussianMixture
+from torch.distributions import MultivariateNormal
+from torch.nn.functional import cross_entropy
+
+from vae_utils.checkpoints import save_tensors
+from vae_utils.data import binarise
+from vae_utils.evaluation import (
+    DigitClassifier,
+    aggregate_kl,
+    hole_mass,
+    load_classifier,
+    nearest_distance,
+    posterior_parameters,
+    relative_path_length,
+)
+from vae_utils.models import mlp_vae
+from vae_utils.objectives import elbo, reconstruction
+from vae_utils.reproduce.common import Recipe, full_mnist, record, versions
+from vae_utils.reproduce.stored import HELD_OUT
+from vae_utils.runtime import fixed_seed
+
+OBJECTIVES = {"autoencoder": reconstruction, "VAE": elbo}
+HIDDEN = (256, 256)
+LATENT_SIZES = (2, 20)
+NUM_SEEDS = 3
+RECIPE = Recipe(None, epochs=5, learning_rate=2e-3, batch_size=256)
+NUM_DRAWS = 1000            # codes from each distribution, and images of each kind, that are judged
+NUM_CODES = 20_000          # training images whose codes the Gaussian and the mixture are fitted to
+COMPONENTS = 30             # of the mixture, full covariances
+UNSURE = 0.9                # the judge is unsure of a picture if no digit gets this probability
+PROTOCOL = {
+    "unsure": f"share of {NUM_DRAWS} pictures (means of p(x|z)) to which the classifier gives no digit {UNSURE} or more",
+    "far": "share of them further from the nearest of 60,000 training images than 95% of the test images are (Euclidean, pixels)",
+    "both": "share of them unsure and far",
+    "prior_, gaussian_, mixture_": "z ~ N(0, I); ~ a Gaussian, ~ a mixture of Gaussians, both fitted to training codes",
+    "reconstruction_": "z = the mean code of a binarised test image",
+    "distortion": "-log p(x|z) at the mean code, nats per test image, pixels binarised by one fixed draw",
+    "kl_to_gaussian_at_least": "nats; mean over the codes of the test images of log mixture - log fitted Gaussian, a lower bound on "
+                               "KL(codes || Gaussian) up to the noise of sampling",
+    "hole_mass_of_gaussian": "share of the fitted Gaussian's draws where mixture / Gaussian < 0.1",
+    "kl_to_prior, hole_mass_of_prior": "q(z) = average of q(z|x) over the training images, against p(z); no autoencoder has it",
+    "path_length": "along straight lines between the codes of two test images of different digits, in 31 steps: the way that the "
+                   "picture goes / the distance of its ends (Euclidean, pixels)",
+    "label_flips": "changes of the classifier's first choice along such a line; 1 is the least if both ends are read rightly",
+    "path_unsure": "share of the pictures on the lines of which the classifier is unsure",
+    "round_trip": "root mean square over dimensions of (encoder(decoder(z)) - z) / standard deviation of the codes, z ~ Gaussian",
+}
+
+
+# The judge
+
+def classifier(options):
+    """Train the judge of digits on 55,000 training images; report it on the 5,000 others, then on the test set."""
+    mnist, epochs = full_mnist(hold_out=HELD_OUT), options.epochs or 8
+    torch.manual_seed(options.seed)
+    judge = train_classifier(mnist.train, mnist.train_labels, epochs)
+    official = full_mnist()
+    results = {"trained_on": f"{len(mnist.train):,} training images, grey", "epochs": epochs,
+               "held_out_accuracy": round(accuracy(judge, mnist.test, mnist.test_labels), 4),
+               "test_accuracy": round(accuracy(judge, official.test, official.test_labels), 4),
+               "test_images_unsure": round(share(judge.probabilities(official.test).amax(1) < UNSURE), 4)}
+    print(f"classifier: {results}")
+    save_tensors(options.out / "classifier.safetensors", judge.state_dict(), {"results": results, "versions": versions()})
+    record("classifier", options, results)
+
+
+def train_classifier(images, labels, epochs, batch_size=128, learning_rate=2e-3):
+    """A `DigitClassifier` trained with Adam and a learning rate that falls to zero; the caller sets the seed."""
+    judge = DigitClassifier().train()
+    optimiser = torch.optim.Adam(judge.parameters(), lr=learning_rate, fused=True)
+    num_steps = max(1, round(epochs * (len(images) // batch_size)))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=num_steps + 1)
+    for step in range(num_steps):
+        at = step * batch_size % (len(images) // batch_size * batch_size)
+        if at == 0:
+            order = torch.randperm(len(images))
+        batch = order[at:at + batch_size]
+        optimiser.zero_grad()
+        cross_entropy(judge(images[batch]), labels[batch]).backward()
+        optimiser.step()
+        schedule.step()
+    return judge.eval()
+
+
+def accuracy(judge, images, labels):
+    """Share of images whose most probable digit is the label."""
+    return share(judge.probabilities(images).argmax(1) == labels)
+
+
+# Autoencoder against VAE
+
+def holes(options):
+    """Train both objectives on the same small networks with several seeds; measure what their latent spaces hold."""
+    mnist, judge = full_mnist(), load_classifier()
+    limit = nearest_distance(mnist.test[:NUM_DRAWS], mnist.train).quantile(0.95).item()
+    verdict = partial(judge_pictures, judge, mnist.train, limit)
+    recipe = replace(RECIPE, epochs=options.epochs or RECIPE.epochs)
+    real = verdict(mnist.test[:NUM_DRAWS])
+    print(f"real test images: {real}", flush=True)
+    results = {"protocol": PROTOCOL, "real_test_images": real, "recipe": {
+        "hidden": list(HIDDEN), "epochs": recipe.epochs, "learning_rate": recipe.learning_rate, "batch_size": recipe.batch_size,
+        "seeds": [options.seed + i for i in range(NUM_SEEDS)]}}
+    for latent_size in LATENT_SIZES:
+        for name, objective in OBJECTIVES.items():
+            rows = []
+            for seed in results["recipe"]["seeds"]:
+                vae, _ = replace(recipe, build=partial(mlp_vae, latent_size, HIDDEN, layer_norm=False), seed=seed).train(
+                    mnist, objective=objective, progress=False)
+                rows.append(measure(vae, objective is elbo, mnist, judge, verdict, seed))
+                print(f"{name}, {latent_size} latents, seed {seed}: {rows[-1]}", flush=True)
+            results[f"{name}, {latent_size} latents"] = spread(rows)
+    record("holes", options, results)
+
+
+def measure(vae, is_vae, mnist, judge, verdict, seed):
+    """All measures of one trained model, as a flat dict of numbers; `PROTOCOL` says what each is."""
+    train_codes = codes(vae, mnist.train[:NUM_CODES], is_vae, seed)
+    test_codes = codes(vae, mnist.test, is_vae, seed)
+    gaussian = MultivariateNormal(train_codes.mean(0), train_codes.T.cov())
+    mixture = GaussianMixture(COMPONENTS, reg_covar=1e-4, random_state=seed).fit(train_codes.double().numpy())
+    torch.manual_seed(seed)
+    draws = {"prior": vae.prior.sample((NUM_DRAWS,)), "gaussian": gaussian.sample((NUM_DRAWS,)),
+             "mixture": torch.tensor(mixture.sample(NUM_DRAWS)[0], dtype=torch.float32)}
+    row = {}
+    with torch.no_grad():
+        row["distortion"] = -vae.decode(vae.encode(x := binarised(mnist.test)).mean).log_prob(x).mean().item()
+        pictures = {name: vae.decode(z).mean for name, z in draws.items()}
+        pictures["reconstruction"] = vae.decode(vae.encode(x[:NUM_DRAWS]).mean).mean
+        for name, images in pictures.items():
+            row |= {f"{name}_{key}": value for key, value in verdict(images).items()}
+        row |= gaps(mixture, gaussian, test_codes, draws["gaussian"])
+        if is_vae:
+            row["kl_to_prior"] = aggregate_kl(vae, mnist.train, seed=seed).mean
+            row["hole_mass_of_prior"] = hole_mass(vae, mnist.train, seed=seed).mean
+        row |= smoothness(vae, judge, mnist)
+        moved = (vae.encode(pictures["gaussian"]).mean - draws["gaussian"]) / train_codes.std(0)
+        row["round_trip"] = moved.square().mean(1).sqrt().mean().item()
+    return row
+
+
+def binarised(images):
+    """The evaluation protocol's one fixed draw of the pixels."""
+    return binarise(images, torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def codes(vae, images, is_vae, seed):
+    """z ~ q(z|x) of a VAE; of an autoencoder, whose code is no distribution, the code: shape [N, D]."""
+    loc, scale = posterior_parameters(vae, images)
+    with fixed_seed(seed):
+        return loc + scale * torch.randn_like(scale) if is_vae else loc
+
+
+def judge_pictures(judge, reference, limit, images):
+    """Shares of pictures of which the judge is unsure, that lie beyond `limit` from all of `reference`, and both."""
+    unsure = judge.probabilities(images).amax(1) < UNSURE
+    far = nearest_distance(images, reference) > limit
+    return {"unsure": share(unsure), "far": share(far), "both": share(unsure & far)}
+
+
+def gaps(mixture, gaussian, test_codes, draws):
+    """How far the codes are from one Gaussian, by the density of a mixture fitted to them."""
+
+    def log_ratio(z):
+        return torch.tensor(mixture.score_samples(z.double().numpy())) - gaussian.log_prob(z)
+
+    return {"kl_to_gaussian_at_least": log_ratio(test_codes).mean().item(),
+            "hole_mass_of_gaussian": share(log_ratio(draws) < math.log(0.1))}
+
+
+@torch.no_grad()
+def smoothness(vae, judge, mnist, num_paths=500, steps=32):
+    """Straight lines between the codes of pairs of test images of different digits, decoded."""
+    ends, _ = posterior_parameters(vae, mnist.test[:2 * num_paths])
+    labels = mnist.test_labels[:2 * num_paths]
+    start, end = ends.split(num_paths)
+    different = labels[:num_paths] != labels[num_paths:]
+    t = torch.linspace(0, 1, steps)[:, None, None]
+    frames = vae.decode(start[different] + t * (end - start)[different]).mean                # [T, N, 1, 28, 28]
+    said = judge.probabilities(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])          # [T, N, 10]
+    digits = said.argmax(2)
+    return {"path_length": relative_path_length(frames).mean().item(),
+            "label_flips": (digits[1:] != digits[:-1]).sum(0).float().mean().item(),
+            "path_unsure": share(said.amax(2) < UNSURE)}
+
+
+def share(mask):
+    """The share of True in a mask."""
+    return mask.float().mean().item()
+
+
+def spread(rows):
+    """Mean and standard deviation over seeds of each number."""
+    return {key: {"mean": round(mean(row[key] for row in rows), 4), "sd": round(stdev(row[key] for row in rows), 4)}
+            for key in rows[0]}
