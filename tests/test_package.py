@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from notebook_definitions import sources
 import vae_utils
 
 PROJECT = Path(__file__).resolve().parents[1]
+LIBRARY = PROJECT / "vae_utils"
+MODULES = sorted(set(LIBRARY.rglob("*.py")) - {LIBRARY / "__init__.py"})
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 DOCUMENTS = [PROJECT / "README.md", *NOTEBOOKS]
 COMMANDS = {
@@ -80,17 +83,24 @@ def imports_of(source):
             yield node.module
 
 
-@pytest.mark.parametrize("path", sorted((PROJECT / "vae_utils").glob("[!_]*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(LIBRARY).as_posix())
 def test_no_module_imports_from_a_floor_above(path):
+    floor = FLOORS[path.relative_to(LIBRARY).with_suffix("").parts[0]]
     imported = [name for name in imports_of(path.read_text("utf-8")) if name.startswith("vae_utils")]
-    homes = [name.removeprefix("vae_utils.") for name in imported]  # `vae_utils` itself has no floor
-    assert [name for name in homes if FLOORS[name] > FLOORS[path.stem]] == []
+    homes = [name.split(".")[1] for name in imported]  # an error for `vae_utils` itself, which has no floor
+    assert [name for name in homes if FLOORS[name] > floor] == []
+
+
+def test_all_of_the_library_is_packaged():
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))
+    folders = {path.parent.relative_to(PROJECT).as_posix().replace("/", ".") for path in MODULES}
+    assert set(settings["tool"]["setuptools"]["packages"]) == folders
 
 
 # --- requirements
 
 def test_all_that_is_imported_is_required():
-    files = [path for folder in (".", "vae_utils", "tests") for path in (PROJECT / folder).glob("*.py")]
+    files = [*PROJECT.glob("*.py"), LIBRARY / "__init__.py", *MODULES, *PROJECT.glob("tests/*.py")]
     code = [path.read_text("utf-8") for path in files]
     for path in NOTEBOOKS:
         code += sources(path, "code")
