@@ -6,12 +6,13 @@ from functools import partial
 from pathlib import Path
 
 from vae_utils.checkpoints import ASSETS
-from vae_utils.reproduce import paper, stored, trade
+from vae_utils.reproduce import holes, paper, pictures, speed, stored, table, trade
 
 COMMANDS = {f"select-{name}": partial(stored.select, name) for name in stored.CANDIDATES}
 COMMANDS |= {name: partial(stored.train, name) for name in stored.RECIPES}
 COMMANDS["paper"] = paper.figure_2
 COMMANDS |= {"rate-distortion": trade.rate_distortion, "likelihoods": trade.likelihoods}
+COMMANDS |= {"pictures": pictures.pictures, "speed": speed.speed, "table": table.table}
 
 
 def main(arguments=None):
@@ -20,6 +21,7 @@ def main(arguments=None):
     parser.add_argument("name", choices=COMMANDS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=float, help="train shorter or longer than the recipe says")
+    parser.add_argument("--held-out", action="store_true", help="measure on held-out training images instead of test images")
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder to write to (default: assets/)")
     options = parser.parse_args(arguments)
     options.start = time.perf_counter()

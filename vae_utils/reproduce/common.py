@@ -2,7 +2,6 @@
 
 import json
 import platform
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -74,16 +73,10 @@ def record(name, options, results):
     content = {
         "command": f"python -m vae_utils.reproduce {name}", "date": date.today().isoformat(), "seed": options.seed,
         "versions": versions(), "processor": processor(), "threads": torch.get_num_threads(),
-        "seconds": round(time.perf_counter() - options.start), "cpu_seconds": round(cpu_seconds()), "results": results,
+        "seconds": round(time.perf_counter() - options.start), "cpu_seconds": round(time.process_time()), "results": results,
     }
     with write_atomically(options.out / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def cpu_seconds():
-    """Processor time of this process so far, all threads together: what training costs, whatever else the machine does."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def versions():

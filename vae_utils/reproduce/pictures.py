@@ -1,0 +1,22 @@
+"""The pictures that README shows, drawn from the stored weights."""
+
+import torch
+
+from vae_utils.figures import image_wall, manifold, save_image
+from vae_utils.models import load_vae
+from vae_utils.reproduce.common import record
+from vae_utils.runtime import fixed_seed
+
+ROWS, COLUMNS = 8, 20
+
+
+@torch.no_grad()
+def pictures(options):
+    """`manifold.png`: Figure 4 from the 2-D model. `samples.png`: means of p(x|z) for z drawn from the prior, nothing chosen."""
+    save_image(image_wall(manifold(load_vae("manifold"), n=20), gap=0), options.out / "manifold.png", scale=2)
+    vae = load_vae("conv")
+    with fixed_seed(options.seed):
+        z = vae.prior.sample((ROWS * COLUMNS,))
+    save_image(image_wall(vae.decode(z).mean, columns=COLUMNS), options.out / "samples.png", scale=2)
+    record("pictures", options, {"manifold.png": "manifold.safetensors, 20 x 20 codes through the inverse Gaussian CDF",
+                                 "samples.png": f"conv.safetensors, {ROWS * COLUMNS} draws of z from the prior, means"})
