@@ -12,6 +12,7 @@ COMMANDS = {f"select-{name}": partial(stored.select, name) for name in stored.CA
 COMMANDS |= {name: partial(stored.train, name) for name in stored.RECIPES}
 COMMANDS["paper"] = paper.figure_2
 COMMANDS |= {"rate-distortion": trade.rate_distortion, "likelihoods": trade.likelihoods}
+COMMANDS |= {"classifier": holes.classifier, "holes": holes.holes}
 COMMANDS |= {"pictures": pictures.pictures, "speed": speed.speed, "table": table.table}
 
 
