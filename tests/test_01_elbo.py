@@ -53,7 +53,8 @@ def toy(star):
     """The lesson's functions on that model."""
     names = ["likelihood", "grid_elbo", "grid_gap", "grid_expectation", "draw_gap", "gap_figure", "gap_picture"]
     given_names = {name: value for name, value in vars(star).items() if name != "log_likelihood"}
-    return definitions("01_elbo", *names, BLUE="#0072B2", ORANGE="#D55E00", **given_names)
+    return definitions("01_elbo", *names, BLUE="#0072B2", ORANGE="#D55E00",
+                       shown=slice(13_000, 18_001, 25), **given_names)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_expectation_on_the_grid(toy, star):
 
 def test_gap_picture_is_a_png_at_every_slider_position(toy):
     pictures = {}
-    for mean in (-1.5, -0.5, 0.68, 2.5):
+    for mean in (-1.5, 0.68, 2.5):
         for width in (0.1, 0.37, 1.5):
             pictures[mean, width] = toy.gap_picture(mean, width)
     sizes = {Image.open(io.BytesIO(png)).size for png in pictures.values()}
@@ -160,7 +161,7 @@ def test_sliders_redraw_one_picture(toy):
 
 def test_no_later_cell_takes_the_names_that_the_sliders_need():
     """They are looked up at each drag, after all cells have run."""
-    needed = {"grid", "dz", "log_joint", "log_evidence", "log_posterior", "grid_elbo", "grid_gap", "draw_gap", "gap_figure",
+    needed = {"grid", "dz", "shown", "log_joint", "log_evidence", "log_posterior", "grid_elbo", "grid_gap", "draw_gap", "gap_figure",
               "gap_picture", "figure_png", "mean_slider", "width_slider", "gap_image", "redraw", "BLUE", "ORANGE", "GREY"}
     bound = []
     for cell in code_cells():
@@ -320,10 +321,10 @@ def test_training_reaches_the_exact_evidence(linear):
     torch.manual_seed(0)
     x = torch.randn(100, 1) * torch.tensor([2.0, -1.0, 1.0, 0.5]) + 0.5 * torch.randn(100, 4)
     vae = linear.LinearVAE(num_pixels=4, latent_size=1)
-    bounds = linear.train(vae, x, steps=1000, learning_rate=0.05)
+    bounds = linear.train(vae, x, steps=500, learning_rate=0.1)
     best = linear.ppca(x, latent_size=1)[0].item()
     learned = evidence(x, vae.decoder.bias, vae.decoder.weight, vae.x_log_var.exp()).item()
-    assert len(bounds) == 1000
+    assert len(bounds) == 500
     assert best - 0.02 < learned <= best + 1e-9
     assert np.mean(bounds[-100:]) == pytest.approx(learned, abs=0.05)
 
