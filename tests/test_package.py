@@ -25,12 +25,13 @@ COMMANDS = {
     "test": "python3 -m venv .venv && .venv/bin/python -m pip install -r requirements.txt"
             " && .venv/bin/python -m pytest",
 }
-FLOORS = {  # as in a house: a module rests on its own floor or on those below, never on one above
-    "data": 0, "checkpoints": 0, "likelihoods": 0, "runtime": 0,
-    "models": 1, "objectives": 1,
-    "training": 2, "evaluation": 2,
-    "figures": 3,
-    "reproduce": 4,
+FLOORS = {  # as in a house: a module rests on those below it, never on its own floor or on one above
+    "data": 0, "checkpoints": 0, "runtime": 0,
+    "likelihoods": 1, "objectives": 1,
+    "models": 2,
+    "training": 3, "evaluation": 3,
+    "figures": 4,
+    "reproduce": 5,
 }
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow"}  # name to import: name to install
 # What the listed requirements bring along, and of which we use only what they hand to their own users.
@@ -84,11 +85,11 @@ def imports_of(source):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(LIBRARY).as_posix())
-def test_no_module_imports_from_a_floor_above(path):
-    floor = FLOORS[path.relative_to(LIBRARY).with_suffix("").parts[0]]
-    imported = [name for name in imports_of(path.read_text("utf-8")) if name.startswith("vae_utils")]
-    homes = [name.split(".")[1] for name in imported]  # an error for `vae_utils` itself, which has no floor
-    assert [name for name in homes if FLOORS[name] > floor] == []
+def test_a_module_imports_only_from_the_floors_below(path):
+    own = path.relative_to(LIBRARY).with_suffix("").parts[0]
+    imported = {name for name in imports_of(path.read_text("utf-8")) if name.startswith("vae_utils")}
+    homes = {name.split(".")[1] for name in imported} - {own}  # an error for `vae_utils` itself, which has no floor
+    assert [name for name in homes if FLOORS[name] >= FLOORS[own]] == []
 
 
 def test_all_of_the_library_is_packaged():
