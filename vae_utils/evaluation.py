@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vae_utils.checkpoints import ASSETS, load_tensors
 from vae_utils.data import require_images
+from vae_utils.models import load_weights
 from vae_utils.objectives import elbo_of_set, importance_log_weights
 from vae_utils.runtime import fixed_seed, on_device
 
@@ -231,6 +232,6 @@ def load_classifier():
     """The stored judge (`assets/classifier.safetensors`, made by `python -m vae_utils.reproduce classifier`)."""
     tensors, metadata = load_tensors(ASSETS / "classifier.safetensors")
     classifier = DigitClassifier()
-    classifier.load_state_dict(tensors)
+    load_weights(classifier, tensors, "classifier.safetensors")
     classifier.metadata = metadata
     return classifier.eval()

@@ -70,7 +70,7 @@ class Likelihood(nn.Module):
         return images
 
     def unconstrained(self, mean):
-        """The features whose distribution has (roughly) this mean per pixel, used to start a decoder at the data's mean."""
+        """The features whose distribution has this mean per pixel (kept away from 0 and 1): where a decoder may start."""
         return torch.logit(mean.clamp(0.01, 0.99))
 
 
@@ -107,6 +107,15 @@ class ContinuousBernoulli(Likelihood):
 
     def forward(self, features):
         return distributions.Independent(_ContinuousCoins(logits=features), 3)
+
+    def unconstrained(self, mean):
+        """By bisection: the mean, 1 / (1 - exp(-features)) - 1 / features, has no inverse in closed form."""
+        low, high = torch.full_like(mean, -10.0), torch.full_like(mean, 10.0)             # means 0.1 and 0.9
+        for _ in range(30):
+            middle = (low + high) / 2
+            too_dark = _ContinuousCoins(logits=middle).mean < mean
+            low, high = torch.where(too_dark, middle, low), torch.where(too_dark, high, middle)
+        return middle
 
 
 class Gaussian(Likelihood):

@@ -15,6 +15,7 @@ from torch import nn
 from torch.distributions import Independent, Normal
 
 from vae_utils.checkpoints import ASSETS, load_tensors, save_tensors
+from vae_utils.data import require_images
 from vae_utils.likelihoods import FAMILIES, Bernoulli
 
 IMAGE_SHAPE = (1, 28, 28)
@@ -203,7 +204,7 @@ def mlp_vae(latent_size=20, hidden=(512, 512), activation="silu", layer_norm=Tru
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation was expected to be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     _require_positive("latent_size", latent_size)
-    _require_positive("the number of hidden layers and the width of each", min(len(hidden), *hidden))
+    _require_positive("the number of hidden layers and the width of each", min([len(hidden), *hidden]))
     network = dict(latent_size=latent_size, hidden=list(hidden), activation=activation, layer_norm=layer_norm)
     return VAE(MLPEncoder(**network), MLPDecoder(**network), likelihood, latent_size, {"builder": "mlp_vae", **network})
 
@@ -234,10 +235,12 @@ def conv_vae(latent_size=20, channels=(32, 64), hidden=256, blocks=(0, 0), likel
         VAE with torch's default initial weights; the last convolution of each block starts at zero.
 
     Raises:
-        ValueError: if a size is below 1.
+        ValueError: if a size is below 1 or a number of blocks below 0.
     """
     _require_positive("latent_size", latent_size)
     _require_positive("the width of a layer", min(*channels, hidden))
+    if min(blocks) < 0:
+        raise ValueError(f"the number of blocks was expected to be 0 or more, got {min(blocks)}")
     network = dict(latent_size=latent_size, channels=list(channels), hidden=hidden)
     return VAE(
         ConvEncoder(**network, blocks=blocks[0]), ConvDecoder(**network, blocks=blocks[1]), likelihood, latent_size,
@@ -255,12 +258,16 @@ def _require_positive(name, value):
 
 @torch.no_grad()
 def start_at_mean(vae, images):
-    """Set the decoder's output bias so that every z decodes to the mean of `images` before training (saves the first epoch).
+    """Set the decoder's output bias so that decoding starts from the mean of `images` (saves the first epoch).
 
     Args:
         vae: a model whose decoder has an `output_bias`.
         images: grey images in [0, 1], shape [N, 1, 28, 28].
+
+    Raises:
+        ValueError: if `images` are not grey images in [0, 1].
     """
+    require_images(images)
     bias = vae.decoder.output_bias
     bias.copy_(vae.likelihood.unconstrained(images.mean(0)).reshape(bias.shape))
 
@@ -301,7 +308,7 @@ def load_vae(path):
         likelihood = dict(network.pop("likelihood"))
         likelihood = FAMILIES[likelihood.pop("family")](**likelihood)
         vae = BUILDERS[network.pop("builder")](**network, likelihood=likelihood)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} was expected to be a file written by save_vae, but its settings are not a model's ({error}); "
                          "make it again") from error
     load_weights(vae, tensors, path)

@@ -21,7 +21,7 @@ class Report:
     Attributes:
         samples: training images evaluated so far (the paper's horizontal axis).
         epochs: samples / number of training images.
-        seconds: time spent on training steps, evaluations apart.
+        seconds: time spent on training steps, apart from evaluations and `on_report`.
         train_elbo, train_rate, train_distortion: running means over the minibatches since the last report, each at the weights
             of its own step; early on they lie below the test values, which use the current weights.
         test_elbo, test_rate, test_distortion: one draw of z for each test image, NaN where no test images were given.
@@ -67,7 +67,7 @@ class History(list):
 
 def linear_decay(progress):
     """Learning-rate factor: 5% of the run to warm up, then straight down to 0.2%. `progress` runs from 0 to 1."""
-    return min(progress / 0.05, 1 - 0.998 * max(0.0, progress - 0.05) / 0.95) if progress > 0 else 0.002
+    return min(progress / 0.05, 1 - 0.998 * (progress - 0.05) / 0.95)
 
 
 def constant(progress):
@@ -128,6 +128,8 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
         FloatingPointError: if the loss stops being finite; the model is put back to its last report.
     """
     require_images(images)
+    if test is not None:
+        require_images(test)
     if not 1 <= batch_size <= len(images):
         raise ValueError(f"batch_size was expected from 1 to the {len(images)} images given, got {batch_size}")
     if not epochs > 0:
@@ -138,32 +140,33 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
     with on_device(vae, device) as device, fixed_seed(seed):
         images = images.to(device)
         optimiser = optimiser(vae.parameters(), learning_rate)
-        rates = [group["lr"] for group in optimiser.param_groups]
+        peaks = [group["lr"] for group in optimiser.param_groups]
         last_good = _copy_weights(vae)
         bar = tqdm(total=num_steps * batch_size, unit=" images", unit_scale=True, disable=not progress, leave=False,
                    mininterval=0.5, ncols=100)
-        step = 0
         try:
             vae.train()
             for step, batch in enumerate(_minibatches(len(images), batch_size, num_steps, device), start=1):
                 factor = schedule(step / num_steps)
-                for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                    group["lr"] = rate * factor
-                run.add(_ascend(vae, objective, vae.observe(images[batch]), optimiser, max_norm, step, batch_size))
+                for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+                    group["lr"] = peak * factor
+                x = vae.observe(images[batch])
+                run.add(_ascend(vae, objective, x, optimiser, max_norm, step, run.samples))
                 bar.update(batch_size)
                 if step % 50 == 0:
                     bar.set_postfix_str(f"ELBO {run.means()[0]:.1f} nats", refresh=False)
                 if step in report_at:
-                    history.append(_report(vae, run, step * batch_size, len(images), test))
+                    history.append(_report(vae, run, step, len(images), test))
                     last_good = _copy_weights(vae)
                     if on_report is not None:
                         on_report(vae, history[-1])
+                    run.start_watch()
         except KeyboardInterrupt:
-            samples = step * batch_size
+            samples = run.samples
             history.stopped = (f"interrupted from the keyboard after {samples:,} images ({samples / len(images):.3g} epochs); "
                                "the model keeps what it has learned so far")
             if run.count:
-                history.append(_report(vae, run, samples, len(images), None))
+                history.append(_report(vae, run, step, len(images), None))
         except FloatingPointError:
             vae.load_state_dict(last_good)
             raise
@@ -173,59 +176,76 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
     return history
 
 
-def _ascend(vae, objective, x, optimiser, max_norm, step, batch_size):
+def _ascend(vae, objective, x, optimiser, max_norm, step, samples):
+    cause = None
     try:
         terms = objective(vae, x)
         loss = -terms.objective.mean()
         finite = bool(loss.isfinite())
-    except ValueError:
+    except ValueError as error:
         if step == 1:                                    # a mistake in the call: torch's or our own sentence says which
             raise
-        finite = False                                   # torch refuses a distribution with NaN parameters
+        finite, cause = False, error                     # torch refuses a distribution with NaN parameters
     if finite:
         optimiser.zero_grad()
         loss.backward()
         if max_norm is not None:
             finite = bool(torch.nn.utils.clip_grad_norm_(vae.parameters(), max_norm).isfinite())
     if not finite:
-        raise FloatingPointError(
-            f"the loss or its gradient stopped being a finite number at step {step} (after {(step - 1) * batch_size:,} images); "
-            "the model was put back to its last report; try a learning rate 3 to 10 times smaller"
-        )
+        raise _not_finite("the loss or its gradient", step, samples) from cause
     optimiser.step()
     return terms
 
 
+def _not_finite(what, step, samples):
+    return FloatingPointError(
+        f"{what} stopped being a finite number at step {step} (after {samples:,} images); "
+        "the model was put back to its last report; try a learning rate 3 to 10 times smaller"
+    )
+
+
 class _Running:
-    """Sums of the bound's terms, and seconds of training, since the last report."""
+    """Sums of the bound's terms since the last report; images and seconds of training since the start."""
 
     def __init__(self):
-        self.seconds = 0.0
+        self.samples, self.seconds = 0, 0.0
         self.clear()
+        self.start_watch()
 
     def clear(self):
         self.sums, self.count = 0, 0
-        self.start = time.perf_counter()
+
+    def start_watch(self):
+        self.started = time.perf_counter()
+
+    def stop_watch(self):
+        if self.started is not None:
+            self.seconds += time.perf_counter() - self.started
+        self.started = None
 
     def add(self, terms):
         self.sums = self.sums + torch.stack([terms.elbo, terms.rate, terms.distortion]).detach().sum(1)
         self.count += len(terms.rate)
+        self.samples += len(terms.rate)
 
     def means(self):
         return (self.sums / self.count).tolist()
 
 
-def _report(vae, run, samples, num_images, test):
-    run.seconds += time.perf_counter() - run.start
+def _report(vae, run, step, num_images, test):
+    run.stop_watch()
     tested = {}
     if test is not None:
-        terms = elbo_of_set(vae.eval(), test)
+        try:
+            terms = elbo_of_set(vae.eval(), test)
+        except ValueError as error:                      # as in `_ascend`: the last step broke the weights
+            raise _not_finite("the test bound", step, run.samples) from error
         tested = dict(test_elbo=terms.elbo.mean().item(), test_rate=terms.rate.mean().item(),
                       test_distortion=terms.distortion.mean().item())
         vae.train()
     means = run.means()
     run.clear()
-    return Report(samples, samples / num_images, run.seconds, *means, **tested)
+    return Report(run.samples, run.samples / num_images, run.seconds, *means, **tested)
 
 
 def _report_steps(report_at, batch_size, num_steps, steps_per_epoch):
