@@ -1,0 +1,197 @@
+"""Each family p(x|z) against its formula, its normalisation, and the pixels that it cannot have produced."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import binary_cross_entropy
+
+from vae_utils.data import binarise
+from vae_utils.likelihoods import FAMILIES, Bernoulli, ContinuousBernoulli, Gaussian, GreyCrossEntropy
+
+ALL = [Bernoulli(), GreyCrossEntropy(), ContinuousBernoulli(), Gaussian(0.3), Gaussian()]
+names = dict(argvalues=ALL, ids=["bernoulli", "grey", "continuous", "gaussian", "learned"])
+seeds = given(st.integers(0, 2**31))
+
+
+def random_features(*batch, seed=0, scale=3.0):
+    generator = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(*batch, 1, 28, 28, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("likelihood", **names)
+@pytest.mark.parametrize("batch", [(), (3,), (4, 3), (5, 4, 3)])
+def test_one_number_for_each_image_of_any_batch(likelihood, batch, images):
+    p = likelihood(random_features(*batch).float())
+    x = likelihood.observe(images[:3])
+    assert p.event_shape == (1, 28, 28) and p.batch_shape == batch
+    assert p.log_prob(x).shape == (batch or (3,))
+    assert p.sample().shape == (*batch, 1, 28, 28)
+
+
+@pytest.mark.parametrize("likelihood", **names)
+def test_its_own_draws_are_outcomes(likelihood):
+    p = likelihood(random_features(3).float())
+    assert p.log_prob(p.sample()).isfinite().all()
+
+
+@settings(max_examples=20, deadline=None)
+@seeds
+def test_bernoulli_is_equation_11(seed):
+    features = random_features(3, seed=seed)
+    x = binarise(features.sigmoid(), torch.Generator().manual_seed(seed)).double()
+    expected = -binary_cross_entropy(features.sigmoid(), x, reduction="none").sum((1, 2, 3))
+    assert torch.allclose(Bernoulli()(features).log_prob(x), expected, rtol=1e-10)
+
+
+def test_bernoulli_stays_finite_where_the_sigmoid_rounds_to_one():
+    features = torch.full((1, 1, 28, 28), 200.0)
+    assert Bernoulli()(features).log_prob(torch.zeros(1, 1, 28, 28)) == -784 * 200
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0, 1))
+def test_grey_cross_entropy_is_linear_between_black_and_white_images(seed, share):
+    generator = torch.Generator().manual_seed(seed)
+    features = random_features(1, seed=seed)
+    first, second = binarise(torch.full((2, 1, 28, 28), 0.5), generator).double()
+    grey, coins = GreyCrossEntropy()(features), Bernoulli()(features)
+    between = share * coins.log_prob(first) + (1 - share) * coins.log_prob(second)
+    assert torch.allclose(grey.log_prob(share * first + (1 - share) * second), between, rtol=1e-10)
+
+
+def test_grey_cross_entropy_is_the_average_over_binary_draws(images):
+    features = random_features(1, scale=1.0).float()
+    draws = Bernoulli()(features).log_prob(
+        binarise(images[0].expand(4000, 1, 28, 28), torch.Generator().manual_seed(0))
+    )
+    grey = GreyCrossEntropy()(features).log_prob(images[0])
+    assert abs(draws.mean() - grey) < 4 * draws.std() / math.sqrt(4000)
+
+
+def test_no_features_bring_grey_cross_entropy_above_minus_the_entropy_of_the_draws(images):
+    x = images[:1].double().clamp(1e-3, 1 - 1e-3)
+    floor = -(x * x.log() + (1 - x) * (1 - x).log()).sum()
+    best = torch.logit(x).requires_grad_()
+    at_best = GreyCrossEntropy()(best).log_prob(x)
+    assert torch.allclose(at_best, -floor)
+    assert torch.autograd.grad(at_best.sum(), best)[0].abs().max() < 1e-10
+    assert GreyCrossEntropy()(best + 0.01 * random_features(1)).log_prob(x) < at_best
+
+
+@pytest.mark.parametrize("logit", [-9.0, -1.0, -0.01, 0.0, 1e-3, 0.5, 4.0, 9.0])
+def test_continuous_bernoulli_integrates_to_one(logit):
+    grid = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    x = torch.zeros(1001, 1, 28, 28, dtype=torch.float64)
+    x[:, 0, 5, 5] = grid  # 783 pixels at 0, where the density is known
+    log_constant = math.log(logit / math.tanh(logit / 2)) if logit else math.log(2)
+    at_zero = log_constant + math.log(1 / (1 + math.exp(logit)))
+    log_density = (
+        ContinuousBernoulli()(torch.full((1, 1, 28, 28), logit, dtype=torch.float64)).log_prob(x)
+        - 783 * at_zero
+    )
+    assert torch.trapezoid(log_density.exp(), grid).item() == pytest.approx(1, abs=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.01, 10), st.integers(0, 2**31))
+def test_gaussian_is_squared_error_with_its_scale_and_constant(sigma, seed):
+    mean, x = random_features(2, 3, seed=seed)
+    squared_error = ((x - mean) ** 2).sum((1, 2, 3))
+    expected = -squared_error / (2 * sigma**2) - 392 * math.log(2 * math.pi * sigma**2)
+    assert torch.allclose(Gaussian(sigma)(mean).log_prob(x), expected, rtol=1e-10)
+
+
+def test_plain_squared_error_is_a_gaussian_of_variance_one_half(images):
+    means, x = random_features(2), images[0].double()
+    first, second = Gaussian(math.sqrt(0.5))(means).log_prob(x)
+    errors = ((x - means) ** 2).sum((1, 2, 3))
+    assert torch.allclose(first - second, errors[1] - errors[0])
+
+
+def test_best_learned_variance_is_the_mean_squared_error(images):
+    likelihood, mean = Gaussian().double(), 0.2 * random_features(12)
+    best = ((images - mean) ** 2).mean().sqrt()
+    slopes = []
+    for sigma in (0.9 * best, best, 1.1 * best):
+        likelihood.log_sigma.data = (sigma - Gaussian.FLOOR).log()
+        slopes.append(
+            torch.autograd.grad(likelihood(mean).log_prob(images.double()).sum(), likelihood.log_sigma)[
+                0
+            ].item()
+        )
+    assert slopes[0] > 0 > slopes[2] and abs(slopes[1]) < 1e-9 * slopes[0]
+
+
+def test_learned_sigma_stays_above_one_grey_level():
+    likelihood = Gaussian()
+    likelihood.log_sigma.data.fill_(-1000)
+    assert likelihood.sigma.item() == pytest.approx(1 / 256)
+
+
+def test_only_a_learned_sigma_is_a_parameter():
+    assert not list(Gaussian(0.1).parameters())
+    assert [name for name, _ in Gaussian().named_parameters()] == ["log_sigma"]
+
+
+@pytest.mark.parametrize("likelihood", **names)
+def test_settings_build_the_family_again(likelihood):
+    settings = dict(likelihood.settings)
+    again = FAMILIES[settings.pop("family")](**settings)
+    assert type(again) is type(likelihood) and again.settings == likelihood.settings
+
+
+# observe: what the outcomes of a family look like
+
+
+def test_bernoulli_observes_a_draw_of_each_pixel(images):
+    many = images[:1].expand(2000, 1, 28, 28)
+    draws = Bernoulli().observe(many, torch.Generator().manual_seed(0))
+    assert set(draws.unique().tolist()) == {0.0, 1.0}
+    assert (draws.mean(0) - images[0]).abs().max() < 5 * 0.5 / math.sqrt(2000)
+
+
+def test_bernoulli_observes_a_fresh_draw_unless_the_generator_is_fixed(images):
+    observe = Bernoulli().observe
+    assert not torch.equal(observe(images), observe(images))
+    assert torch.equal(*(observe(images, torch.Generator().manual_seed(1)) for _ in range(2)))
+
+
+@pytest.mark.parametrize("likelihood", ALL[1:], ids=names["ids"][1:])
+def test_families_of_grey_pixels_observe_the_images_themselves(likelihood, images):
+    assert torch.equal(likelihood.observe(images), images)
+
+
+@pytest.mark.parametrize("likelihood", **names)
+def test_unconstrained_features_have_the_mean_that_was_asked_for(likelihood):
+    mean = torch.linspace(0.11, 0.89, 784).view(1, 28, 28)
+    assert torch.allclose(likelihood(likelihood.unconstrained(mean)).mean, mean, atol=1e-3)
+
+
+@pytest.mark.parametrize("likelihood", **names)
+def test_pixels_that_are_always_black_start_with_finite_features(likelihood):
+    features = likelihood.unconstrained(torch.tensor([0.0, 1.0]).repeat(392).view(1, 28, 28))
+    assert features.isfinite().all() and (features.flatten()[0] < features.flatten()[1])
+
+
+# Refusals
+
+
+def test_bernoulli_refuses_grey_pixels_and_says_what_to_do(images):
+    with pytest.raises(ValueError, match=r"0 or 1.*binarise\(images\).*GreyCrossEntropy"):
+        Bernoulli()(random_features(1)).log_prob(images)
+
+
+@pytest.mark.parametrize("likelihood", [GreyCrossEntropy(), ContinuousBernoulli()])
+@pytest.mark.parametrize("bad", [255.0, -0.1, math.nan])
+def test_pixels_outside_the_unit_interval_are_refused(likelihood, bad):
+    with pytest.raises(ValueError, match=r"expected in \[0, 1\].*255"):
+        likelihood(random_features(1)).log_prob(torch.full((1, 1, 28, 28), bad))
+
+
+@pytest.mark.parametrize("sigma", [0, -1.0, math.nan])
+def test_sigma_must_be_positive(sigma):
+    with pytest.raises(ValueError, match="positive standard deviation.*None to learn"):
+        Gaussian(sigma)
