@@ -23,7 +23,7 @@ EXAMPLE_EPOCHS = 10
 
 # The example's network and pixels (400 hidden units, 20 latents, cross-entropy of grey pixels), in float32 like the example.
 network = partial(mlp_vae, 20, (400,), layer_norm=False, likelihood=GreyCrossEntropy())
-OURS = Recipe(network, epochs=3, learning_rate=1e-2, batch_size=256, training={"max_norm": None})
+OURS = Recipe(network, epochs=2.5, learning_rate=1.5e-2, batch_size=256, training={"max_norm": None})
 
 
 class Example(nn.Module):
