@@ -1,4 +1,4 @@
-"""What lesson 01 writes out, held against closed forms, Gaussian quadrature, torch.distributions and the library."""
+"""What lesson 01 writes out, held against closed forms, quadrature, torch.distributions and the library."""
 
 import ast
 import base64
@@ -51,7 +51,8 @@ def star(float64):
 @pytest.fixture(scope="module")
 def toy(star):
     """The lesson's functions on that model."""
-    names = ["likelihood", "grid_elbo", "grid_gap", "grid_expectation", "draw_gap", "gap_figure", "gap_picture"]
+    names = ["likelihood", "grid_elbo", "grid_gap", "grid_expectation",
+             "draw_gap", "gap_figure", "gap_picture"]
     given_names = {name: value for name, value in vars(star).items() if name != "log_likelihood"}
     return definitions("01_elbo", *names, BLUE="#0072B2", ORANGE="#D55E00",
                        shown=slice(13_000, 18_001, 25), **given_names)
@@ -64,15 +65,16 @@ def kl_to_prior(float64):
 
 @pytest.fixture(scope="module")
 def gradients(float64):
-    names = ["score_gradient", "path_gradient", "variance_with_error", "path_variance", "score_variance", "baseline_variance",
-             "score_variance_in", "baseline_variance_in", "measured_in", "cosine_variances"]
+    names = ["score_gradient", "path_gradient", "variance_with_error", "path_variance", "score_variance",
+             "baseline_variance", "score_variance_in", "baseline_variance_in", "measured_in",
+             "cosine_variances"]
     return definitions("01_elbo", *names)
 
 
 @pytest.fixture(scope="module")
 def sgvb(float64):
-    return definitions("01_elbo", "sgvb", "value_variances", "gradient_variances", s2=S2, observed=torch.tensor(1.0),
-                       prior=Normal(0.0, 1.0))
+    return definitions("01_elbo", "sgvb", "value_variances", "gradient_variances", s2=S2,
+                       observed=torch.tensor(1.0), prior=Normal(0.0, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +107,8 @@ def test_likelihood_is_poisson_with_rate_three_times_exp_z(toy, star):
 @settings(deadline=None, max_examples=50)
 @given(means, widths)
 def test_bound_is_the_closed_form(toy, mean, width):
-    assert toy.grid_elbo(Normal(mean, width)).item() == pytest.approx(closed_form_bound(mean, width), abs=1e-6)
+    exact = closed_form_bound(mean, width)
+    assert toy.grid_elbo(Normal(mean, width)).item() == pytest.approx(exact, abs=1e-6)
 
 
 @settings(deadline=None, max_examples=50)
@@ -123,7 +126,8 @@ def test_the_identity_needs_no_gaussian(toy, star):
 
 
 def test_expectation_on_the_grid(toy, star):
-    assert toy.grid_expectation(Normal(0.4, 0.6), star.grid**2).item() == pytest.approx(0.4**2 + 0.6**2, abs=1e-9)
+    average = toy.grid_expectation(Normal(0.4, 0.6), star.grid**2).item()
+    assert average == pytest.approx(0.4**2 + 0.6**2, abs=1e-9)
 
 
 # --- the picture behind the sliders
@@ -161,8 +165,9 @@ def test_sliders_redraw_one_picture(toy):
 
 def test_no_later_cell_takes_the_names_that_the_sliders_need():
     """They are looked up at each drag, after all cells have run."""
-    needed = {"grid", "dz", "shown", "log_joint", "log_evidence", "log_posterior", "grid_elbo", "grid_gap", "draw_gap", "gap_figure",
-              "gap_picture", "figure_png", "mean_slider", "width_slider", "gap_image", "redraw", "BLUE", "ORANGE", "GREY"}
+    needed = {"grid", "dz", "shown", "log_joint", "log_evidence", "log_posterior", "grid_elbo", "grid_gap",
+              "draw_gap", "gap_figure", "gap_picture", "figure_png", "mean_slider", "width_slider",
+              "gap_image", "redraw", "BLUE", "ORANGE", "GREY"}
     bound = []
     for cell in code_cells():
         for node in ast.walk(ast.parse(cell.source)):
@@ -184,7 +189,8 @@ def test_kl_to_prior_has_the_value_and_the_gradient_of_torch(kl_to_prior, pairs)
     ours = kl_to_prior(mean, log_var)
     theirs = kl_divergence(Normal(mean, torch.exp(log_var / 2)), Normal(0.0, 1.0)).sum(-1)
     torch.testing.assert_close(ours, theirs)
-    torch.testing.assert_close(torch.autograd.grad(ours, (mean, log_var)), torch.autograd.grad(theirs, (mean, log_var)))
+    gradient, exact = (torch.autograd.grad(kl, (mean, log_var)) for kl in (ours, theirs))
+    torch.testing.assert_close(gradient, exact)
 
 
 def test_kl_to_prior_sums_over_the_last_dimension_only(kl_to_prior):
@@ -223,8 +229,9 @@ def test_the_baseline_is_the_best_constant(gradients):
 def test_variances_of_the_cosine(gradients, k, mean, width):
     noise, weights = dice()
     path, score = gradients.cosine_variances(torch.tensor(k), torch.tensor(mean), width)
-    by_path = mean_and_variance(gradients.path_gradient(lambda z: -k * torch.sin(k * z), mean, width, noise), weights)
-    by_score = mean_and_variance(gradients.score_gradient(lambda z: torch.cos(k * z), mean, width, noise), weights)
+    slopes = gradients.path_gradient(lambda z: -k * torch.sin(k * z), mean, width, noise)
+    scores = gradients.score_gradient(lambda z: torch.cos(k * z), mean, width, noise)
+    by_path, by_score = mean_and_variance(slopes, weights), mean_and_variance(scores, weights)
     torch.testing.assert_close(by_path[0], by_score[0], atol=1e-8, rtol=0)
     torch.testing.assert_close(by_path[1], path, atol=1e-8, rtol=1e-6)
     torch.testing.assert_close(by_score[1], score, atol=1e-8, rtol=1e-6)
@@ -233,7 +240,8 @@ def test_variances_of_the_cosine(gradients, k, mean, width):
 @pytest.mark.parametrize("dimensions", [1, 3, 10])
 def test_variances_in_more_dimensions(gradients, dimensions):
     torch.manual_seed(dimensions)
-    for baseline, exact in [(0, gradients.score_variance_in), (dimensions + 2, gradients.baseline_variance_in)]:
+    for baseline, exact in [(0, gradients.score_variance_in),
+                            (dimensions + 2, gradients.baseline_variance_in)]:
         variance, error = gradients.measured_in(dimensions, baseline)
         assert abs(variance - exact(dimensions)) < 4 * error < 0.15 * variance
 
@@ -248,16 +256,18 @@ def test_error_of_a_variance_is_the_spread_of_variances(gradients):
 
 # --- Eqs 6 and 7
 
-POSITIONS = [(0.0, 1.0), (1 / (1 + S2), math.sqrt(S2 / (1 + S2))), (1 / (1 + S2), 0.5), (0.5, 0.3), (-0.4, 1.3)]
+POSTERIOR = 1 / (1 + S2), math.sqrt(S2 / (1 + S2))  # its mean and width
+POSITIONS = [(0.0, 1.0), POSTERIOR, (POSTERIOR[0], 0.5), (0.5, 0.3), (-0.4, 1.3)]
 
 
 @pytest.mark.parametrize(("mean", "width"), POSITIONS)
 def test_sgvb_values(sgvb, mean, width):
     noise, weights = dice()
-    posterior = Normal(1 / (1 + S2), math.sqrt(S2 / (1 + S2)))
+    posterior = Normal(*POSTERIOR)
     evidence = Normal(0.0, math.sqrt(1 + S2)).log_prob(torch.tensor(1.0))
     bound = evidence - kl_divergence(Normal(mean, width), posterior)
-    for values, exact in zip(sgvb.sgvb(torch.tensor(mean), width, noise), sgvb.value_variances(mean, width), strict=True):
+    estimates = sgvb.sgvb(torch.tensor(mean), width, noise)
+    for values, exact in zip(estimates, sgvb.value_variances(mean, width), strict=True):
         average, variance = mean_and_variance(values, weights)
         torch.testing.assert_close(average, bound)
         assert variance.item() == pytest.approx(exact, abs=1e-9)
@@ -305,6 +315,15 @@ def test_linear_vae_speaks_as_the_library_does(linear):
     assert (p.batch_shape, p.event_shape) == ((3, 7), (6,))
 
 
+def test_linear_vae_holds_log_variances(linear):
+    vae, x = linear.LinearVAE(num_pixels=6, latent_size=2), data(7)
+    with torch.no_grad():
+        vae.x_log_var.fill_(math.log(0.04))
+        vae.z_log_var.fill_(math.log(0.25))
+    torch.testing.assert_close(vae.encode(x).stddev, torch.full((7, 2), 0.5))
+    torch.testing.assert_close(vae.decode(torch.zeros(7, 2)).stddev, torch.full((7, 6), 0.2))
+
+
 def test_bound_equals_the_librarys_in_value_and_gradient(linear):
     torch.manual_seed(0)
     vae, x = linear.LinearVAE(num_pixels=6, latent_size=2), data(7)
@@ -314,7 +333,8 @@ def test_bound_equals_the_librarys_in_value_and_gradient(linear):
     theirs = objectives.elbo(vae, x).elbo
     torch.testing.assert_close(ours, theirs)
     weights = list(vae.parameters())
-    torch.testing.assert_close(torch.autograd.grad(ours.sum(), weights), torch.autograd.grad(theirs.sum(), weights))
+    gradient, exact = (torch.autograd.grad(bound.sum(), weights) for bound in (ours, theirs))
+    torch.testing.assert_close(gradient, exact)
 
 
 def test_training_reaches_the_exact_evidence(linear):
