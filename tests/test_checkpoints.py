@@ -93,8 +93,10 @@ def test_metadata_that_do_not_fit(tmp_path):
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no-such.safetensors"):
-        load_tensors(tmp_path / "no-such.safetensors")
+    for path in (tmp_path / "no-such.safetensors", tmp_path):  # a folder is no file either
+        with pytest.raises(FileNotFoundError) as error:
+            load_tensors(path)
+        assert str(error.value).startswith(f"There is no file {path};")
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
