@@ -34,6 +34,7 @@ NUM_SEEDS = 3
 RECIPE = Recipe(None, epochs=5, learning_rate=2e-3, batch_size=256)
 NUM_DRAWS = 1000            # codes from each distribution, and images of each kind, that are judged
 NUM_CODES = 20_000          # training images whose codes the Gaussian and the mixture are fitted to
+NUM_AGGREGATE = 500         # draws at which the exact density of q(z) is compared with p(z)
 COMPONENTS = 30             # of the mixture, full covariances
 UNSURE = 0.9                # the judge is unsure of a picture if no digit gets this probability
 PROTOCOL = {
@@ -47,7 +48,7 @@ PROTOCOL = {
     "kl_to_gaussian_at_least": "nats; mean over the codes of the test images of log mixture - log fitted Gaussian, a lower bound on "
                                "KL(codes || Gaussian) up to the noise of sampling",
     "hole_mass_of_gaussian": "share of the fitted Gaussian's draws where mixture / Gaussian < 0.1",
-    "kl_to_prior, hole_mass_of_prior": "q(z) = average of q(z|x) over the training images, against p(z); no autoencoder has it",
+    "kl_to_prior, hole_mass_of_prior": f"q(z) = average of q(z|x) over {NUM_CODES:,} training images, against p(z); no autoencoder has one",
     "path_length": "along straight lines between the codes of two test images of different digits, in 31 steps: the way that the "
                    "picture goes / the distance of its ends (Euclidean, pixels)",
     "label_flips": "changes of the classifier's first choice along such a line; 1 is the least if both ends are read rightly",
@@ -141,8 +142,9 @@ def measure(vae, is_vae, mnist, judge, seed):
             row |= {f"{name}_unsure": share(unsure), f"{name}_far": share(far), f"{name}_both": share(unsure & far)}
         row |= gaps(mixture, gaussian, test_codes, draws["gaussian"])
         if is_vae:
-            row["kl_to_prior"] = aggregate_kl(vae, mnist.train, seed=seed).mean
-            row["hole_mass_of_prior"] = hole_mass(vae, mnist.train, seed=seed).mean
+            encoded = mnist.train[:NUM_CODES]
+            row["kl_to_prior"] = aggregate_kl(vae, encoded, num_samples=NUM_AGGREGATE, seed=seed).mean
+            row["hole_mass_of_prior"] = hole_mass(vae, encoded, num_samples=NUM_AGGREGATE, seed=seed).mean
         row |= smoothness(vae, judge, mnist)
         moved = (vae.encode(pictures["gaussian"]).mean - draws["gaussian"]) / train_codes.std(0)
         row["round_trip"] = moved.square().mean(1).sqrt().mean().item()
