@@ -324,7 +324,7 @@ def test_importance_weighted_bound_is_the_log_of_the_mean_weight(num_samples, se
 
 @pytest.fixture
 def ppca():
-    """A linear VAE, W orthogonal, whose q(z|x) is the posterior N(M^-1 W'(x - b), s^2 M^-1), M = W'W + s^2."""
+    """A linear VAE, W orthogonal, with q(z|x) the posterior N(M^-1 W'(x - b), s^2 M^-1), M = W'W + s^2 I."""
     vae, variance = linear_vae(2, Gaussian(0.5)), 0.5**2
     W, b = vae.decoder[0].weight.data, vae.decoder[0].bias.data
     W.copy_(torch.linalg.qr(W).Q * torch.tensor([1.5, 0.7], dtype=torch.float64))
