@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from notebook_definitions import NOTEBOOKS, definitions
 from PIL import Image
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
-
 from vae_utils import evaluation, figures
 from vae_utils.checkpoints import ASSETS
 from vae_utils.data import MNIST, load_mnist
