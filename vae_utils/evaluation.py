@@ -138,18 +138,18 @@ def active_units(vae, images, threshold=0.01):
 
 
 @torch.no_grad()
-def aggregate_log_density(mean, scale, z, chunk=200):
+def aggregate_log_density(mean, scale, z):
     """log q(z) = log (1/N) sum_n N(z; mean_n, scale_n^2): the encoder's codes of a whole data set as one density.
 
     Args:
         mean, scale: of q(z|x_n), shape [N, D] (`posterior_parameters`).
         z: codes, shape [M, D].
-        chunk: codes at a time: bounds the memory to about `chunk` * N * D numbers.
 
     Returns:
         Nats, shape [M].
     """
     q = torch.distributions.Independent(torch.distributions.Normal(mean, scale), 1)     # batch shape [N]
+    chunk = max(1, 20_000_000 // mean.numel())                                           # at most 80 MB a temporary
     return torch.cat([q.log_prob(part[:, None]).logsumexp(1) for part in z.split(chunk)]) - math.log(len(mean))
 
 

@@ -9,6 +9,7 @@ An encoder is any module from images [B, 1, 28, 28] to [B, 2D] (means, then log-
 """
 
 import math
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -301,8 +302,11 @@ def load_vae(path):
         FileNotFoundError: if there is no such file.
         ValueError: if the file is damaged, or holds weights of another architecture than its settings say.
     """
-    stored = ASSETS / f"{path}.safetensors"
-    tensors, metadata = load_tensors(stored if stored.exists() else path)
+    stored = {file.stem: file for file in ASSETS.glob("*.safetensors")}
+    if str(path) not in stored and not Path(path).is_file():
+        raise FileNotFoundError(f"{path} was expected to be a file, or the name of one in assets/ ({', '.join(sorted(stored))}); "
+                                "check the name, or make it with python -m vae_utils.reproduce")
+    tensors, metadata = load_tensors(stored.get(str(path), path))
     try:
         network = dict(metadata["settings"])
         likelihood = dict(network.pop("likelihood"))

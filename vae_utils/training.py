@@ -2,6 +2,7 @@
 
 import csv
 import math
+import sys
 import time
 from dataclasses import asdict, dataclass, fields
 
@@ -23,8 +24,10 @@ class Report:
         epochs: samples / number of training images.
         seconds: time spent on training steps, apart from evaluations and `on_report`.
         train_elbo, train_rate, train_distortion: running means over the minibatches since the last report, each at the weights
-            of its own step; early on they lie below the test values, which use the current weights.
-        test_elbo, test_rate, test_distortion: one draw of z for each test image, NaN where no test images were given.
+            of its own step; early on they lie below the test values, which use the current weights. They are the terms of the
+            objective in use: with `objectives.reconstruction`, the rate is 0.
+        test_elbo, test_rate, test_distortion: the ELBO whatever the objective, with one draw of z for each test image; NaN
+            where no test images were given.
     """
 
     samples: int
@@ -81,7 +84,7 @@ def adam(parameters, learning_rate):
 
 
 def paper_adagrad(num_images):
-    """The paper's optimiser for `fit`: Adagrad with the prior p(theta) = N(0, I) on weights, not biases (approximate MAP).
+    """The paper's optimiser for `fit`: Adagrad with the prior p(theta) = N(0, I) on weight matrices, not on bias vectors (approximate MAP).
 
     The paper's gradient is summed over a minibatch and the prior's is scaled by M/N; `fit` averages over the minibatch, so
     the prior's share is 1/N: a weight decay of 1/`num_images`.
@@ -143,7 +146,7 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
         peaks = [group["lr"] for group in optimiser.param_groups]
         last_good = _copy_weights(vae)
         bar = tqdm(total=num_steps * batch_size, unit=" images", unit_scale=True, disable=not progress, leave=False,
-                   mininterval=0.5, ncols=100)
+                   mininterval=0.5, ncols=100, file=sys.stdout)
         try:
             vae.train()
             for step, batch in enumerate(_minibatches(len(images), batch_size, num_steps, device), start=1):
@@ -159,7 +162,8 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
                     history.append(_report(vae, run, step, len(images), test))
                     last_good = _copy_weights(vae)
                     if on_report is not None:
-                        on_report(vae, history[-1])
+                        with torch.random.fork_rng():        # a picture on the way must not change where it leads
+                            on_report(vae, history[-1])
                     run.start_watch()
         except KeyboardInterrupt:
             samples = run.samples
