@@ -82,7 +82,7 @@ class LogLikelihood:
 
 
 @torch.no_grad()
-def log_likelihood(vae, images, num_samples=5000, seed=0, device=None, progress=None):
+def log_likelihood(vae, images, num_samples=5000, every=1, seed=0, device=None, progress=None):
     """log p(x) by importance sampling with q(z|x): a lower bound in expectation that rises with `num_samples`.
 
     Pixels are the same draw as in `evaluate` with the same seed, so the two may be compared image by image.
@@ -90,6 +90,8 @@ def log_likelihood(vae, images, num_samples=5000, seed=0, device=None, progress=
     Args:
         vae, images, seed, device: as `evaluate`.
         num_samples: K; the literature's tables have 5,000.
+        every: score the images 0, `every`, 2 * `every`, ... only: on the same draw of pixels as in the whole set, so that models
+            that were given different shares of it can still be paired.
         progress: wraps the list of batches, e.g. `tqdm.tqdm`, or None.
 
     Returns:
@@ -99,7 +101,7 @@ def log_likelihood(vae, images, num_samples=5000, seed=0, device=None, progress=
         ValueError: if `images` are not grey images in [0, 1], or `num_samples` < 1.
     """
     require_images(images)
-    x = vae.observe(images.cpu(), torch.Generator().manual_seed(seed))
+    x = vae.observe(images.cpu(), torch.Generator().manual_seed(seed))[::every]
     batches = x.split(16)
     chunks = [min(256, num_samples - done) for done in range(0, num_samples, 256)] or [num_samples]
     estimates, effective = [], []
@@ -110,7 +112,7 @@ def log_likelihood(vae, images, num_samples=5000, seed=0, device=None, progress=
             total = log_weights.logsumexp(0)
             estimates.append((total - math.log(num_samples)).cpu())
             effective.append((2 * total - (2 * log_weights).logsumexp(0)).exp().cpu())
-    protocol = f"{len(images):,} images, {vae.likelihood.protocol}, {num_samples:,} importance samples"
+    protocol = f"{len(x):,} images, {vae.likelihood.protocol}, {num_samples:,} importance samples"
     return LogLikelihood(torch.cat(estimates), torch.cat(effective), protocol)
 
 

@@ -14,6 +14,7 @@ COMMANDS["paper"] = paper.figure_2
 COMMANDS |= {"rate-distortion": trade.rate_distortion, "likelihoods": trade.likelihoods}
 COMMANDS |= {"classifier": holes.classifier, "holes": holes.holes}
 COMMANDS |= {"pictures": pictures.pictures, "speed": speed.speed, "table": table.table}
+COMMANDS |= {f"likelihood-{name}": partial(table.likelihood, name) for name in table.EVERY}
 
 
 def main(arguments=None):

@@ -2,52 +2,51 @@
 
 import sys
 
+import torch
 from tqdm import tqdm
 
+from vae_utils.checkpoints import load_tensors, save_tensors
 from vae_utils.evaluation import Estimate, active_units, evaluate, log_likelihood
 from vae_utils.models import load_vae
 from vae_utils.reproduce.common import full_mnist, record, summary
+from vae_utils.reproduce.stored import RECIPES
 
 IMPORTANCE_SAMPLES = 5000
-MODELS = ("mlp-2-minutes", "manifold", "mlp", "conv")
-PAIRED = 10                 # the convolutional model and its MLP twin meet on every tenth test image
+EVERY = {"mlp": 1, "conv": 20}      # share of the test images: a convolutional decoder takes a hundred times as long
+
+
+def likelihood(name, options):
+    """-log p(x) of one stored model by importance sampling, image by image."""
+    result = log_likelihood(load_vae(name), full_mnist().test, IMPORTANCE_SAMPLES, every=EVERY[name],
+                            progress=lambda batches: tqdm(batches, desc=name, ncols=80, file=sys.stdout))
+    effective = result.effective_samples.median().item()
+    print(f"{name}: {result}; effective samples: median {effective:.0f}")
+    estimate = Estimate.of(result.per_image)
+    save_tensors(options.out / f"likelihood-{name}.safetensors", {"log_likelihood": result.per_image}, {"every": EVERY[name]},
+                 half=False)
+    record(f"likelihood-{name}", options, {
+        "log_likelihood": round(estimate.mean, 3), "standard_error": round(estimate.standard_error, 3),
+        "protocol": result.protocol, "every": EVERY[name], "median_effective_samples": round(effective, 1)})
 
 
 def table(options):
-    """ELBO of each stored model; -log p(x) of the MLP on all test images; of MLP and conv, paired, on every tenth."""
+    """ELBO and units in use of each stored model; conv against mlp, paired, in ELBO and in log p(x)."""
     mnist = full_mnist()
-    rows = {}
-    for name in MODELS:
+    rows, elbos = {}, {}
+    for name in RECIPES:
         vae = load_vae(name)
         result = evaluate(vae, mnist.test)
-        rows[name] = summary(result) | {"active_units": int(active_units(vae, mnist.test).sum()),
-                                        "latent_size": vae.latent_size}
-        print(f"{name}: {result}, {rows[name]['active_units']} of {vae.latent_size} units active", flush=True)
-    conv, mlp = (evaluate(load_vae(name), mnist.test).elbo for name in ("conv", "mlp"))
-    rows["conv against mlp, ELBO"] = _difference("conv - mlp, ELBO", conv - mlp, "10,000 test images")
-
-    likelihood = {}
-    for name, images in (("mlp", mnist.test), ("conv", mnist.test[::PAIRED])):
-        likelihood[name] = log_likelihood(load_vae(name), images, IMPORTANCE_SAMPLES, progress=lambda batches: tqdm(
-            batches, desc=name, ncols=80, file=sys.stderr))
-        rows[name] |= _nll(name, likelihood[name])
-    print("The same draw of pixels serves both models, so their difference is paired.")
-    # The pixels of every tenth image are binarised anew when they are given alone: score the MLP on exactly those.
-    paired = log_likelihood(load_vae("mlp"), mnist.test[::PAIRED], IMPORTANCE_SAMPLES)
-    rows["conv against mlp, log p(x)"] = _difference("conv - mlp, log p(x)", likelihood["conv"].per_image - paired.per_image,
-                                                     likelihood["conv"].protocol)
+        elbos[name] = result.elbo
+        rows[name] = summary(result) | {"active_units": int(active_units(vae, mnist.test).sum()), "latent_size": vae.latent_size}
+        print(f"{name}: {result}, {rows[name]['active_units']} of {vae.latent_size} units in use", flush=True)
+    scores = {name: load_tensors(options.out / f"likelihood-{name}.safetensors")[0]["log_likelihood"] for name in EVERY}
+    apart = EVERY["conv"] // EVERY["mlp"]
+    rows["conv against mlp, ELBO"] = _paired(elbos["conv"] - elbos["mlp"], f"{len(mnist.test):,} test images")
+    rows["conv against mlp, log p(x)"] = _paired(scores["conv"] - scores["mlp"][::apart], f"{len(scores['conv']):,} test images")
     record("table", options, rows)
 
 
-def _nll(name, result):
-    print(f"{name}: {result}; effective samples: median {result.effective_samples.median():.0f}", flush=True)
-    estimate = Estimate.of(result.per_image)
-    return {"log_likelihood": round(estimate.mean, 3), "log_likelihood_standard_error": round(estimate.standard_error, 3),
-            "log_likelihood_protocol": result.protocol,
-            "median_effective_samples": round(result.effective_samples.median().item(), 1)}
-
-
-def _difference(name, per_image, protocol):
-    estimate = Estimate.of(per_image)
-    print(f"{name}: {estimate} nats per image   [paired, {protocol}]", flush=True)
-    return {"difference": round(estimate.mean, 3), "standard_error": round(estimate.standard_error, 3), "protocol": protocol}
+def _paired(difference: torch.Tensor, images):
+    estimate = Estimate.of(difference)
+    print(f"conv above mlp: {estimate} nats per image   [paired, {images}]", flush=True)
+    return {"difference": round(estimate.mean, 3), "standard_error": round(estimate.standard_error, 3), "images": images}
