@@ -1,4 +1,4 @@
-"""Autoencoder against VAE at equal network: what the codes that nobody encoded decode to. And the judge who says so."""
+"""Autoencoder against VAE at equal network: what codes that nobody encoded decode to; and who judges it."""
 
 import math
 from dataclasses import replace
@@ -38,29 +38,35 @@ NUM_AGGREGATE = 500         # draws at which the exact density of q(z) is compar
 COMPONENTS = 30             # of the mixture, full covariances
 UNSURE = 0.9                # the judge is unsure of a picture if no digit gets this probability
 PROTOCOL = {
-    "unsure": f"share of {NUM_DRAWS} pictures (means of p(x|z)) to which the classifier gives no digit {UNSURE} or more",
-    "far": "share of them further from the nearest of 60,000 training images (Euclidean, pixels) than 95% of the same model's "
-           "reconstructions of test images: as blurred as they are, so that blur cannot decide",
+    "unsure": f"share of {NUM_DRAWS} pictures (means of p(x|z)) to which the classifier gives no digit "
+              f"{UNSURE} or more",
+    "far": "share of them further from the nearest of 60,000 training images (Euclidean, pixels) than 95% of "
+           "the same model's reconstructions of test images: as blurred as they are, so that blur cannot "
+           "decide",
     "both": "share of them unsure and far",
-    "prior_, gaussian_, mixture_": "z ~ N(0, I); ~ a Gaussian, ~ a mixture of Gaussians, both fitted to training codes",
+    "prior_, gaussian_, mixture_": "z ~ N(0, I); ~ a Gaussian, ~ a mixture of Gaussians, both fitted to "
+                                   "training codes",
     "reconstruction_": "z = the mean code of a binarised test image",
     "distortion": "-log p(x|z) at the mean code, nats per test image, pixels binarised by one fixed draw",
-    "kl_to_gaussian_at_least": "nats; mean over the codes of the test images of log mixture - log fitted Gaussian, a lower bound on "
-                               "KL(codes || Gaussian) up to the noise of sampling",
+    "kl_to_gaussian_at_least": "nats; mean over the codes of the test images of log mixture - log fitted "
+                               "Gaussian, a lower bound on KL(codes || Gaussian) up to the noise of sampling",
     "hole_mass_of_gaussian": "share of the fitted Gaussian's draws where mixture / Gaussian < 0.1",
-    "kl_to_prior, hole_mass_of_prior": f"q(z) = average of q(z|x) over {NUM_CODES:,} training images, against p(z); no autoencoder has one",
-    "path_length": "along straight lines between the codes of two test images of different digits, in 31 steps: the way that the "
-                   "picture goes / the distance of its ends (Euclidean, pixels)",
-    "label_flips": "changes of the classifier's first choice along such a line; 1 is the least if both ends are read rightly",
+    "kl_to_prior, hole_mass_of_prior": f"q(z) = average of q(z|x) over {NUM_CODES:,} training images, "
+                                       "against p(z); no autoencoder has one",
+    "path_length": "along straight lines between the codes of two test images of different digits, in 31 "
+                   "steps: the way that the picture goes / the distance of its ends (Euclidean, pixels)",
+    "label_flips": "changes of the classifier's first choice along such a line; 1 is the least if both ends "
+                   "are read rightly",
     "path_unsure": "share of the pictures on the lines of which the classifier is unsure",
-    "round_trip": "root mean square over dimensions of (encoder(decoder(z)) - z) / standard deviation of the codes, z ~ Gaussian",
+    "round_trip": "root mean square over dimensions of (encoder(decoder(z)) - z) / standard deviation of the "
+                  "codes, z ~ Gaussian",
 }
 
 
 # The judge
 
 def classifier(options):
-    """Train the judge of digits on 55,000 training images; report it on the 5,000 others, then on the test set."""
+    """Train the judge on 55,000 training images; report it on the 5,000 others, then on the test set."""
     mnist, epochs = full_mnist(hold_out=HELD_OUT), options.epochs or 8
     torch.manual_seed(options.seed)
     judge = train_classifier(mnist.train, mnist.train_labels, epochs)
@@ -70,12 +76,13 @@ def classifier(options):
                "test_accuracy": round(accuracy(judge, official.test, official.test_labels), 4),
                "test_images_unsure": round(share(judge.probabilities(official.test).amax(1) < UNSURE), 4)}
     print(f"classifier: {results}")
-    save_tensors(options.out / "classifier.safetensors", judge.state_dict(), {"results": results, "versions": versions()})
+    save_tensors(options.out / "classifier.safetensors", judge.state_dict(),
+                 {"results": results, "versions": versions()})
     record("classifier", options, results)
 
 
 def train_classifier(images, labels, epochs, batch_size=128, learning_rate=2e-3):
-    """A `DigitClassifier` trained with Adam and a learning rate that falls to zero; the caller sets the seed."""
+    """A `DigitClassifier` trained by Adam at a rate that falls to zero; the caller sets the seed."""
     judge = DigitClassifier().train()
     optimiser = torch.optim.Adam(judge.parameters(), lr=learning_rate, fused=True)
     num_steps = max(1, round(epochs * (len(images) // batch_size)))
@@ -100,20 +107,21 @@ def accuracy(judge, images, labels):
 # Autoencoder against VAE
 
 def holes(options):
-    """Train both objectives on the same small networks with several seeds; measure what their latent spaces hold."""
+    """Train both objectives on the same small networks with several seeds; measure their latent spaces."""
     mnist, judge = full_mnist(), load_classifier()
     recipe = replace(RECIPE, epochs=options.epochs or RECIPE.epochs)
     real = share(judge.probabilities(mnist.test).amax(1) < UNSURE)
     print(f"real test images of which the classifier is unsure: {real:.4f}", flush=True)
     results = {"protocol": PROTOCOL, "real_test_images_unsure": round(real, 4), "recipe": {
-        "hidden": list(HIDDEN), "epochs": recipe.epochs, "learning_rate": recipe.learning_rate, "batch_size": recipe.batch_size,
-        "seeds": [options.seed + i for i in range(NUM_SEEDS)]}}
+        "hidden": list(HIDDEN), "epochs": recipe.epochs, "learning_rate": recipe.learning_rate,
+        "batch_size": recipe.batch_size, "seeds": [options.seed + i for i in range(NUM_SEEDS)]}}
     for latent_size in LATENT_SIZES:
         for name, objective in OBJECTIVES.items():
             rows = []
             for seed in results["recipe"]["seeds"]:
-                vae, _ = replace(recipe, build=partial(mlp_vae, latent_size, HIDDEN, layer_norm=False), seed=seed).train(
-                    mnist, objective=objective, progress=False)
+                build = partial(mlp_vae, latent_size, HIDDEN, layer_norm=False)
+                vae, _ = replace(recipe, build=build, seed=seed).train(mnist, objective=objective,
+                                                                       progress=False)
                 rows.append(measure(vae, objective is elbo, mnist, judge, seed))
                 print(f"{name}, {latent_size} latents, seed {seed}: {rows[-1]}", flush=True)
             results[f"{name}, {latent_size} latents"] = spread(rows)
@@ -139,7 +147,8 @@ def measure(vae, is_vae, mnist, judge, seed):
         for name, images in pictures.items():
             unsure = judge.probabilities(images).amax(1) < UNSURE
             far = distances[name] > limit
-            row |= {f"{name}_unsure": share(unsure), f"{name}_far": share(far), f"{name}_both": share(unsure & far)}
+            row |= {f"{name}_unsure": share(unsure), f"{name}_far": share(far),
+                    f"{name}_both": share(unsure & far)}
         row |= gaps(mixture, gaussian, test_codes, draws["gaussian"])
         if is_vae:
             encoded = mnist.train[:NUM_CODES]
@@ -178,12 +187,12 @@ def gaps(mixture, gaussian, test_codes, draws):
 def smoothness(vae, judge, mnist, num_paths=500, steps=32):
     """Straight lines between the codes of pairs of test images of different digits, decoded."""
     ends, _ = posterior_parameters(vae, mnist.test[:2 * num_paths])
-    labels = mnist.test_labels[:2 * num_paths]
-    start, end = ends.split(num_paths)
-    different = labels[:num_paths] != labels[num_paths:]
+    start, end = ends.chunk(2)
+    digit_at_start, digit_at_end = mnist.test_labels[:2 * num_paths].chunk(2)
+    different = digit_at_start != digit_at_end
     t = torch.linspace(0, 1, steps)[:, None, None]
-    frames = vae.decode(start[different] + t * (end - start)[different]).mean                # [T, N, 1, 28, 28]
-    said = judge.probabilities(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])          # [T, N, 10]
+    frames = vae.decode(start[different] + t * (end - start)[different]).mean             # [T, N, 1, 28, 28]
+    said = judge.probabilities(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])       # [T, N, 10]
     digits = said.argmax(2)
     return {"path_length": relative_path_length(frames).mean().item(),
             "label_flips": (digits[1:] != digits[:-1]).sum(0).float().mean().item(),
@@ -197,5 +206,5 @@ def share(mask):
 
 def spread(rows):
     """Mean and standard deviation over seeds of each number."""
-    return {key: {"mean": round(mean(row[key] for row in rows), 4), "sd": round(stdev(row[key] for row in rows), 4)}
-            for key in rows[0]}
+    return {key: {"mean": round(mean(row[key] for row in rows), 4),
+                  "sd": round(stdev(row[key] for row in rows), 4)} for key in rows[0]}
