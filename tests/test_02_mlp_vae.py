@@ -1,4 +1,4 @@
-"""What lesson 02 writes out is what the library does: value and gradient, on the same weights, images and noise."""
+"""What lesson 02 writes out is what the library does: value and gradient, on the same weights and noise."""
 
 import functools
 
@@ -12,7 +12,8 @@ from vae_utils.data import binarise
 from vae_utils.likelihoods import Bernoulli, Gaussian
 from vae_utils.models import paper_vae
 
-NAMES = ("bernoulli_log_likelihood", "Encoder", "Decoder", "VAE", "draw_parameters", "elbo", "train", "slipped", "effective_beta")
+NAMES = ("bernoulli_log_likelihood", "Encoder", "Decoder", "VAE", "draw_parameters", "elbo", "train",
+         "slipped", "effective_beta")
 LATENT_SIZE = 4
 
 
@@ -39,19 +40,25 @@ def pair(lesson):
 
 
 def as_library(vae, value=lambda parameter: parameter):
-    """Parameters (or their gradients) of the lesson's model in the library's order, where one layer holds mean and log-variance."""
+    """Parameters (or their gradients) of the lesson's model in the library's order.
+
+    There, one layer holds mean and log-variance.
+    """
     encoder, decoder = vae.encoder, vae.decoder
     heads = [(value(encoder.mean.weight), value(encoder.log_variance.weight)),
              (value(encoder.mean.bias), value(encoder.log_variance.bias))]
     return [value(encoder.hidden.weight), value(encoder.hidden.bias), *map(torch.cat, heads),
-            value(decoder.hidden.weight), value(decoder.hidden.bias), value(decoder.logits.weight), value(decoder.logits.bias)]
+            value(decoder.hidden.weight), value(decoder.hidden.bias),
+            value(decoder.logits.weight), value(decoder.logits.bias)]
 
 
 def test_log_likelihood(lesson, images):
     x = binarise(images)
     values, gradients = [], []
-    for log_likelihood in (lesson.bernoulli_log_likelihood, lambda x, logits: Bernoulli()(logits).log_prob(x)):
-        logits = torch.linspace(-30, 30, x.numel()).view_as(x).requires_grad_()      # far beyond where sigmoid rounds to 0 or 1
+    for log_likelihood in (lesson.bernoulli_log_likelihood,
+                           lambda x, logits: Bernoulli()(logits).log_prob(x)):
+        # far beyond where sigmoid rounds to 0 or 1
+        logits = torch.linspace(-30, 30, x.numel()).view_as(x).requires_grad_()
         values.append(log_likelihood(x, logits))
         gradients.append(torch.autograd.grad(values[-1].sum(), logits)[0])
     assert values[0].shape == (7,)
@@ -61,7 +68,8 @@ def test_log_likelihood(lesson, images):
 
 def test_three_distributions(pair, images):
     x, z = binarise(images), torch.randn(3, 7, LATENT_SIZE)
-    for ours, theirs in ((pair[0].prior, pair[1].prior), (pair[0].encode(x), pair[1].encode(x)), (pair[0].decode(z), pair[1].decode(z))):
+    for ours, theirs in ((pair[0].prior, pair[1].prior), (pair[0].encode(x), pair[1].encode(x)),
+                         (pair[0].decode(z), pair[1].decode(z))):
         assert (ours.batch_shape, ours.event_shape) == (theirs.batch_shape, theirs.event_shape)
         torch.testing.assert_close(ours.mean, theirs.mean)
         torch.testing.assert_close(ours.variance, theirs.variance)
@@ -114,7 +122,7 @@ def test_the_slip_differs_from_the_bound_in_the_noise_alone(lesson, pair, images
     torch.manual_seed(3)
     terms = lesson.slipped(vae, x)
     torch.manual_seed(3)
-    z = q.mean + q.variance * torch.randn_like(q.mean)                               # sigma^2 where sigma belongs
+    z = q.mean + q.variance * torch.randn_like(q.mean)                       # sigma^2 where sigma belongs
     torch.testing.assert_close(terms.distortion, -vae.decode(z).log_prob(x))
     torch.testing.assert_close(terms.objective, -terms.distortion - kl_divergence(q, vae.prior))
     used = torch.distributions.Independent(torch.distributions.Normal(q.mean, q.variance), 1)
@@ -130,7 +138,9 @@ def test_effective_beta_is_the_librarys_beta(lesson, beta):
 
 
 def test_squared_error_is_a_gaussian_of_the_stated_width(images):
-    """The rule of section 8: a * |x - y|^2 + b * rate is b times minus the bound at sigma^2 = b / (2 a), up to a constant."""
+    """The rule of section 8: a * |x - y|^2 + b * rate is -b times the bound at sigma^2 = b / (2 a), but
+    for a constant.
+    """
     a, b = 1 / 784, 0.3
     y = torch.flip(images, [0])
     log_prob = functools.partial(Gaussian(sigma=(b / (2 * a)) ** 0.5)(y).log_prob)

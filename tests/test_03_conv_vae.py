@@ -1,4 +1,4 @@
-"""Lesson 03: what it writes out equals the library; the experiments behind its curves are stored as it reads them."""
+"""Lesson 03: what it writes out equals the library; the runs behind its curves are stored as it reads."""
 
 import json
 from types import SimpleNamespace
@@ -39,7 +39,8 @@ def gradients(vae, value):
 @pytest.mark.parametrize("channels, hidden", [((16, 32), 128), ((3, 5), 7)])
 def test_networks_are_the_librarys(x, channels, hidden):
     lesson = definitions(LESSON, "ConvEncoder", "ConvDecoder")
-    ours = VAE(lesson.ConvEncoder(4, channels, hidden), lesson.ConvDecoder(4, channels, hidden), Bernoulli(), latent_size=4)
+    ours = VAE(lesson.ConvEncoder(4, channels, hidden), lesson.ConvDecoder(4, channels, hidden), Bernoulli(),
+               latent_size=4)
     library = conv_vae(4, channels, hidden)
     load_weights(ours, library.state_dict())                     # same names, same shapes
     z = torch.randn(6, 4)
@@ -56,12 +57,13 @@ def test_networks_are_the_librarys(x, channels, hidden):
 def test_defaults_of_the_lessons_networks_are_what_its_text_says():
     lesson = definitions(LESSON, "ConvEncoder", "ConvDecoder")
     library = conv_vae(20, (16, 32), 128)
-    for ours, theirs in ((lesson.ConvEncoder(20), library.encoder), (lesson.ConvDecoder(20), library.decoder)):
+    for ours, theirs in ((lesson.ConvEncoder(20), library.encoder),
+                         (lesson.ConvDecoder(20), library.decoder)):
         assert [p.shape for p in ours.parameters()] == [p.shape for p in theirs.parameters()]
 
 
 def test_a_stroke_is_a_stroke_anywhere():
-    """The claim of section 1, at the depth of the whole convolutional trunk: four pixels make one step at 7 x 7."""
+    """The claim of section 1, at the depth of the whole trunk: four pixels make one step at 7 x 7."""
     trunk = definitions(LESSON, "ConvEncoder").ConvEncoder(2).trunk[:4]
     image = torch.zeros(1, 1, 28, 28)
     image[..., 10:18, 8:14] = torch.rand(8, 6)
@@ -74,7 +76,8 @@ def test_the_bug_is_a_beta_of_784(x):
     lesson = definitions(LESSON, "mean_over_pixels")
     vae = mlp_vae(3, (16,), layer_norm=False)
     results = []
-    for objective in (lambda: 784 * lesson.mean_over_pixels(vae, x).objective, lambda: elbo(vae, x, beta=784.0).objective):
+    for objective in (lambda: 784 * lesson.mean_over_pixels(vae, x).objective,
+                      lambda: elbo(vae, x, beta=784.0).objective):
         torch.manual_seed(1)
         value = objective().mean()
         results.append((value.detach(), gradients(vae, value)))
@@ -91,7 +94,8 @@ def test_warm_up_ends_at_its_beta(x):
         torch.manual_seed(1)
         library = elbo(vae, x, beta=beta)
         torch.testing.assert_close(ours.objective, library.objective)
-        torch.testing.assert_close(gradients(vae, ours.objective.mean()), gradients(vae, library.objective.mean()))
+        torch.testing.assert_close(gradients(vae, ours.objective.mean()),
+                                   gradients(vae, library.objective.mean()))
 
 
 # --- measures
@@ -126,14 +130,16 @@ def test_average_of_senders_is_bayes_rule(x):
 def options(tmp_path, monkeypatch):
     """A toy set in the place of MNIST: these are tests of what is stored, not of what is learned."""
     images, labels = torch.rand(300, 1, 28, 28) * (torch.rand(300, 1, 1, 1) < 0.5), torch.arange(300) % 10
-    monkeypatch.setattr(trade, "full_mnist", lambda: MNIST(images, labels, images[:40], labels[:40], "VAE_DATA", True))
+    monkeypatch.setattr(trade, "full_mnist",
+                        lambda: MNIST(images, labels, images[:40], labels[:40], "VAE_DATA", True))
     return SimpleNamespace(seed=3, epochs=2.0, out=tmp_path, start=0.0)
 
 
 def test_rate_distortion_stores_rows_and_frames(options, capsys):
     trade.rate_distortion(options)
     rows = json.loads((options.out / "rate-distortion.json").read_text())["results"]["rows"]
-    assert [(row["seed"], row["beta"]) for row in rows] == [(seed, beta) for seed in (3, 4) for beta in trade.BETAS]
+    assert [(row["seed"], row["beta"]) for row in rows] == [(seed, beta)
+                                                            for seed in (3, 4) for beta in trade.BETAS]
     for row in rows:
         assert row["elbo"] == pytest.approx(-(row["rate"] + row["distortion"]), abs=0.002)
         one = next(r for r in rows if r["seed"] == row["seed"] and r["beta"] == 1.0)
@@ -151,7 +157,8 @@ def test_likelihoods_stores_rows_and_frames(options, capsys):
     trade.likelihoods(options)
     rows = json.loads((options.out / "likelihoods.json").read_text())["results"]["rows"]
     assert [row["likelihood"] for row in rows] == list(trade.LIKELIHOODS)
-    assert rows[3]["sigma"] == 1.0 and rows[5]["sigma"] != pytest.approx(0.2 + 1 / 256, abs=1e-4)    # fixed; learned
+    assert rows[3]["sigma"] == 1.0                                                      # fixed
+    assert rows[5]["sigma"] != pytest.approx(0.2 + 1 / 256, abs=1e-4)                   # learned
     assert all(0 <= row["grey_samples"] <= 1 and row["squared_error"] > 0 for row in rows)
     frames, _ = load_tensors(options.out / "likelihoods.safetensors")
     assert list(frames["draws"].shape) == [6, 8, 1, 28, 28]

@@ -1,4 +1,4 @@
-"""What stands in assets/ is what the commands made: weights agree with their records, and README quotes the records."""
+"""What stands in assets/ is what the commands made: weights agree with records, and README quotes them."""
 
 import json
 import os
@@ -41,7 +41,8 @@ def test_stored_weights_have_the_bound_of_their_record(name, mnist):
     vae = load_vae(name)
     assert vae.metadata["results"] == recorded
     again = evaluate(vae, mnist.test)
-    assert again.elbo.mean().item() == pytest.approx(recorded["elbo"], abs=0.1)      # one draw of z: about 0.03 of noise
+    # one draw of z: about 0.03 of noise
+    assert again.elbo.mean().item() == pytest.approx(recorded["elbo"], abs=0.1)
     assert again.rate.mean().item() == pytest.approx(recorded["rate"], abs=0.05)
 
 
@@ -58,7 +59,8 @@ def quoted():
         rows[f"{name}, bound"] = f"−{-table[name]['elbo']:.2f} ± {table[name]['standard_error']:.2f}"
         if name != "manifold":
             likelihood = read[f"likelihood-{name}"]
-            rows[f"{name}, likelihood"] = f"−{-likelihood['log_likelihood']:.2f} ± {likelihood['standard_error']:.2f}"
+            rows[f"{name}, likelihood"] = (f"−{-likelihood['log_likelihood']:.2f} ± "
+                                           f"{likelihood['standard_error']:.2f}")
     for name in ("conv against mlp, ELBO", "conv against mlp, log p(x)"):
         rows[name] = f"{table[name]['difference']:.2f} ± {table[name]['standard_error']:.2f}"
     rows["speed"] = f"{read['speed']['median_ratio']:.1f} times"

@@ -88,7 +88,8 @@ def imports_of(source):
 def test_a_module_imports_only_from_the_floors_below(path):
     own = path.relative_to(LIBRARY).with_suffix("").parts[0]
     imported = {name for name in imports_of(path.read_text("utf-8")) if name.startswith("vae_utils")}
-    homes = {name.split(".")[1] for name in imported} - {own}  # an error for `vae_utils` itself, which has no floor
+    # an error for `vae_utils` itself, which has no floor
+    homes = {name.split(".")[1] for name in imported} - {own}
     assert [name for name in homes if FLOORS[name] >= FLOORS[own]] == []
 
 

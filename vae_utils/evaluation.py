@@ -43,8 +43,8 @@ class Evaluation:
     protocol: str
 
     def __str__(self):
-        return (f"ELBO {Estimate.of(self.elbo)} nats per image = -(distortion {self.distortion.mean():.2f} + rate "
-                f"{self.rate.mean():.2f})   [{self.protocol}]")
+        return (f"ELBO {Estimate.of(self.elbo)} nats per image = -(distortion {self.distortion.mean():.2f} "
+                f"+ rate {self.rate.mean():.2f})   [{self.protocol}]")
 
 
 def evaluate(vae, images, num_samples=1, seed=0, device=None):
@@ -66,12 +66,19 @@ def evaluate(vae, images, num_samples=1, seed=0, device=None):
     with on_device(vae, device):
         terms = elbo_of_set(vae, images, num_samples, seed)
     draws = f"{num_samples} draw{'s' * (num_samples > 1)} of z"
-    return Evaluation(terms.elbo, terms.rate, terms.distortion, f"{len(images):,} images, {vae.likelihood.protocol}, {draws}")
+    protocol = f"{len(images):,} images, {vae.likelihood.protocol}, {draws}"
+    return Evaluation(terms.elbo, terms.rate, terms.distortion, protocol)
 
 
 @dataclass(frozen=True)
 class LogLikelihood:
-    """The importance-weighted estimate of log p(x) for each image, shape [N], nats, and its effective sample sizes, [N]."""
+    """The importance-weighted estimate of log p(x) of each image, and its effective sample size.
+
+    Attributes:
+        per_image: nats, shape [N].
+        effective_samples: from 1 to the number of samples, shape [N].
+        protocol: how it was measured.
+    """
 
     per_image: Tensor
     effective_samples: Tensor
@@ -83,15 +90,15 @@ class LogLikelihood:
 
 @torch.no_grad()
 def log_likelihood(vae, images, num_samples=5000, every=1, seed=0, device=None, progress=None):
-    """log p(x) by importance sampling with q(z|x): a lower bound in expectation that rises with `num_samples`.
+    """log p(x) by importance sampling with q(z|x): in expectation a lower bound, rising with `num_samples`.
 
     Pixels are the same draw as in `evaluate` with the same seed, so the two may be compared image by image.
 
     Args:
         vae, images, seed, device: as `evaluate`.
         num_samples: K; the literature's tables have 5,000.
-        every: score the images 0, `every`, 2 * `every`, ... only: on the same draw of pixels as in the whole set, so that models
-            that were given different shares of it can still be paired.
+        every: score the images 0, `every`, 2 * `every`, ... only: on the same draw of pixels as in the whole
+            set, so that models that were given different shares of it can still be paired.
         progress: wraps the list of batches, e.g. `tqdm.tqdm`, or None.
 
     Returns:
@@ -108,7 +115,7 @@ def log_likelihood(vae, images, num_samples=5000, every=1, seed=0, device=None, 
     with on_device(vae, device) as device, fixed_seed(seed):
         for batch in batches if progress is None else progress(batches):
             batch = batch.to(device)
-            log_weights = torch.cat([importance_log_weights(vae, batch, size) for size in chunks])       # [K, B]
+            log_weights = torch.cat([importance_log_weights(vae, batch, size) for size in chunks])  # [K, B]
             total = log_weights.logsumexp(0)
             estimates.append((total - math.log(num_samples)).cpu())
             effective.append((2 * total - (2 * log_weights).logsumexp(0)).exp().cpu())
@@ -120,7 +127,10 @@ def log_likelihood(vae, images, num_samples=5000, every=1, seed=0, device=None, 
 
 @torch.no_grad()
 def posterior_parameters(vae, images, batch_size=1000):
-    """Means and standard deviations of q(z|x): two tensors [N, D]. Grey images enter by one fixed draw of their pixels."""
+    """Means and standard deviations of q(z|x): two tensors [N, D].
+
+    Grey images enter by one fixed draw of their pixels.
+    """
     require_images(images)
     x = vae.observe(images, torch.Generator(images.device).manual_seed(0))
     posteriors = [vae.encode(batch).base_dist for batch in x.split(batch_size)]
@@ -128,20 +138,26 @@ def posterior_parameters(vae, images, batch_size=1000):
 
 
 def kl_per_dimension(vae, images):
-    """KL(q(z_j|x) || p(z_j)) for each latent dimension, averaged over images: shape [D], nats. Their sum is the rate."""
+    """KL(q(z_j|x) || p(z_j)) for each latent dimension, averaged over images: shape [D], nats.
+
+    Their sum is the rate.
+    """
     mean, scale = posterior_parameters(vae, images)
-    return (0.5 * (mean**2 + scale**2 - 1) - scale.log()).mean(0)                       # Appendix B
+    return (0.5 * (mean**2 + scale**2 - 1) - scale.log()).mean(0)            # Appendix B
 
 
 def active_units(vae, images, threshold=0.01):
-    """Which latent dimensions carry information: Cov_x(E_q[z_j]) > threshold (Burda et al. 2016, section 5): bool, [D]."""
+    """Which latent dimensions carry information: Cov_x(E_q[z_j]) > threshold: bool, [D].
+
+    Burda et al. 2016, section 5, with their threshold.
+    """
     mean, _ = posterior_parameters(vae, images)
     return mean.var(0) > threshold
 
 
 @torch.no_grad()
 def aggregate_log_density(mean, scale, z):
-    """log q(z) = log (1/N) sum_n N(z; mean_n, scale_n^2): the encoder's codes of a whole data set as one density.
+    """log q(z) = log (1/N) sum_n N(z; mean_n, scale_n^2): the codes of a whole data set as one density.
 
     Args:
         mean, scale: of q(z|x_n), shape [N, D] (`posterior_parameters`).
@@ -151,14 +167,16 @@ def aggregate_log_density(mean, scale, z):
         Nats, shape [M].
     """
     q = torch.distributions.Independent(torch.distributions.Normal(mean, scale), 1)     # batch shape [N]
-    chunk = max(1, 20_000_000 // mean.numel())                                           # at most 80 MB a temporary
-    return torch.cat([q.log_prob(part[:, None]).logsumexp(1) for part in z.split(chunk)]) - math.log(len(mean))
+    chunk = max(1, 20_000_000 // mean.numel())                                # at most 80 MB a temporary
+    log_sums = [q.log_prob(part[:, None]).logsumexp(1) for part in z.split(chunk)]
+    return torch.cat(log_sums) - math.log(len(mean))
 
 
 def aggregate_kl(vae, images, num_samples=2000, seed=0):
     """KL(q(z) || p(z)), q(z) the aggregate of q(z|x) over `images`: an Estimate over draws of z ~ q(z), nats.
 
-    It is the rate minus the information I_q(x; z) <= log N (Hoffman & Johnson 2016): what no code of single images needs.
+    It is the rate minus the information I_q(x; z) <= log N (Hoffman & Johnson 2016): what no code of single
+    images needs.
     """
     mean, scale = posterior_parameters(vae, images)
     with fixed_seed(seed):
@@ -168,7 +186,7 @@ def aggregate_kl(vae, images, num_samples=2000, seed=0):
 
 
 def hole_mass(vae, images, ratio=0.1, num_samples=2000, seed=0):
-    """Share of the prior's mass where q(z) < ratio * p(z): places that the prior draws from and the encoder never fills.
+    """Share of the prior's mass where q(z) < ratio * p(z): it is drawn from, and hardly any image is there.
 
     Returns:
         Estimate over draws of z ~ p(z), between 0 and 1.
@@ -195,7 +213,7 @@ def nearest_distance(images, reference, chunk=100):
 
 
 def relative_path_length(frames):
-    """How much longer a film is than the jump from its first picture to its last: at least 1, and 1 for a cross-fade.
+    """How much longer a film is than the jump from its first picture to its last: a cross-fade has 1.
 
     sum_t |frame_{t+1} - frame_t| / |frame_T - frame_1|, Euclidean in pixel values.
 
@@ -212,12 +230,13 @@ def relative_path_length(frames):
 # A judge of digits
 
 class DigitClassifier(nn.Module):
-    """A small convolutional network from images to ten logits, for asking whether a picture is a digit, and which."""
+    """A small convolutional network from images to ten logits: is a picture a digit, and which?"""
 
     def __init__(self):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.ReLU(), nn.Conv2d(16, 32, 5, stride=2, padding=2), nn.ReLU(),
+            nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.ReLU(),
+            nn.Conv2d(16, 32, 5, stride=2, padding=2), nn.ReLU(),
             nn.Flatten(), nn.Dropout(0.3), nn.Linear(32 * 7 * 7, 128), nn.ReLU(), nn.Linear(128, 10),
         )
 
@@ -231,7 +250,7 @@ class DigitClassifier(nn.Module):
 
 
 def load_classifier():
-    """The stored judge (`assets/classifier.safetensors`, made by `python -m vae_utils.reproduce classifier`)."""
+    """The stored judge, `assets/classifier.safetensors` (`python -m vae_utils.reproduce classifier`)."""
     tensors, metadata = load_tensors(ASSETS / "classifier.safetensors")
     classifier = DigitClassifier()
     load_weights(classifier, tensors, "classifier.safetensors")

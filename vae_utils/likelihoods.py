@@ -1,13 +1,14 @@
 """p(x|z): four families of distributions over the pixels of an image.
 
-A decoder network ends in *features*, one unconstrained number per pixel; a likelihood turns them into a distribution over whole
-images, and knows what its outcomes look like:
+A decoder network ends in *features*, one unconstrained number per pixel; a likelihood turns them into a
+distribution over whole images, and knows what its outcomes look like:
 
     p = likelihood(features)                  # batch shape [...], event shape [1, 28, 28]
     p.log_prob(likelihood.observe(images))    # nats per image, shape [...]
 
-Argument validation stays on. A grey pixel is no outcome of a coin flip, and `Bernoulli` says so; the cross-entropy of grey
-pixels that the paper's authors and most tutorials report has a name of its own here, `GreyCrossEntropy`.
+Argument validation stays on. A grey pixel is no outcome of a coin flip, and `Bernoulli` says so; the
+cross-entropy of grey pixels that the paper's authors and most tutorials report has a name of its own here,
+`GreyCrossEntropy`.
 """
 
 import math
@@ -25,8 +26,9 @@ class _Coins(distributions.Bernoulli):
     def _validate_sample(self, value):
         if not ((value == 0) | (value == 1)).all():
             raise ValueError(
-                f"a Bernoulli pixel is 0 or 1, but these images hold values from {value.min():.3g} to {value.max():.3g}; "
-                "draw outcomes with binarise(images) first, or build the model with likelihood=GreyCrossEntropy()"
+                f"a Bernoulli pixel is 0 or 1, but these images hold values from {value.min():.3g} to "
+                f"{value.max():.3g}; draw outcomes with binarise(images) first, or build the model with "
+                "likelihood=GreyCrossEntropy()"
             )
         super()._validate_sample(value)
 
@@ -50,13 +52,13 @@ class _ContinuousCoins(distributions.ContinuousBernoulli):
 def _require_unit_interval(value):
     if not ((value >= 0) & (value <= 1)).all():
         raise ValueError(
-            f"pixels were expected in [0, 1], but these images hold values from {value.min():.3g} to {value.max():.3g}; "
-            "divide 8-bit images by 255"
+            f"pixels were expected in [0, 1], but these images hold values from {value.min():.3g} to "
+            f"{value.max():.3g}; divide 8-bit images by 255"
         )
 
 
 class Likelihood(nn.Module):
-    """A family p(x|z). Subclasses say how features become a distribution, and how grey images become its outcomes."""
+    """A family p(x|z): how features become a distribution, and how grey images become its outcomes."""
 
     protocol = "grey pixels"
 
@@ -70,12 +72,12 @@ class Likelihood(nn.Module):
         return images
 
     def unconstrained(self, mean):
-        """The features whose distribution has this mean per pixel (kept away from 0 and 1): where a decoder may start."""
+        """The features that give each pixel this mean, kept away from 0 and 1: where a decoder may start."""
         return torch.logit(mean.clamp(0.01, 0.99))
 
 
 class Bernoulli(Likelihood):
-    """p(x|z) = prod_i Bernoulli(x_i; y_i), y = sigmoid(features): Eq. 11 of the paper. Outcomes are 0 or 1."""
+    """p(x|z) = prod_i Bernoulli(x_i; y_i), y = sigmoid(features): the paper's Eq. 11. Outcomes are 0 or 1."""
 
     protocol = "pixels binarised by one fixed draw"
 
@@ -90,8 +92,8 @@ class Bernoulli(Likelihood):
 class GreyCrossEntropy(Likelihood):
     """sum_i x_i log y_i + (1 - x_i) log(1 - y_i) for grey x_i in [0, 1]: not a log-likelihood of x.
 
-    It is the average log-likelihood of binary images drawn from x, because the formula is linear in x; no model can bring it
-    above minus the entropy of those draws (on average 45.5 nats per MNIST test image).
+    It is the average log-likelihood of binary images drawn from x, because the formula is linear in x; no
+    model can bring it above minus the entropy of those draws (on average 45.5 nats per MNIST test image).
     """
 
     protocol = "cross-entropy of grey pixels"
@@ -101,7 +103,10 @@ class GreyCrossEntropy(Likelihood):
 
 
 class ContinuousBernoulli(Likelihood):
-    """The Bernoulli formula with the constant that makes it a density on [0, 1] (Loaiza-Ganem & Cunningham 2019)."""
+    """The Bernoulli formula with the constant that makes it a density on [0, 1].
+
+    Loaiza-Ganem & Cunningham 2019.
+    """
 
     protocol = "continuous-Bernoulli density of grey pixels"
 
@@ -122,8 +127,8 @@ class Gaussian(Likelihood):
     """p(x|z) = N(features, sigma^2 I): squared error with its constant and its scale.
 
     Args:
-        sigma: standard deviation of a pixel in units of the grey scale [0, 1]; `None` learns one value for all pixels
-            (its best value is the root of the mean squared error, Rybkin et al. 2021).
+        sigma: standard deviation of a pixel in units of the grey scale [0, 1]; `None` learns one value for
+            all pixels (its best value is the root of the mean squared error, Rybkin et al. 2021).
     """
 
     protocol = "Gaussian density of grey pixels"
@@ -132,7 +137,8 @@ class Gaussian(Likelihood):
     def __init__(self, sigma=None):
         super().__init__()
         if sigma is not None and not sigma > 0:
-            raise ValueError(f"sigma was expected to be a positive standard deviation, got {sigma}; or pass None to learn it")
+            raise ValueError(f"sigma was expected to be a positive standard deviation, got {sigma}; "
+                             "or pass None to learn it")
         self.fixed_sigma = sigma
         if sigma is None:
             self.log_sigma = nn.Parameter(torch.tensor(math.log(0.2)))
@@ -154,4 +160,5 @@ class Gaussian(Likelihood):
         return mean
 
 
-FAMILIES = {family.__name__: family for family in (Bernoulli, GreyCrossEntropy, ContinuousBernoulli, Gaussian)}
+FAMILIES = {family.__name__: family
+            for family in (Bernoulli, GreyCrossEntropy, ContinuousBernoulli, Gaussian)}

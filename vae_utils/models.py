@@ -4,8 +4,9 @@
     vae.encode(x)      q(z|x), diagonal Gaussian, batch shape [B], event shape [D]
     vae.decode(z)      p(x|z) over whole images, batch shape [B] or [K, B], event shape [1, 28, 28]
 
-An encoder is any module from images [B, 1, 28, 28] to [B, 2D] (means, then log-variances); a decoder is any module from codes
-[B, D] to features [B, 1, 28, 28]. Nothing outside this file needs to know which kind it has.
+An encoder is any module from images [B, 1, 28, 28] to [B, 2D] (means, then log-variances); a decoder is any
+module from codes [B, D] to features [B, 1, 28, 28]. Nothing outside this file needs to know which kind
+it has.
 """
 
 import math
@@ -28,7 +29,7 @@ class VAE(nn.Module):
     """Prior, approximate posterior and likelihood of one model.
 
     Args:
-        encoder: module from images [B, 1, 28, 28] to [B, 2 * latent_size]: means, then log-variances (log sigma^2).
+        encoder: module from images [B, 1, 28, 28] to [B, 2 * latent_size]: means, then log-variances.
         decoder: module from codes [B, latent_size] to features [B, 1, 28, 28].
         likelihood: a `likelihoods.Likelihood`: what the features mean; `Bernoulli()` if None.
         latent_size: D, the number of latent dimensions.
@@ -66,8 +67,9 @@ class VAE(nn.Module):
         """
         if x.shape[1:] != IMAGE_SHAPE or not x.is_floating_point():
             raise ValueError(
-                f"images were expected as floating-point numbers of shape [B, {', '.join(map(str, IMAGE_SHAPE))}], got "
-                f"{str(x.dtype).removeprefix('torch.')} of shape {list(x.shape)}; are these labels, or is a dimension missing?"
+                "images were expected as floating-point numbers of shape "
+                f"[B, {', '.join(map(str, IMAGE_SHAPE))}], got {str(x.dtype).removeprefix('torch.')} of "
+                f"shape {list(x.shape)}; are these labels, or is a dimension missing?"
             )
         mean, log_variance = self.encoder(x).chunk(2, dim=-1)
         return Independent(Normal(mean, torch.exp(0.5 * log_variance)), 1)
@@ -85,12 +87,13 @@ class VAE(nn.Module):
             ValueError: if the last dimension of `z` is not D.
         """
         if z.shape[-1:] != (self.latent_size,):
-            raise ValueError(f"codes were expected with {self.latent_size} numbers in the last dimension, got {list(z.shape)}")
+            raise ValueError(f"codes were expected with {self.latent_size} numbers in the last dimension, "
+                             f"got {list(z.shape)}")
         features = self.decoder(z.reshape(-1, self.latent_size))
         return self.likelihood(features.reshape(*z.shape[:-1], *IMAGE_SHAPE))
 
     def observe(self, images, generator=None):
-        """Outcomes of p(x|z) made from grey `images` in [0, 1]; a fresh draw at each call where the likelihood is discrete."""
+        """Outcomes of p(x|z) made from grey `images` in [0, 1]: drawn anew at each call if binary."""
         return self.likelihood.observe(images, generator)
 
 
@@ -135,14 +138,15 @@ def _layers(size, hidden, activation, layer_norm):
 # Convolutional networks
 
 class ConvEncoder(nn.Module):
-    """Two 4x4 convolutions of stride 2 (28 -> 14 -> 7), residual blocks at 7x7 if any, one fully connected layer."""
+    """Two 4x4 convolutions of stride 2 (28 -> 14 -> 7), residual blocks at 7x7 if any, one dense layer."""
 
     def __init__(self, latent_size, channels, hidden, blocks):
         super().__init__()
         first, second = channels
         self.trunk = nn.Sequential(
             nn.Conv2d(1, first, 4, stride=2, padding=1), nn.SiLU(),
-            nn.Conv2d(first, second, 4, stride=2, padding=1), *(ResidualBlock(second) for _ in range(blocks)), nn.SiLU(),
+            nn.Conv2d(first, second, 4, stride=2, padding=1),
+            *(ResidualBlock(second) for _ in range(blocks)), nn.SiLU(),
             nn.Flatten(), nn.Linear(second * 7 * 7, hidden), nn.SiLU(),
         )
         self.output = nn.Linear(hidden, 2 * latent_size)
@@ -152,30 +156,36 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """The way back: 7 -> 14 -> 28 by convolutions whose channels become pixels (sub-pixel convolution, Shi et al. 2016)."""
+    """The way back, 7 -> 14 -> 28, by convolutions whose channels become pixels.
+
+    That is sub-pixel convolution (Shi et al. 2016).
+    """
 
     def __init__(self, latent_size, channels, hidden, blocks):
         super().__init__()
         first, second = channels
         self.trunk = nn.Sequential(
             nn.Linear(latent_size, hidden), nn.SiLU(),
-            nn.Linear(hidden, second * 7 * 7), nn.Unflatten(1, (second, 7, 7)), *(ResidualBlock(second) for _ in range(blocks)),
+            nn.Linear(hidden, second * 7 * 7), nn.Unflatten(1, (second, 7, 7)),
+            *(ResidualBlock(second) for _ in range(blocks)),
             nn.SiLU(), nn.Conv2d(second, 4 * first, 3, padding=1), nn.PixelShuffle(2),
             nn.SiLU(), nn.Conv2d(first, 4, 5, padding=2, bias=False), nn.PixelShuffle(2),
         )
-        self.output_bias = nn.Parameter(torch.zeros(IMAGE_SHAPE))        # one bias a pixel: the mean image costs no capacity
+        # one bias a pixel: the mean image costs no capacity
+        self.output_bias = nn.Parameter(torch.zeros(IMAGE_SHAPE))
 
     def forward(self, z):
         return self.trunk(z) + self.output_bias
 
 
 class ResidualBlock(nn.Module):
-    """h + conv(silu(conv(silu(h)))), the second convolution starting at zero, so that a deep stack starts as the identity."""
+    """h + conv(silu(conv(silu(h)))): the last convolution starts at zero, and a stack as the identity."""
 
     def __init__(self, channels):
         super().__init__()
         self.convolutions = nn.Sequential(
-            nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)
+            nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1),
+            nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1),
         )
         nn.init.zeros_(self.convolutions[-1].weight)
         nn.init.zeros_(self.convolutions[-1].bias)
@@ -207,13 +217,15 @@ def mlp_vae(latent_size=20, hidden=(512, 512), activation="silu", layer_norm=Tru
     _require_positive("latent_size", latent_size)
     _require_positive("the number of hidden layers and the width of each", min([len(hidden), *hidden]))
     network = dict(latent_size=latent_size, hidden=list(hidden), activation=activation, layer_norm=layer_norm)
-    return VAE(MLPEncoder(**network), MLPDecoder(**network), likelihood, latent_size, {"builder": "mlp_vae", **network})
+    return VAE(MLPEncoder(**network), MLPDecoder(**network), likelihood, latent_size,
+               {"builder": "mlp_vae", **network})
 
 
 def paper_vae(latent_size=20, hidden=500, std=0.01, likelihood=None):
     """The paper's network (Appendix C): one tanh layer each way, every parameter drawn from N(0, std^2).
 
-    "N(0, 0.01)" in the paper's section 5 leaves open whether 0.01 is a variance (std = 0.1) or a standard deviation.
+    "N(0, 0.01)" in the paper's section 5 leaves open whether 0.01 is a variance (std = 0.1) or a standard
+    deviation.
     """
     vae = mlp_vae(latent_size, (hidden,), "tanh", layer_norm=False, likelihood=likelihood)
     with torch.no_grad():
@@ -244,8 +256,8 @@ def conv_vae(latent_size=20, channels=(32, 64), hidden=256, blocks=(0, 0), likel
         raise ValueError(f"the number of blocks was expected to be 0 or more, got {min(blocks)}")
     network = dict(latent_size=latent_size, channels=list(channels), hidden=hidden)
     return VAE(
-        ConvEncoder(**network, blocks=blocks[0]), ConvDecoder(**network, blocks=blocks[1]), likelihood, latent_size,
-        {"builder": "conv_vae", **network, "blocks": list(blocks)},
+        ConvEncoder(**network, blocks=blocks[0]), ConvDecoder(**network, blocks=blocks[1]), likelihood,
+        latent_size, {"builder": "conv_vae", **network, "blocks": list(blocks)},
     )
 
 
@@ -259,7 +271,7 @@ def _require_positive(name, value):
 
 @torch.no_grad()
 def start_at_mean(vae, images):
-    """Set the decoder's output bias so that decoding starts from the mean of `images` (saves the first epoch).
+    """Set the decoder's output bias so that decoding starts from the mean of `images`: saves the first epoch.
 
     Args:
         vae: a model whose decoder has an `output_bias`.
@@ -276,15 +288,16 @@ def start_at_mean(vae, images):
 # On disk
 
 def save_vae(vae, path, **metadata):
-    """Write weights (half precision) and settings to `path`, with `metadata` (protocol, seed, bound, ...) beside them.
+    """Write weights (half precision) and settings to `path`, and `metadata` (protocol, bound, ...) with them.
 
     Raises:
         ValueError: if the model was put together by hand, so that no builder can make its networks again.
         OSError: if the folder cannot be written.
     """
     if vae.settings is None:
-        raise ValueError("a model built by mlp_vae, paper_vae or conv_vae was expected, got one put together by hand, which a "
-                         "file could not rebuild; save its state_dict with checkpoints.save_tensors instead")
+        raise ValueError("a model built by mlp_vae, paper_vae or conv_vae was expected, got one put together "
+                         "by hand, which a file could not rebuild; save its state_dict with "
+                         "checkpoints.save_tensors instead")
     settings = {**vae.settings, "likelihood": vae.likelihood.settings}
     save_tensors(path, vae.state_dict(), {**metadata, "settings": settings})
 
@@ -304,8 +317,9 @@ def load_vae(path):
     """
     stored = {file.stem: file for file in ASSETS.glob("*.safetensors")}
     if str(path) not in stored and not Path(path).is_file():
-        raise FileNotFoundError(f"{path} was expected to be a file, or the name of one in assets/ ({', '.join(sorted(stored))}); "
-                                "check the name, or make it with python -m vae_utils.reproduce")
+        raise FileNotFoundError(f"{path} was expected to be a file, or the name of one in assets/ "
+                                f"({', '.join(sorted(stored))}); check the name, or make it with "
+                                "python -m vae_utils.reproduce")
     tensors, metadata = load_tensors(stored.get(str(path), path))
     try:
         network = dict(metadata["settings"])
@@ -313,8 +327,8 @@ def load_vae(path):
         likelihood = FAMILIES[likelihood.pop("family")](**likelihood)
         vae = BUILDERS[network.pop("builder")](**network, likelihood=likelihood)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} was expected to be a file written by save_vae, but its settings are not a model's ({error}); "
-                         "make it again") from error
+        raise ValueError(f"{path} was expected to be a file written by save_vae, but its settings are not a "
+                         f"model's ({error}); make it again") from error
     load_weights(vae, tensors, path)
     vae.metadata = metadata
     return vae.eval()
@@ -326,11 +340,13 @@ def load_weights(vae, tensors, name="the checkpoint"):
     Raises:
         ValueError: if a tensor is missing, left over, or of another shape.
     """
-    expected, given = ({key: list(value.shape) for key, value in state.items()} for state in (vae.state_dict(), tensors))
+    expected, given = ({key: list(value.shape) for key, value in state.items()}
+                       for state in (vae.state_dict(), tensors))
     if expected != given:
         key = next(key for key in (*expected, *given) if expected.get(key) != given.get(key))
         raise ValueError(
-            f"{name} holds weights of another architecture: {key} was expected with shape {expected.get(key, 'none')}, "
-            f"got {given.get(key, 'none')}; build the model with the settings it was saved with, or use load_vae"
+            f"{name} holds weights of another architecture: {key} was expected with shape "
+            f"{expected.get(key, 'none')}, got {given.get(key, 'none')}; build the model with the settings "
+            "it was saved with, or use load_vae"
         )
     vae.load_state_dict(tensors)

@@ -1,4 +1,7 @@
-"""What training maximises: the ELBO and its relatives, in nats per image, written with `vae.prior`, `vae.encode`, `vae.decode`."""
+"""What training maximises: the ELBO and its relatives, in nats per image.
+
+All are written with `vae.prior`, `vae.encode` and `vae.decode` alone.
+"""
 
 import math
 from typing import NamedTuple
@@ -38,7 +41,8 @@ def elbo(vae, x, beta=1.0, num_samples=1):
     Args:
         vae: model with `prior`, `encode`, `decode`.
         x: images, shape [B, 1, 28, 28], outcomes of the decoder's likelihood.
-        beta: weight of the KL in `Terms.objective` (Higgins et al. 2017); below 1 the objective is no bound on log p(x).
+        beta: weight of the KL in `Terms.objective` (Higgins et al. 2017); below 1 the objective is no bound
+            on log p(x).
         num_samples: L, at least 1. More samples make the estimate less noisy, not larger.
 
     Returns:
@@ -59,8 +63,9 @@ def elbo(vae, x, beta=1.0, num_samples=1):
 def elbo_of_set(vae, images, num_samples=1, seed=0, batch_size=1000):
     """The ELBO of each image of a set, under this project's one protocol of evaluation.
 
-    Grey images are turned into outcomes of p(x|z) once, by a draw that depends on `seed` alone: every model with the same
-    likelihood, whatever its device or batch, is measured on the same binary images. z is sampled, never set to q's mean.
+    Grey images are turned into outcomes of p(x|z) once, by a draw that depends on `seed` alone: every model
+    with the same likelihood, whatever its device or batch, is measured on the same binary images. z is
+    sampled, never set to q's mean.
 
     Args:
         vae: the model, on any device.
@@ -81,19 +86,20 @@ def elbo_of_set(vae, images, num_samples=1, seed=0, batch_size=1000):
 
 
 def reconstruction(vae, x):
-    """The objective of a plain autoencoder on the same network: log p(x|z) at z = the mean of q(z|x), with no KL.
+    """The objective of a plain autoencoder on the same network: log p(x|z) at the mean of q(z|x), with no KL.
 
     Args, raises: as `elbo`.
 
     Returns:
-        Terms: `objective` is -distortion; `rate` is reported as 0, since a deterministic code has no q to compare with p(z).
+        Terms: `objective` is -distortion; `rate` is reported as 0, since a deterministic code has no q to
+            compare with p(z).
     """
     distortion = -vae.decode(vae.encode(x).mean).log_prob(x)
     return Terms(-distortion, torch.zeros_like(distortion), distortion)
 
 
 def importance_log_weights(vae, x, num_samples):
-    """log p(x|z_k) + log p(z_k) - log q(z_k|x) for z_k ~ q(z|x): each is an unbiased estimate of the ELBO (Eq. 6).
+    """log p(x|z_k) + log p(z_k) - log q(z_k|x), z_k ~ q(z|x): each an unbiased estimate of the ELBO (Eq. 6).
 
     Args:
         vae, x: as `elbo`.
@@ -132,4 +138,5 @@ def importance_weighted_bound(vae, x, num_samples):
 
 def _require_samples(num_samples):
     if num_samples < 1:
-        raise ValueError(f"num_samples was expected to be 1 or more draws of z for each image, got {num_samples}")
+        raise ValueError("num_samples was expected to be 1 or more draws of z for each image, got "
+                         f"{num_samples}")

@@ -14,7 +14,11 @@ def best_device():
 
 @contextmanager
 def on_device(module, device=None):
-    """Lend `module` to `device` (`best_device()` if None) and bring it home at the end, so that callers never mind devices."""
+    """Lend `module` to `device` (`best_device()` if None) and bring it home at the end.
+
+    Yields:
+        torch.device: where the module is; what it is to read has to be brought there.
+    """
     home = next(module.parameters()).device
     device = best_device() if device is None else torch.device(device)
     module.to(device)

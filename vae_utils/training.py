@@ -1,4 +1,7 @@
-"""Algorithm 1: minibatches, a fresh draw of pixels and codes, a gradient step. Any objective, any model, images in memory."""
+"""Algorithm 1: minibatches, a fresh draw of pixels and codes, a gradient step.
+
+Any objective, any model, images in memory.
+"""
 
 import csv
 import math
@@ -23,11 +26,12 @@ class Report:
         samples: training images evaluated so far (the paper's horizontal axis).
         epochs: samples / number of training images.
         seconds: time spent on training steps, apart from evaluations and `on_report`.
-        train_elbo, train_rate, train_distortion: running means over the minibatches since the last report, each at the weights
-            of its own step; early on they lie below the test values, which use the current weights. They are the terms of the
-            objective in use: with `objectives.reconstruction`, the rate is 0.
-        test_elbo, test_rate, test_distortion: the ELBO whatever the objective, with one draw of z for each test image; NaN
-            where no test images were given.
+        train_elbo, train_rate, train_distortion: running means over the minibatches since the last report,
+            each at the weights of its own step; early on they lie below the test values, which use the
+            current weights. They are the terms of the objective in use: with `objectives.reconstruction`, the
+            rate is 0.
+        test_elbo, test_rate, test_distortion: the ELBO whatever the objective, with one draw of z for each
+            test image; NaN where no test images were given.
     """
 
     samples: int
@@ -42,7 +46,7 @@ class Report:
 
 
 class History(list):
-    """The reports of one training, in order; `stopped` says in a sentence where and why it ended early, else None."""
+    """The reports of one training, in order; `stopped` says where and why it ended early, or is None."""
 
     def __init__(self, reports=(), stopped=None):
         super().__init__(reports)
@@ -63,13 +67,15 @@ class History(list):
         if not self:
             return self.stopped or "not trained"
         last = self[-1]
-        lines = [f"{last.samples:,} images ({last.epochs:.3g} epochs) in {last.seconds:.0f} s: train ELBO {last.train_elbo:.2f}"
-                 + ("" if math.isnan(last.test_elbo) else f", test ELBO {last.test_elbo:.2f}") + " nats per image"]
+        lines = [f"{last.samples:,} images ({last.epochs:.3g} epochs) in {last.seconds:.0f} s: "
+                 f"train ELBO {last.train_elbo:.2f}"
+                 + ("" if math.isnan(last.test_elbo) else f", test ELBO {last.test_elbo:.2f}")
+                 + " nats per image"]
         return "\n".join(lines + [self.stopped] * bool(self.stopped))
 
 
 def linear_decay(progress):
-    """Learning-rate factor: 5% of the run to warm up, then straight down to 0.2%. `progress` runs from 0 to 1."""
+    """Learning-rate factor: 5% of the run to warm up, then straight down to 0.2%; `progress` in [0, 1]."""
     return min(progress / 0.05, 1 - 0.998 * (progress - 0.05) / 0.95)
 
 
@@ -84,10 +90,11 @@ def adam(parameters, learning_rate):
 
 
 def paper_adagrad(num_images):
-    """The paper's optimiser for `fit`: Adagrad with the prior p(theta) = N(0, I) on weight matrices, not on bias vectors (approximate MAP).
+    """The paper's optimiser for `fit`: Adagrad with the prior p(theta) = N(0, I), an approximate MAP.
 
-    The paper's gradient is summed over a minibatch and the prior's is scaled by M/N; `fit` averages over the minibatch, so
-    the prior's share is 1/N: a weight decay of 1/`num_images`.
+    The prior is on weight matrices, not on bias vectors. The paper's gradient is summed over a minibatch and
+    the prior's is scaled by M/N; `fit` averages over the minibatch, so the prior's share is 1/N: a weight
+    decay of 1/`num_images`.
     """
 
     def optimiser(parameters, learning_rate):
@@ -100,11 +107,13 @@ def paper_adagrad(num_images):
 
 
 def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learning_rate=2e-3, optimiser=adam,
-        schedule=linear_decay, max_norm=200.0, seed=0, device=None, report_at=None, on_report=None, progress=True):
+        schedule=linear_decay, max_norm=200.0, seed=0, device=None, report_at=None, on_report=None,
+        progress=True):
     """Maximise an objective by stochastic gradient ascent (Algorithm 1 of the paper).
 
-    Grey images become outcomes of p(x|z) by `vae.observe`: with a Bernoulli likelihood, a fresh binary draw for each
-    minibatch in training and one fixed draw in evaluation. The keyboard can interrupt: the model keeps what it has learned.
+    Grey images become outcomes of p(x|z) by `vae.observe`: with a Bernoulli likelihood, a fresh binary draw
+    for each minibatch in training and one fixed draw in evaluation. The keyboard can interrupt: the model
+    keeps what it has learned.
 
     Args:
         vae: the model; it is trained in place and comes back to the device where it was.
@@ -116,7 +125,7 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
         learning_rate: of `optimiser`, at the schedule's peak.
         optimiser: function of (parameters, learning_rate) that returns a torch optimiser.
         schedule: function from the share of the run that is done to a factor on the learning rate.
-        max_norm: gradients of a larger norm (per minibatch mean, nats) are scaled down to it; None leaves them.
+        max_norm: gradients of a larger norm (of the minibatch's mean) are scaled down to it; None for never.
         seed: of the order of images and of every draw; the weights' own draw happens before, outside.
         device: where to train; `runtime.best_device()` if None.
         report_at: numbers of training images after which to report; by default at the end of each epoch.
@@ -134,7 +143,8 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
     if test is not None:
         require_images(test)
     if not 1 <= batch_size <= len(images):
-        raise ValueError(f"batch_size was expected from 1 to the {len(images)} images given, got {batch_size}")
+        raise ValueError(f"batch_size was expected from 1 to the {len(images)} images given, got "
+                         f"{batch_size}")
     if not epochs > 0:
         raise ValueError(f"epochs was expected to be more than 0, got {epochs}")
     num_steps = max(1, round(epochs * (len(images) // batch_size)))
@@ -145,8 +155,8 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
         optimiser = optimiser(vae.parameters(), learning_rate)
         peaks = [group["lr"] for group in optimiser.param_groups]
         last_good = _copy_weights(vae)
-        bar = tqdm(total=num_steps * batch_size, unit=" images", unit_scale=True, disable=not progress, leave=False,
-                   mininterval=0.5, ncols=100, file=sys.stdout)
+        bar = tqdm(total=num_steps * batch_size, unit=" images", unit_scale=True, disable=not progress,
+                   leave=False, mininterval=0.5, ncols=100, file=sys.stdout)
         try:
             vae.train()
             for step, batch in enumerate(_minibatches(len(images), batch_size, num_steps, device), start=1):
@@ -162,12 +172,13 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
                     history.append(_report(vae, run, step, len(images), test))
                     last_good = _copy_weights(vae)
                     if on_report is not None:
-                        with torch.random.fork_rng():        # a picture on the way must not change where it leads
+                        with torch.random.fork_rng():  # a picture on the way must not change where it leads
                             on_report(vae, history[-1])
                     run.start_watch()
         except KeyboardInterrupt:
             samples = run.samples
-            history.stopped = (f"interrupted from the keyboard after {samples:,} images ({samples / len(images):.3g} epochs); "
+            history.stopped = (f"interrupted from the keyboard after {samples:,} images "
+                               f"({samples / len(images):.3g} epochs); "
                                "the model keeps what it has learned so far")
             if run.count:
                 history.append(_report(vae, run, step, len(images), None))
@@ -187,9 +198,9 @@ def _ascend(vae, objective, x, optimiser, max_norm, step, samples):
         loss = -terms.objective.mean()
         finite = bool(loss.isfinite())
     except ValueError as error:
-        if step == 1:                                    # a mistake in the call: torch's or our own sentence says which
+        if step == 1:                          # a mistake in the call: torch's or our own sentence says which
             raise
-        finite, cause = False, error                     # torch refuses a distribution with NaN parameters
+        finite, cause = False, error           # torch refuses a distribution with NaN parameters
     if finite:
         optimiser.zero_grad()
         loss.backward()
@@ -242,7 +253,7 @@ def _report(vae, run, step, num_images, test):
     if test is not None:
         try:
             terms = elbo_of_set(vae.eval(), test)
-        except ValueError as error:                      # as in `_ascend`: the last step broke the weights
+        except ValueError as error:             # as in `_ascend`: the last step broke the weights
             raise _not_finite("the test bound", step, run.samples) from error
         tested = dict(test_elbo=terms.elbo.mean().item(), test_rate=terms.rate.mean().item(),
                       test_distortion=terms.distortion.mean().item())
@@ -259,7 +270,7 @@ def _report_steps(report_at, batch_size, num_steps, steps_per_epoch):
 
 
 def _minibatches(num_images, batch_size, num_steps, device):
-    """`num_steps` tensors of indices, [batch_size] each: a new order for each epoch, the last incomplete batch left out."""
+    """`num_steps` tensors of indices, [batch_size] each: a new order for each epoch, no partial batches."""
     while num_steps > 0:
         order = torch.randperm(num_images, device=device)
         for batch in order[: len(order) // batch_size * batch_size].split(batch_size)[:num_steps]:

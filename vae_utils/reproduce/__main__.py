@@ -19,11 +19,13 @@ COMMANDS |= {f"likelihood-{name}": partial(table.likelihood, name) for name in t
 
 def main(arguments=None):
     """Run one command; see `--help`."""
-    parser = argparse.ArgumentParser(prog="python -m vae_utils.reproduce", description="Make again what stands in assets/.")
+    parser = argparse.ArgumentParser(prog="python -m vae_utils.reproduce",
+                                     description="Make again what stands in assets/.")
     parser.add_argument("name", choices=COMMANDS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=float, help="train shorter or longer than the recipe says")
-    parser.add_argument("--held-out", action="store_true", help="measure on held-out training images instead of test images")
+    parser.add_argument("--held-out", action="store_true",
+                        help="measure on held-out training images instead of test images")
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder to write to (default: assets/)")
     options = parser.parse_args(arguments)
     options.start = time.perf_counter()

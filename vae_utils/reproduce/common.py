@@ -39,16 +39,16 @@ class Recipe:
         torch.manual_seed(self.seed)
         vae = self.build()
         start_at_mean(vae, mnist.train)
-        history = fit(vae, mnist.train, epochs=self.epochs, learning_rate=self.learning_rate, batch_size=self.batch_size,
-                      seed=self.seed, **(self.training | kwargs))
+        history = fit(vae, mnist.train, epochs=self.epochs, learning_rate=self.learning_rate,
+                      batch_size=self.batch_size, seed=self.seed, **(self.training | kwargs))
         return vae, history
 
     @property
     def settings(self):
         """The recipe in words and numbers that JSON can hold."""
         model = self.build()
-        return {"model": model.settings, "likelihood": model.likelihood.settings, "epochs": self.epochs, "seed": self.seed,
-                "learning_rate": self.learning_rate, "batch_size": self.batch_size}
+        return {"model": model.settings, "likelihood": model.likelihood.settings, "epochs": self.epochs,
+                "seed": self.seed, "learning_rate": self.learning_rate, "batch_size": self.batch_size}
 
 
 def full_mnist(hold_out=0):
@@ -64,16 +64,17 @@ def summary(result):
     """An `Evaluation` as rounded numbers with their protocol."""
     elbo = Estimate.of(result.elbo)
     return {"elbo": round(elbo.mean, 3), "standard_error": round(elbo.standard_error, 3),
-            "rate": round(result.rate.mean().item(), 3), "distortion": round(result.distortion.mean().item(), 3),
-            "protocol": result.protocol}
+            "rate": round(result.rate.mean().item(), 3),
+            "distortion": round(result.distortion.mean().item(), 3), "protocol": result.protocol}
 
 
 def record(name, options, results):
     """Write the provenance record `NAME.json` of one command into `options.out`."""
     content = {
-        "command": f"python -m vae_utils.reproduce {name}", "date": date.today().isoformat(), "seed": options.seed,
-        "versions": versions(), "processor": processor(), "threads": torch.get_num_threads(),
-        "seconds": round(time.perf_counter() - options.start), "cpu_seconds": round(time.process_time()), "results": results,
+        "command": f"python -m vae_utils.reproduce {name}", "date": date.today().isoformat(),
+        "seed": options.seed, "versions": versions(), "processor": processor(),
+        "threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - options.start),
+        "cpu_seconds": round(time.process_time()), "results": results,
     }
     with write_atomically(options.out / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -81,7 +82,8 @@ def record(name, options, results):
 
 def versions():
     """Versions of what the numbers depend on."""
-    return {"torch": version("torch"), "torchvision": version("torchvision"), "python": platform.python_version()}
+    return {"torch": version("torch"), "torchvision": version("torchvision"),
+            "python": platform.python_version()}
 
 
 def processor():

@@ -12,11 +12,16 @@ ROWS, COLUMNS = 8, 20
 
 @torch.no_grad()
 def pictures(options):
-    """`manifold.png`: Figure 4 from the 2-D model. `samples.png`: means of p(x|z) for z drawn from the prior, nothing chosen."""
+    """Draw `manifold.png` and `samples.png`.
+
+    The first is Figure 4 from the 2-D model; the second, means of p(x|z) for z drawn from the prior, none
+    of them chosen.
+    """
     save_image(image_wall(manifold(load_vae("manifold"), n=20), gap=0), options.out / "manifold.png", scale=2)
     vae = load_vae("conv")
     with fixed_seed(options.seed):
         z = vae.prior.sample((ROWS * COLUMNS,))
     save_image(image_wall(vae.decode(z).mean, columns=COLUMNS), options.out / "samples.png", scale=2)
-    record("pictures", options, {"manifold.png": "manifold.safetensors, 20 x 20 codes through the inverse Gaussian CDF",
-                                 "samples.png": f"conv.safetensors, {ROWS * COLUMNS} draws of z from the prior, means"})
+    record("pictures", options, {
+        "manifold.png": "manifold.safetensors, 20 x 20 codes through the inverse Gaussian CDF",
+        "samples.png": f"conv.safetensors, {ROWS * COLUMNS} draws of z from the prior, means"})

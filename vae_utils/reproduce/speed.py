@@ -1,4 +1,4 @@
-"""How long training takes, beside what a newcomer would run instead: the official PyTorch VAE example's way."""
+"""How long training takes, beside what a newcomer would run instead: the official PyTorch VAE example."""
 
 import os
 import statistics
@@ -21,7 +21,8 @@ from vae_utils.reproduce.stored import HELD_OUT
 ROUNDS = 3
 EXAMPLE_EPOCHS = 10
 
-# The example's network and pixels (400 hidden units, 20 latents, cross-entropy of grey pixels), in float32 like the example.
+# The example's network and pixels (400 hidden units, 20 latents, cross-entropy of grey pixels), in float32
+# like the example.
 network = partial(mlp_vae, 20, (400,), layer_norm=False, likelihood=GreyCrossEntropy())
 OURS = Recipe(network, epochs=2.5, learning_rate=1.5e-2, batch_size=256, training={"max_norm": None})
 
@@ -31,7 +32,8 @@ class Example(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.hidden, self.mean, self.log_variance = nn.Linear(784, 400), nn.Linear(400, 20), nn.Linear(400, 20)
+        self.hidden = nn.Linear(784, 400)
+        self.mean, self.log_variance = nn.Linear(400, 20), nn.Linear(400, 20)
         self.back, self.pixels = nn.Linear(20, 400), nn.Linear(400, 784)
 
     def forward(self, x):
@@ -48,7 +50,11 @@ class Example(nn.Module):
 
 
 def train_example(loader, epochs, seed):
-    """Train the example's way: PIL images through a DataLoader, Adam at 1e-3. Returns the model and seconds of training."""
+    """Train the example's way: PIL images through a DataLoader, Adam at 1e-3.
+
+    Returns:
+        The model, and the seconds of training.
+    """
     torch.manual_seed(seed)
     model = Example()
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -73,8 +79,8 @@ def example_elbo(model, images, seed):
 def speed(options):
     """Seconds to the bound that the example has after its 10 epochs: both ways in turn, in one process.
 
-    Only training is timed: not imports, not loading, not evaluation. A first, short training of each kind is thrown away, since it
-    pays for what a process does once.
+    Only training is timed: not imports, not loading, not evaluation. A first, short training of each kind is
+    thrown away, since it pays for what a process does once.
     """
     from torchvision import datasets, transforms
 
@@ -91,13 +97,15 @@ def speed(options):
         example, example_seconds = train_example(loader, options.epochs or EXAMPLE_EPOCHS, seed)
         vae, history = replace(OURS, seed=seed).train(mnist, progress=False)
         row = {"seed": seed, "example_elbo": example_elbo(example, mnist.test, seed),
-               "our_elbo": evaluate(vae, mnist.test, seed=seed).elbo.mean().item(), "example_seconds": example_seconds,
-               "our_seconds": history[-1].seconds, "ratio": example_seconds / history[-1].seconds}
+               "our_elbo": evaluate(vae, mnist.test, seed=seed).elbo.mean().item(),
+               "example_seconds": example_seconds, "our_seconds": history[-1].seconds,
+               "ratio": example_seconds / history[-1].seconds}
         rows.append({name: round(value, 2) for name, value in row.items()})
         print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
     median = statistics.median(row["ratio"] for row in rows)
     reached = all(row["our_elbo"] >= row["example_elbo"] for row in rows)
     print(f"{median:.1f} times as fast (median of {ROUNDS} rounds); the example's bound was "
-          f"{'reached in every round' if reached else 'NOT reached in every round'}   [cross-entropy of grey pixels, "
-          f"{len(mnist.test):,} images, 1 draw of z]")
-    record("speed", options, {"recipe": OURS.settings, "rounds": rows, "median_ratio": round(median, 2), "reached": reached})
+          f"{'reached in every round' if reached else 'NOT reached in every round'}   "
+          f"[cross-entropy of grey pixels, {len(mnist.test):,} images, 1 draw of z]")
+    record("speed", options, {"recipe": OURS.settings, "rounds": rows, "median_ratio": round(median, 2),
+                              "reached": reached})

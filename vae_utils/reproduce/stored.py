@@ -23,8 +23,9 @@ RECIPES = {
     "mlp-2-minutes": Recipe(partial(mlp_vae, 20), epochs=18, learning_rate=3e-3),
 }
 
-# What is compared on held-out images, at a fraction of the final length. The best learning rate so found is 4e-3 for all three; the two
-# long runs take 3e-3, since long runs favour smaller steps than short ones do, and were not compared at full length.
+# What is compared on held-out images, at a fraction of the final length. The best learning rate so found is
+# 4e-3 for all three; the two long runs take 3e-3, since long runs favour smaller steps than short ones do,
+# and were not compared at full length.
 CANDIDATES = {
     "mlp": [replace(RECIPES["mlp"], build=partial(mlp_vae, size), learning_rate=rate, epochs=3)
             for size, rate in [(32, 2e-3), (32, 4e-3), (50, 4e-3)]],
@@ -41,7 +42,8 @@ def select(name, options):
         vae, history = recipe.train(mnist, progress=False)
         result = evaluate(vae, mnist.test)
         rows.append(recipe.settings | summary(result) | {"seconds": round(history[-1].seconds, 1)})
-        print(f"{recipe.settings['model']}, learning rate {recipe.learning_rate}, {recipe.epochs} epochs: {result}", flush=True)
+        print(f"{recipe.settings['model']}, learning rate {recipe.learning_rate}, {recipe.epochs} epochs: "
+              f"{result}", flush=True)
     record(f"select-{name}", options, rows)
 
 
@@ -53,8 +55,8 @@ def train(name, options):
     so_far = DATA / f"{name}-so-far.safetensors"
 
     def keep(vae, report):
-        tqdm.write(f"{name}: {report.epochs:.0f} epochs, {report.seconds:.0f} s, train ELBO {report.train_elbo:.2f}, "
-                   f"test ELBO {report.test_elbo:.2f}", file=sys.stdout)
+        tqdm.write(f"{name}: {report.epochs:.0f} epochs, {report.seconds:.0f} s, "
+                   f"train ELBO {report.train_elbo:.2f}, test ELBO {report.test_elbo:.2f}", file=sys.stdout)
         sys.stdout.flush()
         save_vae(vae, so_far, epochs=report.epochs)
 
@@ -62,10 +64,11 @@ def train(name, options):
     vae, history = recipe.train(mnist, test=mnist.test, on_report=keep)
     if history.stopped:
         raise SystemExit(f"{history.stopped}: they are in data/{so_far.name}, and assets/ is as it was")
-    spent = {"training_seconds": round(history[-1].seconds), "training_cpu_seconds": round(time.process_time() - start)}
+    spent = {"training_seconds": round(history[-1].seconds),
+             "training_cpu_seconds": round(time.process_time() - start)}
     path = options.out / f"{name}.safetensors"
     save_vae(vae, path)
-    result = evaluate(load_vae(path), mnist.test)                       # of the weights as stored: in half precision
+    result = evaluate(load_vae(path), mnist.test)              # of the weights as stored: in half precision
     print(f"{name}: {result}")
     results = recipe.settings | summary(result) | spent
     save_vae(vae, path, results=results, versions=versions())

@@ -12,7 +12,8 @@ from vae_utils.reproduce.common import full_mnist, record, summary
 from vae_utils.reproduce.stored import RECIPES
 
 IMPORTANCE_SAMPLES = 5000
-EVERY = {"mlp": 1, "conv": 20}      # share of the test images: a convolutional decoder takes a hundred times as long
+# One test image in so many: a convolutional decoder takes a hundred times as long.
+EVERY = {"mlp": 1, "conv": 20}
 
 
 def likelihood(name, options):
@@ -22,8 +23,8 @@ def likelihood(name, options):
     effective = result.effective_samples.median().item()
     print(f"{name}: {result}; effective samples: median {effective:.0f}")
     estimate = Estimate.of(result.per_image)
-    save_tensors(options.out / f"likelihood-{name}.safetensors", {"log_likelihood": result.per_image}, {"every": EVERY[name]},
-                 half=False)
+    save_tensors(options.out / f"likelihood-{name}.safetensors", {"log_likelihood": result.per_image},
+                 {"every": EVERY[name]}, half=False)
     record(f"likelihood-{name}", options, {
         "log_likelihood": round(estimate.mean, 3), "standard_error": round(estimate.standard_error, 3),
         "protocol": result.protocol, "every": EVERY[name], "median_effective_samples": round(effective, 1)})
@@ -37,16 +38,20 @@ def table(options):
         vae = load_vae(name)
         result = evaluate(vae, mnist.test)
         elbos[name] = result.elbo
-        rows[name] = summary(result) | {"active_units": int(active_units(vae, mnist.test).sum()), "latent_size": vae.latent_size}
+        rows[name] = summary(result) | {"active_units": int(active_units(vae, mnist.test).sum()),
+                                        "latent_size": vae.latent_size}
         print(f"{name}: {result}, {rows[name]['active_units']} of {vae.latent_size} units in use", flush=True)
-    scores = {name: load_tensors(options.out / f"likelihood-{name}.safetensors")[0]["log_likelihood"] for name in EVERY}
+    scores = {name: load_tensors(options.out / f"likelihood-{name}.safetensors")[0]["log_likelihood"]
+              for name in EVERY}
     apart = EVERY["conv"] // EVERY["mlp"]
     rows["conv against mlp, ELBO"] = _paired(elbos["conv"] - elbos["mlp"], f"{len(mnist.test):,} test images")
-    rows["conv against mlp, log p(x)"] = _paired(scores["conv"] - scores["mlp"][::apart], f"{len(scores['conv']):,} test images")
+    rows["conv against mlp, log p(x)"] = _paired(scores["conv"] - scores["mlp"][::apart],
+                                                 f"{len(scores['conv']):,} test images")
     record("table", options, rows)
 
 
 def _paired(difference: torch.Tensor, images):
     estimate = Estimate.of(difference)
     print(f"conv above mlp: {estimate} nats per image   [paired, {images}]", flush=True)
-    return {"difference": round(estimate.mean, 3), "standard_error": round(estimate.standard_error, 3), "images": images}
+    return {"difference": round(estimate.mean, 3), "standard_error": round(estimate.standard_error, 3),
+            "images": images}

@@ -1,4 +1,4 @@
-"""What a VAE trades: rate against distortion as beta changes, and what another noise model of the pixel changes.
+"""What a VAE trades: rate against distortion as beta changes, and what another noise model of the pixel does.
 
 Both commands train one small network many times; the lesson on convolutions reads their numbers and pictures.
 """
@@ -36,11 +36,12 @@ DARKEST, BRIGHTEST = 0.1, 0.9                                   # grey is what l
 
 
 def rate_distortion(options):
-    """Train the small net for each beta and seed; store rate, distortion and bound on the test set, and pictures.
+    """Train the small net for each beta and seed; store the terms of the test bound, and pictures.
 
-    Writes `rate-distortion.json` (one row for each beta and seed) and `rate-distortion.safetensors`: `betas` [9], the
-    test digits `originals` [8, 1, 28, 28], and of the first seed's models `reconstructions` and `samples`, the means of
-    p(x|z) at the same digits and the same draws of z for each beta: [9, 8, 1, 28, 28], bytes.
+    Writes `rate-distortion.json` (one row for each beta and seed) and `rate-distortion.safetensors`: `betas`
+    [9], the test digits `originals` [8, 1, 28, 28], and of the first seed's models `reconstructions` and
+    `samples`, the means of p(x|z) at the same digits and the same draws of z for each beta, bytes:
+    [9, 8, 1, 28, 28].
     """
     mnist = full_mnist()
     rows, frames = [], []
@@ -59,15 +60,16 @@ def rate_distortion(options):
         for row, result in zip(rows[-len(BETAS):], results, strict=True):
             row |= _difference(result.elbo - bound_of_one)
     _save_frames("rate-distortion", options, mnist, frames, betas=torch.tensor(BETAS))
-    record("rate-distortion", options, {"settings": replace(RECIPE, epochs=recipe.epochs).settings, "rows": rows})
+    record("rate-distortion", options,
+           {"settings": replace(RECIPE, epochs=recipe.epochs).settings, "rows": rows})
 
 
 def likelihoods(options):
-    """Train the small net under each noise model of the pixel; store what can be compared between them, and pictures.
+    """Train the small net under each noise model of the pixel; store what can be compared, and pictures.
 
-    Writes `likelihoods.json` (one row for each likelihood) and `likelihoods.safetensors`: the test digits `originals`
-    [8, 1, 28, 28]; `reconstructions`, `samples` (means of p(x|z)) and `draws` (of p(x|z), at the z of `samples`), in the
-    order of the rows: [6, 8, 1, 28, 28], bytes.
+    Writes `likelihoods.json` (one row for each likelihood) and `likelihoods.safetensors`: the test digits
+    `originals` [8, 1, 28, 28]; `reconstructions`, `samples` (means of p(x|z)) and `draws` (of p(x|z), at the
+    z of `samples`), in the order of the rows: [6, 8, 1, 28, 28], bytes.
     """
     mnist = full_mnist()
     rows, frames = [], []
@@ -93,8 +95,9 @@ def _look(vae, images):
         reconstructions = vae.decode(vae.encode(x).sample()).mean
         samples = vae.decode(vae.prior.sample((len(images),))).mean
     return {"squared_error": round((reconstructions - images).square().sum((1, 2, 3)).mean().item(), 3),
-            "grey_reconstructions": round(_grey(reconstructions), 4), "grey_samples": round(_grey(samples), 4),
-            "grey_images": round(_grey(images), 4), "active_units": int(active_units(vae, images).sum())}
+            "grey_reconstructions": round(_grey(reconstructions), 4),
+            "grey_samples": round(_grey(samples), 4), "grey_images": round(_grey(images), 4),
+            "active_units": int(active_units(vae, images).sum())}
 
 
 def _grey(images):
@@ -102,9 +105,10 @@ def _grey(images):
 
 
 def _difference(elbo_difference):
-    """Against beta = 1 on the same images with the same draws of pixels: most of the images' spread cancels."""
+    """Against beta = 1 on the same images with the same draws of pixels: most of their spread cancels."""
     estimate = Estimate.of(elbo_difference)
-    return {"elbo_minus_beta_1": round(estimate.mean, 3), "standard_error_of_difference": round(estimate.standard_error, 3)}
+    return {"elbo_minus_beta_1": round(estimate.mean, 3),
+            "standard_error_of_difference": round(estimate.standard_error, 3)}
 
 
 def _shown(mnist):
@@ -125,7 +129,8 @@ def _save_frames(name, options, mnist, frames, **others):
     parts = {part: torch.stack([frame[part] for frame in frames]) for part in frames[0]}
     if "betas" in others:
         del parts["draws"]                                      # beta does not change what noise looks like
-    tensors = {part: _bytes(images) for part, images in (parts | {"originals": mnist.test[_shown(mnist)]}).items()}
+    parts["originals"] = mnist.test[_shown(mnist)]
+    tensors = {part: _bytes(images) for part, images in parts.items()}
     save_tensors(options.out / f"{name}.safetensors", tensors | others,
                  {"command": f"python -m vae_utils.reproduce {name}", "seed": options.seed}, half=False)
 
