@@ -105,12 +105,14 @@ def log_likelihood(vae, images, num_samples=5000, every=1, seed=0, device=None, 
         LogLikelihood. `effective_samples` is (sum w)^2 / sum w^2, from 1 (one draw has all the weight) to K.
 
     Raises:
-        ValueError: if `images` are not grey images in [0, 1], or `num_samples` < 1.
+        ValueError: if `images` are not grey images in [0, 1], or `num_samples` or `every` < 1.
     """
     require_images(images)
+    if every < 1:
+        raise ValueError(f"every was expected to be 1 (score all images) or more, got {every}")
     x = vae.observe(images.cpu(), torch.Generator().manual_seed(seed))[::every]
     batches = x.split(16)
-    chunks = [min(256, num_samples - done) for done in range(0, num_samples, 256)] or [num_samples]
+    chunks = [min(64, num_samples - done) for done in range(0, num_samples, 64)] or [num_samples]
     estimates, effective = [], []
     with on_device(vae, device) as device, fixed_seed(seed):
         for batch in batches if progress is None else progress(batches):
@@ -119,7 +121,8 @@ def log_likelihood(vae, images, num_samples=5000, every=1, seed=0, device=None, 
             total = log_weights.logsumexp(0)
             estimates.append((total - math.log(num_samples)).cpu())
             effective.append((2 * total - (2 * log_weights).logsumexp(0)).exp().cpu())
-    protocol = f"{len(x):,} images, {vae.likelihood.protocol}, {num_samples:,} importance samples"
+    share = f" (1 in {every} of {len(images):,})" if every > 1 else ""
+    protocol = f"{len(x):,} images{share}, {vae.likelihood.protocol}, {num_samples:,} importance samples"
     return LogLikelihood(torch.cat(estimates), torch.cat(effective), protocol)
 
 
@@ -130,6 +133,14 @@ def posterior_parameters(vae, images, batch_size=1000):
     """Means and standard deviations of q(z|x): two tensors [N, D].
 
     Grey images enter by one fixed draw of their pixels.
+
+    Args:
+        vae: the model, on the device of `images`.
+        images: grey images in [0, 1], shape [N, 1, 28, 28].
+        batch_size: images at a time; it bounds the memory and changes nothing else.
+
+    Raises:
+        ValueError: if `images` are not grey images in [0, 1].
     """
     require_images(images)
     x = vae.observe(images, torch.Generator(images.device).manual_seed(0))
@@ -175,8 +186,13 @@ def aggregate_log_density(mean, scale, z):
 def aggregate_kl(vae, images, num_samples=2000, seed=0):
     """KL(q(z) || p(z)), q(z) the aggregate of q(z|x) over `images`: an Estimate over draws of z ~ q(z), nats.
 
-    It is the rate minus the information I_q(x; z) <= log N (Hoffman & Johnson 2016): what no code of single
-    images needs.
+    It is the rate minus the information I_q(x; z) that codes carry about their images, at most log N (Hoffman
+    & Johnson 2016): the part of the rate that a better prior would save.
+
+    Args:
+        vae, images: as `posterior_parameters`.
+        num_samples: draws of z.
+        seed: of the draws of z.
     """
     mean, scale = posterior_parameters(vae, images)
     with fixed_seed(seed):
@@ -187,6 +203,12 @@ def aggregate_kl(vae, images, num_samples=2000, seed=0):
 
 def hole_mass(vae, images, ratio=0.1, num_samples=2000, seed=0):
     """Share of the prior's mass where q(z) < ratio * p(z): it is drawn from, and hardly any image is there.
+
+    Args:
+        vae, images: as `posterior_parameters`; q(z) is the aggregate of q(z|x) over `images`.
+        ratio: how far below p(z) the density q(z) has to lie.
+        num_samples: draws of z.
+        seed: of the draws of z.
 
     Returns:
         Estimate over draws of z ~ p(z), between 0 and 1.
@@ -245,12 +267,22 @@ class DigitClassifier(nn.Module):
 
     @torch.no_grad()
     def probabilities(self, images, batch_size=2000):
-        """p(digit|image): shape [N, 10], for grey images [N, 1, 28, 28]."""
-        return torch.cat([self(batch).softmax(1) for batch in images.split(batch_size)])
+        """p(digit|image): shape [N, 10], for grey images [N, 1, 28, 28]; never with dropout."""
+        was_training = self.training
+        self.eval()
+        try:
+            return torch.cat([self(batch).softmax(1) for batch in images.split(batch_size)])
+        finally:
+            self.train(was_training)
 
 
 def load_classifier():
-    """The stored judge, `assets/classifier.safetensors` (`python -m vae_utils.reproduce classifier`)."""
+    """The stored judge, `assets/classifier.safetensors` (`python -m vae_utils.reproduce classifier`).
+
+    Raises:
+        FileNotFoundError: if it has not been made.
+        ValueError: if the file is damaged or holds another network.
+    """
     tensors, metadata = load_tensors(ASSETS / "classifier.safetensors")
     classifier = DigitClassifier()
     load_weights(classifier, tensors, "classifier.safetensors")

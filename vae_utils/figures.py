@@ -29,6 +29,8 @@ COLOURS = {
     "blue": "#0072B2", "vermilion": "#D55E00", "green": "#009E73", "purple": "#CC79A7", "orange": "#E69F00",
     "sky": "#56B4E9", "black": "#000000", "yellow": "#F0E442",
 }
+CURVE_COLOURS = tuple(COLOURS[name]
+                      for name in ("blue", "vermilion", "green", "purple", "orange", "sky", "black"))
 GREY = "#767676"
 # Ten hues that everybody can tell apart do not exist. Neighbours in latent space (4, 7 and 9; 3, 5 and 8)
 # differ in brightness as well as in hue, each digit has a marker of its own, and `scatter_codes` writes the
@@ -55,14 +57,13 @@ X_LABELS = {
 
 def use_style():
     """Set the course's style in matplotlib's rcParams; called once, at the top of a notebook."""
-    colours = [COLOURS[name] for name in ("blue", "vermilion", "green", "purple", "orange", "sky", "black")]
-    styles = [LINE_STYLES[i % len(LINE_STYLES)] for i in range(len(colours))]
+    styles = [LINE_STYLES[i % len(LINE_STYLES)] for i in range(len(CURVE_COLOURS))]
     plt.rcParams.update({
         "figure.figsize": (8, 4.5), "figure.dpi": 100, "savefig.dpi": "figure",
         "figure.constrained_layout.use": True,
         "font.size": 13, "axes.titlesize": 14, "axes.labelsize": 13, "xtick.labelsize": 12,
         "ytick.labelsize": 12, "legend.fontsize": 12, "legend.frameon": False, "figure.titlesize": 14,
-        "axes.prop_cycle": plt.cycler(color=colours, linestyle=styles), "lines.linewidth": 2,
+        "axes.prop_cycle": plt.cycler(color=CURVE_COLOURS, linestyle=styles), "lines.linewidth": 2,
         "lines.markersize": 7,
         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
         "grid.color": "#E4E4E4", "grid.linewidth": 0.8, "image.cmap": "gray_r",
@@ -359,7 +360,7 @@ def plot_history(histories, y="elbo", x="samples", log_x=False, ax=None):
         raise ValueError("a history with at least one report was expected, got none; train first")
     ax = ax or plt.subplots(layout="constrained")[1]
     for i, (name, history) in enumerate(histories.items()):
-        colour, marker = _nth_colour(i), "osD^vP"[i % 6]
+        colour, marker = CURVE_COLOURS[i % len(CURVE_COLOURS)], "osD^vP"[i % 6]
         for part, style in SOLID_TRAIN_DASHED_TEST.items():
             values = np.asarray(history.column(f"{part}_{y}"), dtype=float)
             if np.isfinite(values).any():     # a history without test images has NaN in its test columns
@@ -509,11 +510,6 @@ def _apart(points, distance):
         overlaps = np.where(lengths > 0, np.maximum(0, distance - lengths), 0)
         points += (overlaps * offsets / np.where(lengths > 0, lengths, 1)).mean(1)
     return points
-
-
-def _nth_colour(i):
-    names = ("blue", "vermilion", "green", "purple", "orange", "sky", "black")
-    return COLOURS[names[i % len(names)]]
 
 
 def _require_at_least(name, value, least):

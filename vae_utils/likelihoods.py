@@ -129,6 +129,9 @@ class Gaussian(Likelihood):
     Args:
         sigma: standard deviation of a pixel in units of the grey scale [0, 1]; `None` learns one value for
             all pixels (its best value is the root of the mean squared error, Rybkin et al. 2021).
+
+    Raises:
+        ValueError: if `sigma` is given and not above 0.
     """
 
     protocol = "Gaussian density of grey pixels"

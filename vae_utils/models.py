@@ -33,6 +33,7 @@ class VAE(nn.Module):
         decoder: module from codes [B, latent_size] to features [B, 1, 28, 28].
         likelihood: a `likelihoods.Likelihood`: what the features mean; `Bernoulli()` if None.
         latent_size: D, the number of latent dimensions.
+        settings: builder and arguments that make the networks again, for `save_vae`; None if built by hand.
 
     Raises:
         ValueError: if `latent_size` < 1.
@@ -44,7 +45,7 @@ class VAE(nn.Module):
         self.encoder, self.decoder = encoder, decoder
         self.likelihood = Bernoulli() if likelihood is None else likelihood
         self.latent_size = latent_size
-        self.settings = settings            # how the networks were built, for `save_vae`; None if by hand
+        self.settings = settings
         self.metadata = {}                  # what a checkpoint said of this model, for the reader
         self.register_buffer("_origin", torch.zeros(latent_size), persistent=False)
 
@@ -226,6 +227,15 @@ def paper_vae(latent_size=20, hidden=500, std=0.01, likelihood=None):
 
     "N(0, 0.01)" in the paper's section 5 leaves open whether 0.01 is a variance (std = 0.1) or a standard
     deviation.
+
+    Args:
+        latent_size: D.
+        hidden: width of the one hidden layer of the encoder, and of the decoder.
+        std: standard deviation of the initial weights and biases.
+        likelihood: a `likelihoods.Likelihood`; `Bernoulli()` if None.
+
+    Raises:
+        ValueError: if a size is below 1.
     """
     vae = mlp_vae(latent_size, (hidden,), "tanh", layer_norm=False, likelihood=likelihood)
     with torch.no_grad():
@@ -334,14 +344,19 @@ def load_vae(path):
     return vae.eval()
 
 
-def load_weights(vae, tensors, name="the checkpoint"):
-    """Copy `tensors` into `vae`, or say in one sentence where they differ.
+def load_weights(module, tensors, name="the checkpoint"):
+    """Copy `tensors` into the weights of `module`, or say in one sentence where they differ.
+
+    Args:
+        module: a VAE or any other network.
+        tensors: dict of name to tensor, as `module.state_dict()` has them.
+        name: of the file, for the sentence.
 
     Raises:
         ValueError: if a tensor is missing, left over, or of another shape.
     """
     expected, given = ({key: list(value.shape) for key, value in state.items()}
-                       for state in (vae.state_dict(), tensors))
+                       for state in (module.state_dict(), tensors))
     if expected != given:
         key = next(key for key in (*expected, *given) if expected.get(key) != given.get(key))
         raise ValueError(
@@ -349,4 +364,4 @@ def load_weights(vae, tensors, name="the checkpoint"):
             f"{expected.get(key, 'none')}, got {given.get(key, 'none')}; build the model with the settings "
             "it was saved with, or use load_vae"
         )
-    vae.load_state_dict(tensors)
+    module.load_state_dict(tensors)

@@ -76,6 +76,9 @@ def elbo_of_set(vae, images, num_samples=1, seed=0, batch_size=1000):
 
     Returns:
         Terms: nats per image, each of shape [N], on the CPU.
+
+    Raises:
+        ValueError: if `images` are not grey images in [0, 1], or `num_samples` < 1.
     """
     require_images(images)
     x = vae.observe(images.cpu(), torch.Generator().manual_seed(seed))
@@ -88,11 +91,15 @@ def elbo_of_set(vae, images, num_samples=1, seed=0, batch_size=1000):
 def reconstruction(vae, x):
     """The objective of a plain autoencoder on the same network: log p(x|z) at the mean of q(z|x), with no KL.
 
-    Args, raises: as `elbo`.
+    Args:
+        vae, x: as `elbo`.
 
     Returns:
         Terms: `objective` is -distortion; `rate` is reported as 0, since a deterministic code has no q to
             compare with p(z).
+
+    Raises:
+        ValueError: if `x` has another shape or other values than the model's images.
     """
     distortion = -vae.decode(vae.encode(x).mean).log_prob(x)
     return Terms(-distortion, torch.zeros_like(distortion), distortion)

@@ -136,7 +136,8 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
         History: a `Report` for each epoch (or for each entry of `report_at`) and one for the end.
 
     Raises:
-        ValueError: if images are not [N, 1, 28, 28] in [0, 1], or the batch is larger than the data.
+        ValueError: if images are not [N, 1, 28, 28] in [0, 1], the batch is larger than the data, or `epochs`
+            is not above 0.
         FloatingPointError: if the loss stops being finite; the model is put back to its last report.
     """
     require_images(images)

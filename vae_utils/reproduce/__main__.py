@@ -1,6 +1,7 @@
 """The command line: `python -m vae_utils.reproduce NAME`."""
 
 import argparse
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -23,13 +24,39 @@ def main(arguments=None):
                                      description="Make again what stands in assets/.")
     parser.add_argument("name", choices=COMMANDS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=float, help="train shorter or longer than the recipe says")
+    parser.add_argument("--epochs", type=_epochs, help="train shorter or longer than the recipe says")
     parser.add_argument("--held-out", action="store_true",
-                        help="measure on held-out training images instead of test images")
-    parser.add_argument("--out", type=Path, default=ASSETS, help="folder to write to (default: assets/)")
+                        help="speed only: measure on held-out training images instead of test images")
+    parser.add_argument("--out", type=_folder, default=ASSETS, help="folder to write to (default: assets/)")
     options = parser.parse_args(arguments)
+    if options.held_out and options.name != "speed":
+        parser.error(f"--held-out was expected with speed only, got it with {options.name}; leave it out")
     options.start = time.perf_counter()
     COMMANDS[options.name](options)
+
+
+def _epochs(text):
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"a number of epochs above 0 was expected, got {text}")
+    return number
+
+
+def _folder(text):
+    """Refused before an hour of training, not after it."""
+    path = Path(text)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"a folder that exists or can be made was expected, got {text} "
+                                         f"({error.strerror}); choose another") from error
+    if not os.access(path, os.W_OK):
+        raise argparse.ArgumentTypeError(f"a folder that you may write to was expected, got {text}; "
+                                         "choose another")
+    return path
 
 
 if __name__ == "__main__":

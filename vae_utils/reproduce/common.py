@@ -71,13 +71,25 @@ def summary(result):
 def record(name, options, results):
     """Write the provenance record `NAME.json` of one command into `options.out`."""
     content = {
-        "command": f"python -m vae_utils.reproduce {name}", "date": date.today().isoformat(),
+        "command": command(name, options), "date": date.today().isoformat(),
         "seed": options.seed, "versions": versions(), "processor": processor(),
         "threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - options.start),
         "cpu_seconds": round(time.process_time()), "results": results,
     }
     with write_atomically(options.out / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def command(name, options):
+    """The command line that makes the same numbers again."""
+    words = ["python -m vae_utils.reproduce", name]
+    if options.seed != 0:
+        words.append(f"--seed {options.seed}")
+    if options.epochs is not None:
+        words.append(f"--epochs {options.epochs:g}")
+    if options.held_out:
+        words.append("--held-out")
+    return " ".join(words)
 
 
 def versions():

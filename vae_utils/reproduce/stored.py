@@ -20,7 +20,7 @@ RECIPES = {
     "mlp": Recipe(partial(mlp_vae, 32), epochs=90, learning_rate=3e-3),
     "conv": Recipe(partial(residual, 32), epochs=60, learning_rate=3e-3),
     "manifold": Recipe(partial(mlp_vae, 2, (512, 512, 256)), epochs=40, learning_rate=4e-3),
-    "mlp-2-minutes": Recipe(partial(mlp_vae, 20), epochs=18, learning_rate=3e-3),
+    "mlp-2-minutes": Recipe(partial(mlp_vae, 20), epochs=14, learning_rate=3e-3),
 }
 
 # What is compared on held-out images, at a fraction of the final length. The best learning rate so found is
@@ -63,7 +63,8 @@ def train(name, options):
     start = time.process_time()
     vae, history = recipe.train(mnist, test=mnist.test, on_report=keep)
     if history.stopped:
-        raise SystemExit(f"{history.stopped}: they are in data/{so_far.name}, and assets/ is as it was")
+        save_vae(vae, so_far, stopped=history.stopped)
+        raise SystemExit(f"{history.stopped}, in data/{so_far.name}; {options.out} is as it was")
     spent = {"training_seconds": round(history[-1].seconds),
              "training_cpu_seconds": round(time.process_time() - start)}
     path = options.out / f"{name}.safetensors"

@@ -13,7 +13,7 @@ from vae_utils.evaluation import Estimate, active_units, evaluate
 from vae_utils.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, GreyCrossEntropy
 from vae_utils.models import mlp_vae
 from vae_utils.objectives import elbo
-from vae_utils.reproduce.common import Recipe, full_mnist, record, summary
+from vae_utils.reproduce.common import Recipe, command, full_mnist, record, summary
 from vae_utils.runtime import fixed_seed
 
 small_net = partial(mlp_vae, 20, (400,), layer_norm=False)
@@ -132,7 +132,7 @@ def _save_frames(name, options, mnist, frames, **others):
     parts["originals"] = mnist.test[_shown(mnist)]
     tensors = {part: _bytes(images) for part, images in parts.items()}
     save_tensors(options.out / f"{name}.safetensors", tensors | others,
-                 {"command": f"python -m vae_utils.reproduce {name}", "seed": options.seed}, half=False)
+                 {"command": command(name, options), "seed": options.seed}, half=False)
 
 
 def _bytes(images):
