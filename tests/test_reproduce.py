@@ -1,0 +1,338 @@
+"""The command line from end to end, on toy data: what it writes, what it says, and what it never looks at."""
+
+import csv
+import json
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from vae_utils import models
+from vae_utils.data import MNIST
+from vae_utils.evaluation import evaluate, log_likelihood
+from vae_utils.figures import image_wall
+from vae_utils.figures import manifold as manifold_of
+from vae_utils.likelihoods import GreyCrossEntropy
+from vae_utils.models import conv_vae, load_vae, mlp_vae, save_vae
+from vae_utils.objectives import elbo_of_set
+from vae_utils.reproduce import common, paper, pictures, speed, stored, table
+from vae_utils.reproduce.__main__ import COMMANDS, main
+from vae_utils.runtime import fixed_seed
+
+NUM_TEST, NUM_HELD_OUT = 40, 30
+
+
+@pytest.fixture(scope="module")
+def toy():
+    """Squares of random place and size in the place of digits: 256 to train on, 40 to test on."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.zeros(256 + NUM_TEST, 1, 28, 28)
+    corners = torch.randint(4, 16, (len(images), 2), generator=generator).tolist()
+    for image, (top, left) in zip(images[:, 0], corners):
+        image[top:top + 8, left:left + 8] = torch.rand(8, 8, generator=generator)
+    labels = torch.arange(len(images)) % 10
+    return MNIST(images[:256], labels[:256], images[256:], labels[256:], "VAE_DATA", True)
+
+
+@pytest.fixture(autouse=True)
+def small(toy, monkeypatch, tmp_path):
+    """Every module finds the toy in the place of MNIST, and small networks in the place of large ones."""
+
+    def full_mnist(hold_out=0):
+        if not hold_out:
+            return toy
+        apart = slice(0, NUM_HELD_OUT)
+        rest = slice(NUM_HELD_OUT, None)
+        return MNIST(toy.train[rest], toy.train_labels[rest], toy.train[apart], toy.train_labels[apart],
+                     toy.source, True)
+
+    for module in (paper, speed, stored, table):
+        monkeypatch.setattr(module, "full_mnist", full_mnist)
+    monkeypatch.setattr(stored, "DATA", tmp_path / "data")
+    monkeypatch.setitem(stored.RECIPES, "mlp-2-minutes", common.Recipe(
+        lambda: mlp_vae(3, (16,)), epochs=18, learning_rate=3e-3))
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def assets(monkeypatch, tmp_path):
+    """Stored weights, untrained but different, for the commands that read them."""
+    monkeypatch.setattr(models, "ASSETS", tmp_path / "assets")
+    torch.manual_seed(0)
+    weights = {"manifold": mlp_vae(2, (16,)), "mlp": mlp_vae(3, (16,)), "mlp-2-minutes": mlp_vae(4, (8,)),
+               "conv": conv_vae(3, (2, 4), 8)}
+    for name, vae in weights.items():
+        save_vae(vae, tmp_path / "assets" / f"{name}.safetensors")
+    return tmp_path / "assets"
+
+
+def record_of(name, out):
+    return json.loads((out / f"{name}.json").read_text("utf-8"))
+
+
+# --- training what is stored
+
+def test_training_leaves_weights_curve_and_record(out, toy, capsys):
+    main(["mlp-2-minutes", "--epochs", "3", "--seed", "2", "--out", str(out)])
+    assert {path.name for path in out.iterdir()} == {f"mlp-2-minutes.{kind}"
+                                                     for kind in ("safetensors", "csv", "json")}
+    record = record_of("mlp-2-minutes", out)
+    vae = load_vae(out / "mlp-2-minutes.safetensors")
+    bound = evaluate(vae, toy.test).elbo.mean().item()
+    assert record["results"]["elbo"] == pytest.approx(bound, abs=6e-4)       # of the weights as stored
+    assert vae.metadata["results"] == record["results"]
+    assert record["results"]["protocol"] == "40 images, pixels binarised by one fixed draw, 1 draw of z"
+    assert record["command"] == "python -m vae_utils.reproduce mlp-2-minutes --seed 2 --epochs 3"
+    assert record["seed"] == record["results"]["seed"] == 2 and record["results"]["epochs"] == 3
+    with open(out / "mlp-2-minutes.csv", newline="") as file:
+        curve = list(csv.DictReader(file))
+    assert [row["samples"] for row in curve] == ["256", "512", "768"]
+    assert float(curve[-1]["test_elbo"]) == pytest.approx(bound, abs=0.5)    # but for half precision
+    assert f"ELBO {bound:.2f}" in capsys.readouterr().out
+
+
+def test_a_command_without_options_is_recorded_as_it_is_typed(out):
+    options = SimpleNamespace(seed=0, epochs=None, held_out=False, out=out, start=0.0)
+    common.record("table", options, {})
+    assert record_of("table", out)["command"] == "python -m vae_utils.reproduce table"
+
+
+@pytest.mark.parametrize("place, name, call, images", [(models.VAE, "encode", 5, 384),        # in a step
+                                                       (stored, "save_vae", 3, 768)])         # at a report
+def test_interruption_keeps_the_model_and_leaves_the_results(place, name, call, images, out, tmp_path,
+                                                             monkeypatch):
+    out.mkdir()
+    (out / "mlp-2-minutes.safetensors").write_bytes(b"an older result")
+    calls = []
+
+    def interrupted(function):
+        def wrapper(*args, **kwargs):
+            result = function(*args, **kwargs)
+            calls.append(args[0])                                  # the model
+            if len(calls) == call:
+                raise KeyboardInterrupt
+            return result
+
+        return wrapper
+
+    monkeypatch.setattr(place, name, interrupted(getattr(place, name)))
+    with pytest.raises(SystemExit, match=f"after {images} images .* in data/mlp-2-minutes-so-far"):
+        main(["mlp-2-minutes", "--epochs", "6", "--out", str(out)])
+    assert [path.read_bytes() for path in out.iterdir()] == [b"an older result"]
+    kept = load_vae(tmp_path / "data" / "mlp-2-minutes-so-far.safetensors")
+    assert "interrupted" in kept.metadata["stopped"]
+    for name, weight in calls[-1].state_dict().items():            # as they were at the interruption
+        assert torch.allclose(kept.state_dict()[name], weight, rtol=1e-3, atol=1e-4)
+
+
+# --- choosing settings
+
+def test_selection_never_sees_the_test_set(out, toy, monkeypatch):
+    recipe = common.Recipe(lambda: mlp_vae(2, (8,)), epochs=1, learning_rate=1e-3, batch_size=64)
+    monkeypatch.setitem(stored.CANDIDATES, "mlp", [recipe, replace(recipe, learning_rate=2e-3)])
+    seen = []
+
+    def watched(vae, images, *args):
+        seen.append(images)
+        return evaluate(vae, images, *args)
+
+    monkeypatch.setattr(stored, "evaluate", watched)
+    main(["select-mlp", "--out", str(out)])
+    rows = record_of("select-mlp", out)["results"]
+    assert [row["learning_rate"] for row in rows] == [1e-3, 2e-3]
+    assert all(row["protocol"].startswith(f"{NUM_HELD_OUT} images") for row in rows)
+    assert all(torch.equal(images, toy.train[:NUM_HELD_OUT]) for images in seen) and len(seen) == 2
+
+
+def test_paper_chooses_its_step_on_training_and_held_out_images(out, toy, monkeypatch):
+    monkeypatch.setattr(paper, "LEARNING_RATES", (0.01, 0.02))
+    monkeypatch.setattr(paper, "READINGS", {"grey, std 0.01": (GreyCrossEntropy, 0.01)})
+    monkeypatch.setattr(paper, "REPORT_AT", [200])
+    held_out = []
+
+    def watched(vae, images):
+        held_out.append(images)
+        return elbo_of_set(vae, images)
+
+    monkeypatch.setattr(paper, "elbo_of_set", watched)
+    main(["paper", "--epochs", "2", "--out", str(out)])
+    results = record_of("paper", out)["results"]
+    assert [torch.equal(images, toy.train[:NUM_HELD_OUT]) for images in held_out] == [True, True]
+    assert [row["learning_rate"] for row in results["learning_rates"]] == [0.01, 0.02]
+    best = max(results["learning_rates"], key=lambda row: row["train"])["learning_rate"]
+    assert results["runs"][0]["learning_rate"] == best
+    assert results["runs"][0]["protocol"].startswith(f"{NUM_TEST} images, cross-entropy of grey pixels")
+    with open(out / "paper.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["curve"].split(", ")[-1], row["samples"]) for row in rows] == [
+        ("train", "200"), ("train", "400"), ("test", "200"), ("test", "400")]
+
+
+# --- measuring what is stored
+
+def test_likelihoods_are_paired_image_by_image(out, toy, assets, monkeypatch, capsys):
+    monkeypatch.setattr(table, "EVERY", {"mlp": 2, "conv": 8})
+    monkeypatch.setattr(table, "IMPORTANCE_SAMPLES", 20)
+    for name in ("mlp", "conv"):
+        main([f"likelihood-{name}", "--out", str(out)])
+    written = record_of("likelihood-conv", out)["results"]
+    assert written["protocol"] == ("5 images (1 in 8 of 40), pixels binarised by one fixed draw, "
+                                   "20 importance samples")
+    monkeypatch.setattr(table, "EVERY", {"mlp": 1, "conv": 1})      # what is stored says how it was measured
+    main(["table", "--out", str(out)])
+    rows = record_of("table", out)["results"]
+    mlp, conv = (log_likelihood(load_vae(name), toy.test, 20, every=every).per_image
+                 for name, every in (("mlp", 2), ("conv", 8)))
+    pair = rows["conv against mlp, log p(x)"]
+    assert pair["difference"] == pytest.approx((conv - mlp[[0, 4, 8, 12, 16]]).mean().item(), abs=6e-4)
+    assert pair["images"] == "5 test images"
+    elbos = [evaluate(load_vae(name), toy.test).elbo for name in ("mlp", "conv")]
+    assert rows["conv against mlp, ELBO"]["difference"] == pytest.approx(
+        (elbos[1] - elbos[0]).mean().item(), abs=6e-4)
+    assert rows["mlp"]["latent_size"] == 3 and 0 <= rows["mlp"]["active_units"] <= 3
+
+
+def test_a_share_of_the_images_has_the_pixels_of_the_whole(toy):
+    """A model whose z does not matter: what is left of log p(x) is the draw of its pixels."""
+    vae = mlp_vae(2, (8,))
+    with torch.no_grad():
+        vae.decoder.output.weight.zero_()
+        vae.decoder.output.bias.normal_(0, 2)
+        vae.encoder.output.weight.zero_()
+        vae.encoder.output.bias.zero_()                              # q(z|x) = p(z): every weight is p(x|z)
+    whole = log_likelihood(vae, toy.test, 3, seed=5).per_image
+    for every in (1, 7):
+        share = log_likelihood(vae, toy.test, 3, every=every, seed=5)
+        assert torch.allclose(share.per_image, whole[::every], atol=1e-3)
+    assert not torch.allclose(log_likelihood(vae, toy.test[::7], 3, seed=5).per_image, whole[::7], atol=1e-3)
+    with pytest.raises(ValueError, match="every was expected to be 1"):
+        log_likelihood(vae, toy.test, 3, every=0)
+
+
+# --- pictures and speed
+
+def test_pictures_are_drawn_from_the_stored_weights(out, assets):
+    main(["pictures", "--seed", "4", "--out", str(out)])
+    with Image.open(out / "manifold.png") as picture:
+        assert picture.size == (20 * 28 * 2, 20 * 28 * 2)
+        wall = image_wall(manifold_of(load_vae("manifold"), 20), gap=0, scale=2)
+        assert np.array_equal(np.asarray(picture), wall)
+    with Image.open(out / "samples.png") as picture:
+        assert picture.size == ((pictures.COLUMNS * 29 - 1) * 2, (pictures.ROWS * 29 - 1) * 2)
+        vae = load_vae("conv")
+        with fixed_seed(4), torch.no_grad():
+            first = vae.decode(vae.prior.sample((pictures.ROWS * pictures.COLUMNS,))).mean[:1]
+        assert np.array_equal(np.asarray(picture)[:56, :56], image_wall(first, scale=2))
+    assert set(record_of("pictures", out)["results"]) == {"manifold.png", "samples.png"}
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_speed_times_both_ways_and_takes_the_median(held_out, out, toy, monkeypatch, capsys):
+    train = toy.train.repeat(6, 1, 1, 1)                             # enough for the warming up
+
+    class Pictures:
+        """Stands for torchvision's MNIST."""
+
+        def __init__(self, root, train, transform):
+            assert train
+
+        def __len__(self):
+            return len(train)
+
+        def __getitem__(self, index):
+            return train[index], 0
+
+    def full_mnist(hold_out):
+        assert bool(hold_out) == held_out
+        test = toy.train[:NUM_HELD_OUT] if held_out else toy.test
+        return replace(toy, train=train[NUM_HELD_OUT * held_out:], test=test)
+
+    measured = []
+
+    def watched(vae, images, seed):
+        measured.append(images)
+        return evaluate(vae, images, seed=seed)
+
+    monkeypatch.setattr(speed, "full_mnist", full_mnist)
+    monkeypatch.setattr(speed, "evaluate", watched)
+    monkeypatch.setattr(torchvision.datasets, "MNIST", Pictures)
+    monkeypatch.setenv("VAE_DATA", "~/somewhere")
+    main(["speed", "--epochs", "1", "--out", str(out)] + ["--held-out"] * held_out)
+    record = record_of("speed", out)
+    rows = record["results"]["rounds"]
+    assert [row["seed"] for row in rows] == [0, 1, 2] and record["results"]["example_epochs"] == 1
+    for row in rows:
+        assert math.isfinite(row["our_elbo"]) and row["our_seconds"] >= 0 and row["example_seconds"] > 0
+    assert record["results"]["median_ratio"] == sorted(row["ratio"] for row in rows)[1]
+    assert record["results"]["reached"] == all(row["our_elbo"] >= row["example_elbo"] for row in rows)
+    expected = toy.train[:NUM_HELD_OUT] if held_out else toy.test
+    assert all(torch.equal(images, expected) for images in measured) and len(measured) == 3
+    kind = "30 held-out training images" if held_out else "40 test images"
+    assert f"[cross-entropy of grey pixels, {kind}, 1 draw of z]" in capsys.readouterr().out
+    assert ("--held-out" in record["command"]) == held_out
+
+
+def test_the_examples_bound_is_the_elbo_of_its_networks(toy):
+    """The example's loss by hand against this library's, at the same draws of z."""
+    torch.manual_seed(0)
+    example = speed.Example()
+    bound = speed.example_elbo(example, toy.test, seed=1)
+    with torch.no_grad():
+        h = example.hidden(toy.test.flatten(1)).relu()
+        q = torch.distributions.Normal(example.mean(h), (0.5 * example.log_variance(h)).exp())
+        torch.manual_seed(1)
+        z = q.mean + torch.randn_like(q.mean) * q.stddev
+        p = GreyCrossEntropy()(example.pixels(example.back(z).relu()).view(-1, 1, 28, 28))
+        rate = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum(1)
+        assert bound == pytest.approx((p.log_prob(toy.test) - rate).mean().item(), rel=1e-5)
+
+
+# --- the command line itself
+
+def test_help_lists_the_commands(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    words = capsys.readouterr().out.replace("\n", "").replace(" ", "")
+    assert all(name in words for name in COMMANDS)
+    assert {"mlp", "conv", "manifold", "paper", "pictures", "speed", "table"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    (["no-such-command"], "invalid choice"),
+    (["mlp", "--epochs", "0"], "a number of epochs above 0 was expected, got 0"),
+    (["mlp", "--epochs", "many"], "a number of epochs above 0 was expected, got many"),
+    (["mlp", "--held-out"], "--held-out was expected with speed only, got it with mlp"),
+    (["mlp", "--out", "{file}"], "a folder that exists or can be made was expected"),
+])
+def test_a_wrong_command_line_is_refused_before_any_work(arguments, sentence, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setitem(COMMANDS, "mlp", lambda options: pytest.fail("it ran"))
+    with pytest.raises(SystemExit) as stop:
+        main([argument.format(file=tmp_path / "file") for argument in arguments])
+    assert stop.value.code == 2 and sentence in capsys.readouterr().err
+
+
+def test_numbers_are_made_from_the_full_set_only(toy, monkeypatch):
+    asked = []
+
+    def load(hold_out):
+        asked.append(hold_out)
+        return MNIST(toy.train, toy.train_labels, toy.test, toy.test_labels, toy.source, is_full)
+
+    monkeypatch.setattr(common, "load_mnist", load)
+    is_full = True
+    assert len(common.full_mnist(7).train) == 256 and asked == [7]
+    is_full = False
+    with pytest.raises(SystemExit,
+                       match="needs the full MNIST, .*: connect .*, or let VAE_DATA name"):
+        common.full_mnist()
