@@ -217,7 +217,7 @@ def test_progress_bar_goes_away_and_can_be_silent(pictures, capfd):
     fit(small_vae(), pictures, epochs=1, batch_size=16)
     assert capfd.readouterr() == ("", "")
     fit(small_vae(), pictures, epochs=1, batch_size=16, progress=True)
-    assert "images" in capfd.readouterr().err
+    assert "images" in capfd.readouterr().out
 
 
 # Interruptions and failures

@@ -180,11 +180,13 @@ def show_images(rows, title=None):
     if len(set(counts.values())) > 1:
         raise ValueError("all rows were expected to hold the same number of images, got "
                          + ", ".join(f"{count} in {label!r}" for label, count in counts.items()))
-    label_width = 0.3 + 0.11 * max(len(line) for label in rows for line in label.split("\n"))
+    label_width = 0.6 + 0.12 * max(len(line) for label in rows for line in label.split("\n"))
     cell = min(0.9, (8.6 - label_width) / max(counts.values()))
+    width = label_width + cell * max(counts.values())
     figure, axes = plt.subplots(len(rows), squeeze=False, layout="constrained", figsize=(
-        label_width + cell * max(counts.values()), (cell + 0.06) * len(rows) + (0.4 if title else 0.1)))
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0.02)
+        width, (cell + 0.06) * len(rows) + (0.4 if title else 0.1)))
+    # The layout reserves a little less than a horizontal label takes: leave it a fifth of an inch on the left.
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0.02, rect=(0.2 / width, 0, 1 - 0.2 / width, 1))
     for ax, (label, wall) in zip(axes[:, 0], walls.items()):
         _show_wall(ax, wall)
         ax.set(xticks=[], yticks=[])
