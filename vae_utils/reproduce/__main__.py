@@ -20,9 +20,13 @@ COMMANDS |= {f"likelihood-{name}": partial(table.likelihood, name) for name in t
 
 def main(arguments=None):
     """Run one command; see `--help`."""
-    parser = argparse.ArgumentParser(prog="python -m vae_utils.reproduce",
-                                     description="Make again what stands in assets/.")
-    parser.add_argument("name", choices=COMMANDS)
+    first_lines = {name: getattr(command, "func", command).__doc__.splitlines()[0]
+                   for name, command in COMMANDS.items()}
+    parser = argparse.ArgumentParser(
+        prog="python -m vae_utils.reproduce", description="Make again what stands in assets/.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(["names:"] + [f"  {name:16s} {line}" for name, line in first_lines.items()]))
+    parser.add_argument("name", choices=COMMANDS, metavar="NAME", help="one of the names below")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=_epochs, help="train shorter or longer than the recipe says")
     parser.add_argument("--held-out", action="store_true",
