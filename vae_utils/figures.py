@@ -459,7 +459,7 @@ def rate_distortion(points, ax=None):
     ax.autoscale_view()
     ax.autoscale(False)                       # the line below runs through the plane, it does not widen it
     ax.axline((best, 0), slope=-1, color=GREY, linestyle="--", linewidth=1.3, zorder=1.5,
-              label=f"rate + distortion = {best:.1f}, the best ELBO here")
+              label=f"rate + distortion = {best:.1f}, the best −ELBO here")
     ax.set(xlabel=Y_LABELS["rate"], ylabel=Y_LABELS["distortion"])
     ax.legend()
     return ax
