@@ -20,7 +20,7 @@ COMMANDS |= {f"likelihood-{name}": partial(table.likelihood, name) for name in t
 
 def main(arguments=None):
     """Run one command; see `--help`."""
-    first_lines = {name: getattr(command, "func", command).__doc__.splitlines()[0]
+    first_lines = {name: (getattr(command, "func", command).__doc__ or "").partition("\n")[0]
                    for name, command in COMMANDS.items()}
     parser = argparse.ArgumentParser(
         prog="python -m vae_utils.reproduce", description="Make again what stands in assets/.",
