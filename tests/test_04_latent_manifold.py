@@ -3,19 +3,16 @@
 They are held against cases with known answers.
 """
 
-import io
 import json
 from argparse import Namespace
 from functools import cache
 
-import nbformat
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from notebook_definitions import NOTEBOOKS, definitions
-from PIL import Image
+from notebook_definitions import definitions
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from vae_utils import evaluation, figures
 from vae_utils.checkpoints import ASSETS
@@ -23,9 +20,9 @@ from vae_utils.data import MNIST, load_mnist
 from vae_utils.models import mlp_vae
 from vae_utils.reproduce import holes
 
-NAMES = ("equal_mass_grid", "digit_png", "slerp", "typical", "traversal", "random_rotation", "slant",
+NAMES = ("equal_mass_grid", "slerp", "typical", "traversal", "random_rotation", "slant",
          "single_r2", "joint_r2",
-         "digit_share", "fitted", "draws")
+         "digit_share", "fitted", "draws", "in_units_of_its_codes")
 
 
 @cache
@@ -65,34 +62,18 @@ def test_equal_mass_grid_is_the_librarys(lesson, n):
     torch.testing.assert_close(lesson.equal_mass_grid(n), figures.prior_grid(n))
 
 
-def picture(data):
-    return np.asarray(Image.open(io.BytesIO(data)))
+# --- the autoencoder in other units
 
-
-@settings(deadline=None, max_examples=50)
-@given(st.floats(-40, 40), st.floats(-40, 40))
-def test_every_position_of_the_sliders_has_a_picture(z1, z2):
-    pixels = picture(written_out().digit_png(z1, z2))
-    assert pixels.shape == (224, 224)
-    with torch.no_grad():
-        mean = plane().decode(torch.tensor([z1, z2], dtype=torch.float32)).mean[0]
-    expected = (255 - (255 * mean).round()).repeat_interleave(8, 0).repeat_interleave(8, 1)
-    assert abs(pixels - expected.numpy()).max() <= 1
-
-
-@pytest.mark.parametrize("position", [(float("nan"), 0), (0, float("nan")), (float("inf"), 0)])
-def test_a_position_that_is_no_number_is_refused(lesson, position):
-    with pytest.raises(ValueError, match="two finite numbers"):
-        lesson.digit_png(*position)
-
-
-def test_the_explorer_has_a_still_picture():
-    cells = nbformat.read(NOTEBOOKS / "04_latent_manifold.ipynb", as_version=4).cells
-    explorer, = [cell for cell in cells if "widgets.FloatSlider" in cell.source]
-    assert "interact" not in explorer.source and "Output" not in explorer.source
-    output, = explorer.outputs
-    assert set(output.data) == {"image/png", "text/plain"}
-    assert output.data["text/plain"].startswith("Two sliders")
+def test_an_autoencoder_in_units_of_its_codes_is_the_same_autoencoder(lesson, digits):
+    model = plane()
+    twin = lesson.in_units_of_its_codes(model, digits.test)
+    codes, _ = evaluation.posterior_parameters(twin, digits.test)
+    torch.testing.assert_close(codes.mean(0), torch.zeros(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(codes.std(0), torch.ones(2), atol=1e-4, rtol=0)
+    x = model.observe(digits.test[:20])
+    torch.testing.assert_close(twin.decode(twin.encode(x).mean).mean, model.decode(model.encode(x).mean).mean)
+    torch.testing.assert_close(twin.encode(x).stddev, model.encode(x).stddev)
+    assert not torch.equal(twin.encode(x).mean, model.encode(x).mean)          # and the model stays as it was
 
 
 # --- paths

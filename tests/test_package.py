@@ -26,12 +26,12 @@ COMMANDS = {
             " && .venv/bin/python -m pytest",
 }
 FLOORS = {  # as in a house: a module rests on those below it, never on its own floor or on one above
-    "data": 0, "checkpoints": 0, "runtime": 0,
+    "data": 0, "checkpoints": 0, "runtime": 0, "portable": 0, "pages": 0,
     "likelihoods": 1, "objectives": 1,
     "models": 2,
     "training": 3, "evaluation": 3,
     "figures": 4,
-    "reproduce": 5,
+    "explore": 5, "reproduce": 5,
 }
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow"}  # name to import: name to install
 # What the listed requirements bring along, and of which we use only what they hand to their own users.

@@ -14,13 +14,13 @@ from PIL import Image
 
 from vae_utils import models
 from vae_utils.data import MNIST
-from vae_utils.evaluation import evaluate, log_likelihood
+from vae_utils.evaluation import evaluate, load_classifier, log_likelihood
 from vae_utils.figures import image_wall
 from vae_utils.figures import manifold as manifold_of
 from vae_utils.likelihoods import GreyCrossEntropy
 from vae_utils.models import conv_vae, load_vae, mlp_vae, save_vae
 from vae_utils.objectives import elbo_of_set
-from vae_utils.reproduce import common, paper, pictures, speed, stored, table
+from vae_utils.reproduce import common, paper, pictures, replay, speed, stored, table
 from vae_utils.reproduce.__main__ import COMMANDS, main
 from vae_utils.runtime import fixed_seed
 
@@ -51,7 +51,7 @@ def small(toy, monkeypatch, tmp_path):
         return MNIST(toy.train[rest], toy.train_labels[rest], toy.train[apart], toy.train_labels[apart],
                      toy.source, True)
 
-    for module in (paper, speed, stored, table):
+    for module in (paper, replay, speed, stored, table):
         monkeypatch.setattr(module, "full_mnist", full_mnist)
     monkeypatch.setattr(stored, "DATA", tmp_path / "data")
     monkeypatch.setitem(stored.RECIPES, "mlp-2-minutes", common.Recipe(
@@ -233,6 +233,61 @@ def test_pictures_are_drawn_from_the_stored_weights(out, assets):
             first = vae.decode(vae.prior.sample((pictures.ROWS * pictures.COLUMNS,))).mean[:1]
         assert np.array_equal(np.asarray(picture)[:56, :56], image_wall(first, scale=2))
     assert set(record_of("pictures", out)["results"]) == {"manifold.png", "samples.png"}
+
+
+@pytest.fixture
+def filmed(monkeypatch):
+    """A small model in the place of the one that is filmed: batches of 64, so 4 steps an epoch."""
+    recipe = common.Recipe(lambda: mlp_vae(2, (8,)), epochs=4, learning_rate=1e-2, batch_size=64)
+    monkeypatch.setitem(stored.RECIPES, "manifold", recipe)
+    return recipe
+
+
+def test_replay_shows_the_training_that_goes_without_it(out, toy, filmed, monkeypatch):
+    monkeypatch.setattr(replay, "SURE", 0.2)                       # of squares the classifier is hardly surer
+    main(["replay", "--epochs", "2", "--seed", "3", "--out", str(out)])
+    results = record_of("replay", out)["results"]
+    rows = results["frames"]
+    assert [row["samples"] for row in rows] == [0, 64, 128, 256, 512]       # the end once, and nothing beyond
+    assert [row["epochs"] for row in rows] == [0, 0.25, 0.5, 1, 2]
+    with Image.open(out / "replay.png") as picture:
+        film = np.asarray(picture).reshape(len(rows), results["height"], results["width"])
+    recipe = replace(filmed, epochs=2, seed=3)
+    torch.manual_seed(3)
+    before = recipe.build()
+    models.start_at_mean(before, toy.train)
+    with fixed_seed(3):
+        z = before.prior.sample((1000,))
+    read = []
+    for frame, row, vae in ((film[0], rows[0], before), (film[-1], rows[-1], recipe.train(toy)[0])):
+        with torch.no_grad():
+            pictures = vae.decode(z).mean
+        parts = image_wall(manifold_of(vae, 10), gap=0), image_wall(pictures[:30], columns=3, gap=0)
+        assert abs(frame - np.concatenate(parts, axis=1).astype(int)).max() <= 8       # of 16 grey levels
+        assert row["test_elbo"] == pytest.approx(elbo_of_set(vae, toy.test).elbo.mean().item(), abs=1e-3)
+        said = load_classifier().probabilities(pictures)
+        read.append(torch.where(said.amax(1) >= 0.2, said.argmax(1), -1))
+        assert row["read"] == [(read[-1] == digit).sum() for digit in range(10)]
+    assert rows[0]["as_at_end"] == ((read[0] == read[1]) & (read[0] >= 0)).sum()
+    assert 0 < rows[0]["as_at_end"] < rows[-1]["as_at_end"] == sum(rows[-1]["read"]) < 1000
+    assert rows[0]["train_elbo"] is None and math.isfinite(rows[-1]["train_elbo"])
+    assert not np.array_equal(film[0], film[-1])
+
+
+def test_an_interrupted_replay_writes_nothing(out, filmed, monkeypatch):
+    frames = []
+
+    def interrupted(*args):
+        frames.append(replay_look(*args))
+        if len(frames) == 3:
+            raise KeyboardInterrupt
+        return frames[-1]
+
+    replay_look = replay.look
+    monkeypatch.setattr(replay, "look", interrupted)
+    with pytest.raises(SystemExit, match="after 128 images .* is as it was"):
+        main(["replay", "--out", str(out)])
+    assert list(out.iterdir()) == []
 
 
 @pytest.mark.parametrize("held_out", [False, True])

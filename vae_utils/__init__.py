@@ -16,6 +16,7 @@ _HOMES = {
     "training": ("fit", "History"),
     "runtime": ("best_device",),
     "evaluation": ("evaluate", "log_likelihood", "active_units", "kl_per_dimension"),
+    "explore": ("LatentExplorer", "GapExplorer", "FramePlayer"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = {module.name for module in pkgutil.iter_modules(__path__)}

@@ -61,6 +61,7 @@ class Likelihood(nn.Module):
     """A family p(x|z): how features become a distribution, and how grey images become its outcomes."""
 
     protocol = "grey pixels"
+    link = None             # name of the function from features to pixel means, where it is an elementary one
 
     @property
     def settings(self):
@@ -80,6 +81,7 @@ class Bernoulli(Likelihood):
     """p(x|z) = prod_i Bernoulli(x_i; y_i), y = sigmoid(features): the paper's Eq. 11. Outcomes are 0 or 1."""
 
     protocol = "pixels binarised by one fixed draw"
+    link = "sigmoid"
 
     def forward(self, features):
         return distributions.Independent(_Coins(logits=features), 3)
@@ -97,6 +99,7 @@ class GreyCrossEntropy(Likelihood):
     """
 
     protocol = "cross-entropy of grey pixels"
+    link = "sigmoid"
 
     def forward(self, features):
         return distributions.Independent(_GreyCoins(logits=features), 3)
@@ -135,6 +138,7 @@ class Gaussian(Likelihood):
     """
 
     protocol = "Gaussian density of grey pixels"
+    link = "identity"
     FLOOR = 1 / 256  # a density on grid-valued pixels has no upper bound: sigma stays above one grey level
 
     def __init__(self, sigma=None):

@@ -7,14 +7,15 @@ from functools import partial
 from pathlib import Path
 
 from vae_utils.checkpoints import ASSETS
-from vae_utils.reproduce import holes, paper, pictures, speed, stored, table, trade
+from vae_utils.reproduce import holes, paper, pictures, replay, speed, stored, table, trade
 
 COMMANDS = {f"select-{name}": partial(stored.select, name) for name in stored.CANDIDATES}
 COMMANDS |= {name: partial(stored.train, name) for name in stored.RECIPES}
 COMMANDS["paper"] = paper.figure_2
 COMMANDS |= {"rate-distortion": trade.rate_distortion, "likelihoods": trade.likelihoods}
 COMMANDS |= {"classifier": holes.classifier, "holes": holes.holes}
-COMMANDS |= {"pictures": pictures.pictures, "speed": speed.speed, "table": table.table}
+COMMANDS |= {"pictures": pictures.pictures, "speed": speed.speed, "table": table.table,
+             "replay": replay.replay}
 COMMANDS |= {f"likelihood-{name}": partial(table.likelihood, name) for name in table.EVERY}
 
 

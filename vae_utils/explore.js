@@ -1,0 +1,829 @@
+// The interactive pieces of the lessons, drawn in the reader's browser. explore.py holds the other half.
+//
+// A widget is a function of (model, root): `model` gives the values that Python sent (model.get), `root` is an
+// empty <div> in the page. Three widgets stand at the end of this file: LatentExplorer, GapExplorer,
+// FramePlayer. Before them come what they share: a decoder, a Gaussian, paths, and the making of elements.
+// No library, no build step, no network; the same file serves JupyterLab and an exported page.
+
+// ---------------------------------------------------------------------------------------------------------
+// The decoder: the steps that portable.py wrote, on plain arrays
+// ---------------------------------------------------------------------------------------------------------
+
+// Numbers of 16 bits (1 sign, 5 exponent, 10 fraction) to numbers of 32.
+export function readHalf(view) {
+  const numbers = new Float32Array(view.byteLength / 2);
+  for (let i = 0; i < numbers.length; i++) {
+    const bits = view.getUint16(2 * i, true);
+    const exponent = (bits >> 10) & 31, fraction = bits & 1023;
+    const size = exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15);
+    numbers[i] = bits >> 15 ? -size : size;
+  }
+  return numbers;
+}
+
+// A function from a code z to the mean of p(x|z), an array that the next call will overwrite.
+export function makeDecoder(steps, weights) {
+  const part = ([first, length]) => weights.subarray(first, first + length);
+  const sizes = steps.map((step) => step.shape.reduce((a, b) => a * b, 1));
+  const results = [null, ...sizes.map((size) => new Float32Array(size))];          // results[0] will be z
+  const actions = steps.map((step, k) => {
+    const weight = step.weight && part(step.weight), bias = step.bias && part(step.bias);
+    if (step.op === "constant") results[k + 1].set(weight);
+    return () => OPERATIONS[step.op](results[k + 1], step.inputs.map((i) => results[i]), step, weight, bias);
+  });
+  return (z) => {
+    results[0] = z;
+    for (const action of actions) action();
+    return results[results.length - 1];
+  };
+}
+
+const elementwise = (f) => (out, [x]) => { for (let i = 0; i < out.length; i++) out[i] = f(x[i]); };
+
+// out = weight x + bias; number r of the result goes to out[to + r * step]. Four rows at a time, because
+// reading x once for all four makes it nearly twice as fast.
+function multiply(out, to, step, weight, bias, x) {
+  const length = x.length;
+  let row = 0;
+  for (; row + 3 < bias.length; row += 4) {
+    const first = row * length, second = first + length, third = second + length, fourth = third + length;
+    let [a, b, c, d] = bias.subarray(row, row + 4);
+    for (let i = 0; i < length; i++) {
+      const value = x[i];
+      a += weight[first + i] * value;
+      b += weight[second + i] * value;
+      c += weight[third + i] * value;
+      d += weight[fourth + i] * value;
+    }
+    out[to + row * step] = a;
+    out[to + (row + 1) * step] = b;
+    out[to + (row + 2) * step] = c;
+    out[to + (row + 3) * step] = d;
+  }
+  for (; row < bias.length; row++) {
+    let sum = bias[row];
+    for (let i = 0; i < length; i++) sum += weight[row * length + i] * x[i];
+    out[to + row * step] = sum;
+  }
+}
+
+// Each writes its result into `out`.
+const OPERATIONS = {
+  constant() {},
+  sigmoid: elementwise((x) => 1 / (1 + Math.exp(-x))),
+  silu: elementwise((x) => x / (1 + Math.exp(-x))),
+  tanh: elementwise(Math.tanh),
+  relu: elementwise((x) => Math.max(0, x)),
+  add(out, [x, y]) {
+    for (let i = 0; i < out.length; i++) out[i] = x[i] + y[i];
+  },
+  linear(out, [x], step, weight, bias) {
+    multiply(out, 0, 1, weight, bias, x);
+  },
+  layernorm(out, [x], step, weight, bias) {
+    let mean = 0, variance = 0;
+    for (const value of x) mean += value / x.length;
+    for (const value of x) variance += (value - mean) ** 2 / x.length;
+    const scale = 1 / Math.sqrt(variance + step.epsilon);
+    for (let i = 0; i < out.length; i++) out[i] = (x[i] - mean) * scale * weight[i] + bias[i];
+  },
+  // A linear layer on the patch around every place.
+  convolution(out, [x], { before: [channels, rows, columns], shape: [, height, width], kernel, stride, padding }, weight, bias) {
+    const patch = new Float32Array(channels * kernel * kernel);
+    for (let place = 0; place < height * width; place++) {
+      const top = Math.floor(place / width) * stride - padding, left = (place % width) * stride - padding;
+      for (let channel = 0, at = 0; channel < channels; channel++) {
+        for (let row = top; row < top + kernel; row++) {
+          for (let column = left; column < left + kernel; column++) {
+            const inside = row >= 0 && row < rows && column >= 0 && column < columns;
+            patch[at++] = inside ? x[(channel * rows + row) * columns + column] : 0;
+          }
+        }
+      }
+      multiply(out, place, height * width, weight, bias, patch);
+    }
+  },
+  shuffle(out, [x], { shape: [channels, height, width], factor }) {       // channels become pixels
+    const rows = height / factor, columns = width / factor;
+    for (let c = 0, at = 0; c < channels; c++) {
+      for (let y = 0; y < height; y++) {
+        for (let i = 0; i < width; i++) {
+          const channel = (c * factor + y % factor) * factor + i % factor;
+          out[at++] = x[(channel * rows + Math.floor(y / factor)) * columns + Math.floor(i / factor)];
+        }
+      }
+    }
+  },
+};
+
+// ---------------------------------------------------------------------------------------------------------
+// Gaussians and paths
+// ---------------------------------------------------------------------------------------------------------
+
+const LOG_2_PI = Math.log(2 * Math.PI);
+const squares = (z) => z.reduce((sum, value) => sum + value * value, 0);
+
+// log N(z; 0, I) in nats.
+export const logPrior = (z) => -0.5 * (squares(z) + z.length * LOG_2_PI);
+
+// The share of N(0, 1) below z: Abramowitz and Stegun 1964, formula 7.1.26, right to 2e-7.
+export function quantile(z) {
+  const t = 1 / (1 + 0.3275911 * Math.abs(z) / Math.SQRT2);
+  const tail = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+  const above = 0.5 * tail * Math.exp(-z * z / 2);
+  return z > 0 ? 1 - above : above;
+}
+
+// The z below which that share lies, between -limit and limit, by halving.
+export function fromQuantile(share, limit) {
+  let low = -limit, high = limit;
+  for (let i = 0; i < 40; i++) {
+    const middle = (low + high) / 2;
+    if (quantile(middle) < share) low = middle; else high = middle;
+  }
+  return (low + high) / 2;
+}
+
+// From a (t = 0) to b (t = 1): straight, or turning at a constant rate along the sphere (Shoemake 1985).
+export function between(a, b, t, sphere) {
+  let [first, second] = [1 - t, t];
+  if (sphere) {
+    const product = a.reduce((sum, value, i) => sum + value * b[i], 0);
+    const angle = Math.acos(Math.min(1, Math.max(-1, product / Math.sqrt(squares(a) * squares(b)))));
+    // No angle at the origin, none to speak of between neighbours, no unique turn between opposites: go straight.
+    if (Math.sin(angle) > 1e-6) [first, second] = [Math.sin((1 - t) * angle), Math.sin(t * angle)]
+      .map((value) => value / Math.sin(angle));
+  }
+  return a.map((value, i) => first * value + second * b[i]);
+}
+
+// The ELBO of q = N(mean, width^2) and the KL from q to the posterior, by a sum over an even grid z.
+export function gaussianBound(z, logJoint, mean, width) {
+  const dz = z[1] - z[0];
+  const peak = Math.max(...logJoint);
+  const logEvidence = peak + Math.log(logJoint.reduce((sum, value) => sum + Math.exp(value - peak), 0) * dz);
+  const density = z.map((value) => Math.exp(-0.5 * ((value - mean) / width) ** 2 - 0.5 * LOG_2_PI) / width);
+  let elbo = 0;
+  for (let i = 0; i < z.length; i++) {
+    if (density[i] > 0) elbo += density[i] * (logJoint[i] - Math.log(density[i])) * dz;
+  }
+  return { elbo, gap: logEvidence - elbo, logEvidence, density };
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// Elements of a page
+// ---------------------------------------------------------------------------------------------------------
+
+const STYLE = `
+  .vae-live { font: 14px/1.4 var(--jp-ui-font-family, system-ui, sans-serif); color: var(--jp-ui-font-color1, #212121);
+    max-width: 60em; padding: 4px; box-sizing: border-box; container-type: inline-size; }
+  .vae-live *, .vae-live *::before { box-sizing: border-box; }
+  .vae-row { display: flex; flex-wrap: wrap; gap: 8px 20px; align-items: flex-start; }
+  .vae-column { flex: 1 1 300px; min-width: 0; max-width: 420px; }
+  .vae-pictures { display: flex; flex-wrap: wrap; gap: 8px; }
+  .vae-live figure { margin: 0; width: 196px; }
+  .vae-live figcaption { min-height: 1.4em; }
+  .vae-picture { width: 196px; height: 196px; image-rendering: pixelated; background: #fff; border: 1px solid #767676;
+    display: block; }
+  .vae-compact .vae-column { max-width: 320px; }
+  @container (max-width: 420px) { .vae-live figure, .vae-live .vae-picture { width: 168px; height: auto; } }
+  .vae-plane { width: 100%; height: auto; display: block; background: #fff; color: #000; touch-action: none;
+    cursor: crosshair; user-select: none; font: 13px system-ui, sans-serif; }
+  .vae-frame { display: block; width: auto; max-width: 100%; background: #fff; }
+  .vae-line { display: flex; flex-wrap: wrap; gap: 6px 10px; align-items: center; margin: 6px 0; }
+  .vae-line label { display: inline-flex; gap: 6px; align-items: center; }
+  .vae-coordinate { display: flex; gap: 8px; align-items: center; max-width: 420px; }
+  .vae-coordinate .vae-slider { flex: 1; min-width: 60px; }
+  .vae-coordinate span { min-width: 3.2em; white-space: nowrap; }
+  .vae-number, .vae-readout { font-variant-numeric: tabular-nums; white-space: pre-wrap; }
+  .vae-live button, .vae-live select { font: inherit; color: inherit; padding: 2px 10px; border-radius: 4px;
+    border: 1px solid var(--jp-border-color0, #767676); background: var(--jp-layout-color1, #fff); }
+  .vae-live select option { background: var(--jp-layout-color1, #fff); }
+  .vae-live button { cursor: pointer; }
+  .vae-live :focus-visible { outline: 3px solid #56B4E9; outline-offset: 2px; }
+  .vae-point { outline: none !important; cursor: grab; }
+  .vae-point:focus .vae-ring { stroke: #56B4E9; stroke-width: 5; }
+  .vae-where { color: var(--jp-ui-font-color2, #616161); font-size: 12px; }
+  .vae-message:not(:empty), .vae-error:not(:empty) { border-left: 4px solid #E69F00; padding: 2px 8px; margin: 6px 0; }
+  .vae-error:not(:empty) { border-color: #D55E00; font-weight: 600; white-space: pre-wrap; }
+  .vae-live details { margin: 6px 0; }
+  .vae-path .vae-coordinate { flex: 1 1 240px; }
+  .vae-path .vae-coordinate span:first-child { min-width: 0; }
+`;
+
+// make("button", { class: "x", onclick: f }, "text", child, ...): an HTML element.
+function make(tag, attributes = {}, ...children) {
+  return furnish(document.createElement(tag), attributes, children);
+}
+
+// The same for an element of a drawing.
+function draw(tag, attributes = {}, ...children) {
+  return furnish(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+}
+
+function furnish(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name.slice(2), value);
+    else if (value !== undefined && value !== false) element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+// A slider with its name and its value; `onmove(number)` is called while it moves.
+function makeSlider(name, { min, max, step, index, describe = (value) => number(value) }, onmove) {
+  const text = make("span", { class: "vae-number" });
+  const input = make("input", {
+    type: "range", class: "vae-slider", min, max, step, "data-index": index, "aria-label": name,
+    oninput: () => onmove(Number(input.value)),
+  });
+  const show = (value) => {
+    input.value = value;                                   // a value beyond the ends stops at the end
+    text.textContent = describe(value);
+    input.setAttribute("aria-valuetext", text.textContent);
+  };
+  return { element: make("div", { class: "vae-coordinate" }, make("span", {}, name), input, text), input, show };
+}
+
+const number = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
+const subscript = (i) => String(i).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
+
+// Calls tick(share of `seconds` that has passed) once a frame until it has passed, or until the result is called.
+function play(seconds, tick, done) {
+  const start = performance.now();
+  let request = requestAnimationFrame(function frame(now) {
+    const share = Math.min(1, Math.max(0, (now - start) / 1000 / seconds));
+    tick(share);
+    if (share < 1) request = requestAnimationFrame(frame); else done();
+  });
+  return () => { cancelAnimationFrame(request); done(); };
+}
+
+// A button that plays and stops; `tick` as above.
+function makePlayer(seconds, tick, start = () => {}) {
+  let stop = null;
+  const button = make("button", { type: "button", "data-action": "play", onclick: () => {
+    if (stop) return stop();
+    start();
+    button.textContent = "■ stop";
+    stop = play(seconds, tick, () => { stop = null; button.textContent = "▶ play"; });
+  } }, "▶ play");
+  return { button, stop: () => stop && stop() };
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// Images: ink on paper, 28 x 28 pixels, enlarged by the page without blur
+// ---------------------------------------------------------------------------------------------------------
+
+class Picture {
+  constructor(caption, width = 28, height = 28) {
+    this.canvas = make("canvas", { class: "vae-picture", width, height, role: "img" });
+    this.context = this.canvas.getContext("2d");
+    this.image = this.context.createImageData(width, height);
+    this.image.data.fill(255);
+    this.caption = make("figcaption");
+    this.element = make("figure", {}, this.canvas, this.caption);
+    this.say(caption);
+  }
+
+  say(caption) {
+    this.caption.textContent = caption;
+    this.canvas.setAttribute("aria-label", caption);
+  }
+
+  // `paper`: numbers from 0 (black) to 255 (white).
+  show(paper) {
+    const data = this.image.data;
+    for (let i = 0; i < paper.length; i++) data[4 * i] = data[4 * i + 1] = data[4 * i + 2] = paper[i];
+    this.context.putImageData(this.image, 0, 0);
+  }
+}
+
+// Means in [0, 1] to ink on paper, as figures.image_wall does it.
+export function ink(means) {
+  return Array.from(means, (mean) => {
+    if (!Number.isFinite(mean)) throw new Error("the decoder gave a pixel that is no number; are its weights finite?");
+    return 255 - Math.round(255 * Math.min(1, Math.max(0, mean)));
+  });
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// The plane of two latents: contours of the prior, codes of test images, and a point to drag
+// ---------------------------------------------------------------------------------------------------------
+
+const SIDE = 400, LEFT = 44, TOP = 8, BOTTOM = 38;                    // in units of the drawing
+// Shapes of radius about 4 around (x, y), one for each digit: shape and colour say the same.
+const polygon = (corners) => (x, y) => `M${corners.map(([a, b]) => `${x + a},${y + b}`).join("L")}Z`;
+const SHAPES = [
+  (x, y) => `M${x - 3.5},${y}a3.5,3.5 0 1 0 7,0a3.5,3.5 0 1 0 -7,0Z`, polygon([[-4, -3], [4, -3], [0, 4]]),
+  polygon([[-3, -3], [3, -3], [3, 3], [-3, 3]]), polygon([[-4, 3], [4, 3], [0, -4]]), polygon([[0, -4], [4, 0], [0, 4], [-4, 0]]),
+  polygon([[0, -4], [4, -1], [2.4, 3.4], [-2.4, 3.4], [-4, -1]]), polygon([[-2, -3.5], [2, -3.5], [4, 0], [2, 3.5], [-2, 3.5], [-4, 0]]),
+  polygon([[3, -4], [3, 4], [-4, 0]]),
+  polygon([[-1.3, -4], [1.3, -4], [1.3, -1.3], [4, -1.3], [4, 1.3], [1.3, 1.3], [1.3, 4], [-1.3, 4], [-1.3, 1.3], [-4, 1.3], [-4, -1.3], [-1.3, -1.3]]),
+  polygon([[-4, -2.5], [-2.5, -4], [0, -1.6], [2.5, -4], [4, -2.5], [1.6, 0], [4, 2.5], [2.5, 4], [0, 1.6], [-2.5, 4], [-4, 2.5], [-1.6, 0]]),
+];
+
+class Plane {
+  constructor(explorer, m) {
+    this.explorer = explorer;
+    this.codes = explorer.codes[m];
+    this.decode = explorer.decoders[m];
+    this.quantiles = false;
+    this.backdrop = draw("g");
+    this.path = draw("polyline", { fill: "none", stroke: "#D55E00", "stroke-width": 3 });
+    this.halo = draw("circle", { r: 9, fill: "none", stroke: "#D55E00", "stroke-width": 3, visibility: "hidden" });
+    this.point = draw("g", { class: "vae-point", tabindex: 0, role: "slider", "aria-label": "point z; arrow keys move it",
+                             "aria-valuemin": -explorer.extent, "aria-valuemax": explorer.extent,
+                             onkeydown: (event) => this.key(event) },
+      draw("circle", { class: "vae-ring", r: 10, fill: "none", stroke: "#000", "stroke-width": 2 }),
+      draw("circle", { r: 7, fill: "#fff", "fill-opacity": 0.6, stroke: "#000", "stroke-width": 2 }),
+      draw("circle", { r: 1.5, fill: "#000" }));
+    this.element = draw("svg", { class: "vae-plane", viewBox: `0 0 ${LEFT + SIDE + 8} ${TOP + SIDE + BOTTOM}`,
+                                 role: "group", "aria-label": `latent plane of ${explorer.names[m]}`,
+                                 onpointerdown: (event) => this.press(event), onpointermove: (event) => this.drag(event),
+                                 onpointerup: (event) => this.release(event), onpointercancel: () => { this.pressed = null; } },
+      this.backdrop, this.path, this.halo, this.point);
+    this.redraw();
+  }
+
+  // From a coordinate to its share of the axis, 0 to 1, and back: in units of the prior or in quantiles.
+  share(value) {
+    return this.quantiles ? quantile(value) : (value / this.explorer.extent + 1) / 2;
+  }
+
+  coordinate(share) {
+    const { extent } = this.explorer, inside = Math.min(1, Math.max(0, share));
+    return this.quantiles ? fromQuantile(inside, Math.min(3.5, extent)) : (2 * inside - 1) * extent;
+  }
+
+  // From a code to its place in the drawing.
+  place([z1, z2]) {
+    return [LEFT + SIDE * this.share(z1), TOP + SIDE * (1 - this.share(z2))];
+  }
+
+  // Axes, contours and dots: all that stands still while the point moves.
+  redraw() {
+    const parts = [draw("rect", { x: LEFT, y: TOP, width: SIDE, height: SIDE, fill: "none", stroke: "#767676" })];
+    const spaced = Math.max(1, Math.round(this.explorer.extent / 4));
+    for (let i = -4; i <= 4; i++) {
+      const value = this.quantiles ? fromQuantile([0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99][i + 4], 3.5) : i * spaced;
+      if (Math.abs(value) > this.explorer.extent || (this.quantiles && i % 2)) continue;
+      const text = this.quantiles ? String([0.01, 0, 0.1, 0, 0.5, 0, 0.9, 0, 0.99][i + 4]) : number(value, 0);
+      const [x, y] = this.place([value, value]);
+      parts.push(draw("line", { x1: x, x2: x, y1: TOP + SIDE, y2: TOP + SIDE + 5, stroke: "#767676" }),
+                 draw("line", { x1: LEFT - 5, x2: LEFT, y1: y, y2: y, stroke: "#767676" }),
+                 draw("text", { x, y: TOP + SIDE + 18, "text-anchor": "middle" }, text),
+                 draw("text", { x: LEFT - 8, y: y + 4, "text-anchor": "end" }, text));
+    }
+    const units = this.quantiles ? "quantile of the prior" : "standard deviations of the prior";
+    parts.push(draw("text", { x: LEFT + SIDE / 2, y: TOP + SIDE + 34, "text-anchor": "middle" }, `z₁ (${units})`),
+               draw("text", { transform: `translate(12 ${TOP + SIDE / 2}) rotate(-90)`, "text-anchor": "middle" }, `z₂ (${units})`));
+    if (this.explorer.map) parts.push(this.map());
+    if (this.explorer.dots) parts.push(...this.dots());
+    for (const sigma of [1, 2, 3]) {
+      const around = Array.from({ length: 121 }, (_, i) => this.place([sigma * Math.cos(i * Math.PI / 60), sigma * Math.sin(i * Math.PI / 60)]));
+      const [x, y] = this.place([0, -sigma]);
+      parts.push(draw("polyline", { points: around.join(" "), fill: "none", stroke: "#000", "stroke-dasharray": "6 4" }),
+                 draw("text", { x, y: y + 4, "text-anchor": "middle", stroke: "#fff", "stroke-width": 4, "paint-order": "stroke" }, `${sigma}σ`));
+    }
+    this.backdrop.replaceChildren(...parts);
+  }
+
+  // What the decoder makes of 15 x 15 positions, pale.
+  map() {
+    const count = 15, canvas = make("canvas", { width: 28 * count, height: 28 * count }), context = canvas.getContext("2d");
+    const tile = context.createImageData(28, 28);
+    for (let i = 0; i < count * count; i++) {
+      const column = i % count, row = Math.floor(i / count);
+      const means = this.decode([this.coordinate((column + 0.5) / count), this.coordinate(1 - (row + 0.5) / count)]);
+      for (let k = 0; k < 784; k++) tile.data[4 * k + 3] = 110 * means[k];                 // black, more or less transparent
+      context.putImageData(tile, 28 * column, 28 * row);
+    }
+    return draw("image", { x: LEFT, y: TOP, width: SIDE, height: SIDE, href: canvas.toDataURL() });
+  }
+
+  // Ten digits by turns, in four layers, or the last digit would hide all that lies under it.
+  dots() {
+    const { labels, colours } = this.explorer, layers = [];
+    for (let layer = 0; layer < 4; layer++) {
+      for (let digit = 0; digit < 10; digit++) {
+        const shapes = [];
+        for (let i = layer; i < labels.length; i += 4) {
+          if (labels[i] !== digit) continue;
+          const [x, y] = this.place(this.codes[i]);
+          if (x > LEFT && x < LEFT + SIDE && y > TOP && y < TOP + SIDE) shapes.push(SHAPES[digit](+x.toFixed(1), +y.toFixed(1)));
+        }
+        layers.push(draw("path", { d: shapes.join(""), fill: colours[digit], "fill-opacity": 0.75,
+                                   stroke: "#000", "stroke-opacity": 0.35, "stroke-width": 0.5 }));
+      }
+    }
+    return layers;
+  }
+
+  // Move the point, the ring around the chosen test image, and the path.
+  show() {
+    const { z, chosen, way } = this.explorer;
+    this.point.setAttribute("transform", `translate(${this.place(z)})`);
+    this.point.setAttribute("aria-valuenow", z[0]);
+    this.point.setAttribute("aria-valuetext", `z1 ${number(z[0])}, z2 ${number(z[1])}`);
+    this.halo.setAttribute("visibility", chosen === null ? "hidden" : "visible");
+    if (chosen !== null) this.halo.setAttribute("transform", `translate(${this.place(this.codes[chosen])})`);
+    if (way !== this.drawnWay || this.quantiles !== this.drawnQuantiles) {
+      this.path.setAttribute("points", (way || []).map((step) => this.place(step).join()).join(" "));
+      [this.drawnWay, this.drawnQuantiles] = [way, this.quantiles];
+    }
+  }
+
+  position(event) {
+    const box = this.element.getBoundingClientRect(), scale = (LEFT + SIDE + 8) / box.width;
+    return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
+  }
+
+  moveTo([x, y]) {
+    this.explorer.moveTo([this.coordinate((x - LEFT) / SIDE), this.coordinate(1 - (y - TOP) / SIDE)]);
+  }
+
+  press(event) {
+    if (event.button) return;                              // not the main button
+    this.pressed = this.position(event);
+    this.still = true;
+    this.element.setPointerCapture(event.pointerId);       // the drag goes on outside the plane
+    this.point.focus({ preventScroll: true });
+    event.preventDefault();
+    this.moveTo(this.pressed);
+  }
+
+  drag(event) {
+    if (!this.pressed) return;
+    const at = this.position(event);
+    if (this.still && Math.hypot(at[0] - this.pressed[0], at[1] - this.pressed[1]) < 4) return;
+    this.still = false;
+    this.moveTo(at);
+  }
+
+  release() {
+    const at = this.pressed;
+    this.pressed = null;
+    if (!at || !this.still || !this.explorer.dots) return;
+    let best = 8, chosen = null;                           // a click: is a dot within reach?
+    this.codes.forEach((code, i) => {
+      const [x, y] = this.place(code), distance = Math.hypot(x - at[0], y - at[1]);
+      if (distance < best) [best, chosen] = [distance, i];
+    });
+    if (chosen !== null) this.explorer.choose(chosen, this.codes[chosen]);
+  }
+
+  key(event) {
+    const step = event.shiftKey ? 0.5 : 0.1, { z, extent } = this.explorer;
+    const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowDown: [0, -step], ArrowUp: [0, step], Home: [-z[0], -z[1]] };
+    if (!moves[event.key]) return;
+    event.preventDefault();                                // the page does not scroll
+    this.explorer.moveTo(z.map((value, i) => Math.min(extent, Math.max(-extent, value + moves[event.key][i]))));
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// The latent explorer
+// ---------------------------------------------------------------------------------------------------------
+
+class LatentExplorer {
+  constructor(model, root, { guard, tell }) {
+    Object.assign(this, model.get("spec"));                // names, latent_size, extent, labels, ...
+    Object.assign(this, { model, guard, tell });
+    this.z = this.start = [...model.get("z")];
+    this.codes = model.get("codes").map((view) => rows(new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength)), this.latent_size));
+    this.images = model.get("images");                     // bytes, 784 for each test image
+    this.decoders = model.get("weights").map((view, m) => makeDecoder(this.steps[m], readHalf(view)));
+    this.chosen = null;                                    // the number of the test image that is shown
+    this.dots = this.labels.length > 0 && this.latent_size === 2;
+    this.map = !this.dots && this.decoders.length > 0;
+    this.build(root);
+    this.listen();
+    this.show();
+  }
+
+  build(root) {
+    const single = this.names.length === 1, flat = this.latent_size === 2;
+    this.pictures = this.names.map((name) => new Picture(single ? "mean of p(x|z)" : `${name}: mean of p(x|z)`));
+    this.test = this.labels.length ? new Picture("") : null;
+    if (this.test) this.test.element.style.visibility = "hidden";
+    this.planes = flat ? this.names.map((_, m) => new Plane(this, m)) : [];
+    this.sliders = this.order.map((index) => makeSlider(`z${subscript(index + 1)}`,
+      { min: -this.extent, max: this.extent, step: 0.05, index, describe: (value) => number(value) + (this.latent_size > 2 && this.kl ? `   ${number(this.kl[index])} nats` : "") },
+      (value) => this.guard(() => { const z = [...this.z]; z[index] = value; this.moveTo(z); })));
+    const elements = (indices) => this.sliders.filter((_, i) => indices.includes(this.order[i])).map((slider) => slider.element);
+    const used = this.order.filter((index) => !this.collapsed.includes(index));
+    const sliders = make("div", { class: "vae-sliders" }, ...elements(used));
+    if (this.collapsed.length) {
+      sliders.append(make("details", {}, make("summary", {},
+        `${this.collapsed.length} collapsed latents: q(z|x) is the prior, the decoder does not look`), ...elements(this.collapsed)));
+    }
+    this.readout = make("div", { class: "vae-readout", "aria-live": "off" });
+    const column = (...children) => make("div", { class: "vae-column" }, ...children);
+    const pictures = this.pictures.map((picture) => picture.element), test = this.test ? [this.test.element] : [];
+    const row = (...figures) => make("div", { class: "vae-pictures" }, ...figures);
+    const columns = flat && single ? [column(this.planes[0].element), column(row(...pictures, ...test), sliders, this.readout)]
+      : flat ? [...this.planes.map((plane, m) => column(this.names[m], plane.element, pictures[m])), column(sliders, this.readout), row(...test)]
+      : [column(row(...pictures, ...test), this.readout), column(sliders)];
+    root.classList.toggle("vae-compact", this.compact);
+    root.append(make("div", { class: "vae-row" }, ...columns));
+    if (!this.compact) root.append(this.controls(), this.paths());
+    if (this.dots && !this.compact) root.append(this.legend());
+    root.append(make("div", { class: "vae-where" }, this.where));
+  }
+
+  controls() {
+    const button = (action, text, act) => make("button", { type: "button", "data-action": action, onclick: () => this.guard(act) }, text);
+    const tick = (text, checked, act) => {
+      const box = make("input", { type: "checkbox", onchange: () => this.guard(() => act(box.checked)) });
+      box.checked = checked;
+      return make("label", {}, box, text);
+    };
+    const parts = [
+      button("random", "random draw", () => this.moveTo(this.z.map(gaussianDraw))),
+      button("reset", "reset", () => this.moveTo([...this.start])),
+    ];
+    if (this.labels.length) parts.splice(1, 0, button("nearest", "nearest test image", () => this.nearest()));
+    const redraw = () => { for (const plane of this.planes) plane.redraw(); this.show(); };
+    if (this.planes.length) {
+      parts.push(tick("quantiles", false, (on) => { for (const plane of this.planes) plane.quantiles = on; redraw(); }));
+      if (this.labels.length) parts.push(tick("test images", this.dots, (on) => { this.dots = on; redraw(); }));
+      if (this.decoders.length) parts.push(tick("map of digits", this.map, (on) => { this.map = on; redraw(); }));
+    }
+    return make("div", { class: "vae-line" }, ...parts);
+  }
+
+  legend() {
+    const entries = this.colours.map((colour, digit) => make("span", {},
+      draw("svg", { width: 12, height: 12, viewBox: "-6 -6 12 12", style: "background: #fff; border-radius: 3px; vertical-align: -1px" },
+        draw("path", { d: SHAPES[digit](0, 0), fill: colour, stroke: "#000", "stroke-opacity": 0.35, "stroke-width": 0.5 })), ` ${digit}`));
+    return make("div", { class: "vae-line vae-legend", "aria-label": "shape and colour of each digit" }, "test images:", ...entries);
+  }
+
+  // Two ends, each a digit (its most typical test image) or a point where the reader has been; a way to play.
+  paths() {
+    this.ends = this.typical.length ? [1, 7].map((digit) => this.typical[digit]) : [this.z, this.z];
+    const redraw = () => { player.stop(); this.layOut(kind.value === "sphere"); slider.show(0); this.show(); };
+    const choice = (end, word) => {
+      const select = make("select", { "aria-label": `${word} of the path`, "data-end": end, onchange: () => this.guard(() => {
+        if (select.value !== "here") this.ends[end] = this.typical[select.value];
+        redraw();
+      }) }, ...this.typical.map((_, digit) => make("option", { value: digit }, `a ${digit}`)), make("option", { value: "here" }, "a point"));
+      if (this.typical.length) select.value = [1, 7][end];
+      const here = make("button", { type: "button", "data-action": `here-${end}`, onclick: () => this.guard(() => {
+        this.ends[end] = [...this.z];
+        select.value = "here";
+        redraw();
+      }) }, "here");
+      return make("label", {}, word, select, here);
+    };
+    const kind = make("select", { "aria-label": "kind of path", "data-action": "kind", onchange: () => this.guard(redraw) },
+      make("option", { value: "straight" }, "straight"), make("option", { value: "sphere" }, "along the sphere"));
+    const go = (t) => this.guard(() => { this.moveTo(between(...this.ends, t, kind.value === "sphere"), true); slider.show(t); });
+    const slider = makeSlider("t", { min: 0, max: 1, step: 0.01, index: "path" }, (t) => {
+      player.stop();
+      this.layOut(kind.value === "sphere");
+      go(t);
+    });
+    const player = makePlayer(3, go, () => this.guard(() => this.layOut(kind.value === "sphere")));
+    this.stopPlaying = player.stop;
+    slider.show(0);
+    return make("div", { class: "vae-line vae-path" }, "path", choice(0, "from"), choice(1, "to"), kind, player.button, slider.element);
+  }
+
+  // The line that the planes draw.
+  layOut(sphere) {
+    this.way = Array.from({ length: 41 }, (_, i) => between(...this.ends, i / 40, sphere));
+  }
+
+  // The one way in which z changes.
+  moveTo(z, playing = false) {
+    if (!z.every(Number.isFinite)) throw new Error(`a position was expected as finite numbers, got ${z}`);
+    if (!playing && this.stopPlaying) this.stopPlaying();
+    this.z = z;
+    this.chosen = null;
+    this.show();
+    clearTimeout(this.timer);                              // Python hears of it when the hand rests
+    this.timer = setTimeout(() => { this.model.set("z", [...this.z]); this.model.save_changes(); }, 150);
+  }
+
+  choose(i, code) {
+    this.moveTo([...code]);
+    this.chosen = i;
+    this.test.say(`test image: a ${this.labels[i]}`);
+    this.test.show(Array.from({ length: 784 }, (_, k) => 255 - this.images.getUint8(784 * i + k)));
+    this.show();
+  }
+
+  nearest() {
+    let best = Infinity, chosen = 0;
+    this.codes[0].forEach((code, i) => {
+      const distance = code.reduce((sum, value, d) => sum + (value - this.z[d]) ** 2, 0);
+      if (distance < best) [best, chosen] = [distance, i];
+    });
+    this.choose(chosen, this.codes[0][chosen]);
+  }
+
+  show() {
+    for (const plane of this.planes) plane.show();
+    for (const [i, slider] of this.sliders.entries()) slider.show(this.z[this.order[i]]);
+    if (this.test) this.test.element.style.visibility = this.chosen === null ? "hidden" : "visible";
+    const z = this.latent_size > 2 ? "" : `z = (${this.z.map((value) => number(value)).join(", ")})   `;
+    this.readout.textContent = `${z}log p(z) = ${number(logPrior(this.z))} nats   |z| = ${number(Math.sqrt(squares(this.z)))}`;
+    if (this.decoders.length) this.decoders.forEach((decode, m) => this.draw(m, this.z, ink(decode(this.z))));
+    else this.ask();
+  }
+
+  draw(m, z, paper) {
+    this.pictures[m].show(paper);
+    this.pictures[m].canvas.dataset.z = z.join();
+  }
+
+  // A decoder in the kernel: one question at a time, and the next is about where the point is then.
+  ask() {
+    if (this.asked) return;
+    const z = this.asked = this.z;
+    this.model.send({ z });
+    clearTimeout(this.patience);
+    this.patience = setTimeout(() => {
+      this.asked = null;                                   // or no move would ever be asked about again
+      this.tell("No answer from the kernel for 3 seconds: it is busy with another cell, or it has ended. The picture "
+                + "is the last one that it sent. When it is idle, move the point; after a restart, run the cells again.");
+    }, 3000);
+  }
+
+  answer({ z, error }, buffers) {
+    clearTimeout(this.patience);
+    const asked = this.asked;
+    this.asked = null;
+    if (error) throw new Error(error);
+    this.tell("");
+    buffers.forEach((view, m) => this.draw(m, z, new Uint8Array(view.buffer, view.byteOffset, view.byteLength)));
+    if (asked && asked !== this.z) this.ask();
+  }
+
+  listen() {
+    this.handlers = {
+      "change:z": () => {
+        const z = this.model.get("z");
+        if (z.join() !== this.z.join()) this.guard(() => { this.z = [...z]; this.chosen = null; this.show(); });
+      },
+      "msg:custom": (content, buffers) => this.guard(() => this.answer(content, buffers)),
+      "comm_live_update": () => this.tell(this.decoders.length
+        ? "The kernel has ended. The picture is decoded in this page, so it still follows the point; run the cell again to connect it."
+        : "The kernel that decodes has ended, and the picture no longer follows the point: restart it and run the cells again."),
+    };
+    for (const [event, handler] of Object.entries(this.handlers)) this.model.on(event, handler);
+  }
+
+  close() {
+    if (this.stopPlaying) this.stopPlaying();
+    clearTimeout(this.timer);
+    clearTimeout(this.patience);
+    for (const [event, handler] of Object.entries(this.handlers)) this.model.off(event, handler);
+  }
+}
+
+// An array of numbers to rows of `width`.
+function rows(numbers, width) {
+  return Array.from({ length: numbers.length / width }, (_, i) => Array.from(numbers.subarray(width * i, width * (i + 1))));
+}
+
+// A draw from N(0, 1): Box and Muller 1958.
+function gaussianDraw() {
+  return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// Lesson 01: the gap between the ELBO and the evidence, for a Gaussian q over one latent number
+// ---------------------------------------------------------------------------------------------------------
+
+class GapExplorer {
+  constructor(model, root, { guard }) {
+    const { z, log_joint: logJoint, view: [left, right] } = model.get("spec");
+    const width = 560, height = 250, bar = height + 46;
+    const { logEvidence } = gaussianBound(z, logJoint, 0, 1);
+    const shown = z.map((value, i) => i).filter((i) => z[i] >= left && z[i] <= right);
+    const posterior = shown.map((i) => Math.exp(logJoint[i] - logEvidence));
+    const highest = 2 * Math.max(...posterior);
+    const x = (value) => 10 + (width - 20) * (value - left) / (right - left);
+    const curve = (densities) => densities.map((d, k) => `${x(z[shown[k]]).toFixed(1)},${(height * (1 - d / highest)).toFixed(1)}`).join(" ");
+    // The bar covers 4 nats; an ELBO further down leaves it on the left.
+    const nats = (value) => 10 + (width - 20) * Math.max(0, (value - logEvidence + 4) / 4.4);
+    const q = draw("polyline", { fill: "none", stroke: "#0072B2", "stroke-width": 3 });
+    const bound = draw("rect", { x: 10, y: bar, height: 26, fill: "#0072B2" });
+    const gap = draw("rect", { y: bar, height: 26, fill: "#D55E00" });
+    const text = (at, y, words, anchor = "middle") => draw("text", { x: at, y, "text-anchor": anchor }, words);
+    const ticks = [];
+    for (let value = Math.ceil(left); value <= right; value++) ticks.push(text(x(value), height + 16, number(value, 0)));
+    this.drawing = draw("svg", { class: "vae-plane", style: "cursor: default; touch-action: auto", viewBox: `0 0 ${width} ${bar + 52}`, role: "img" },
+      draw("polygon", { points: `${x(left)},${height} ${curve(posterior)} ${x(right)},${height}`, fill: "#767676", "fill-opacity": 0.35 }),
+      draw("line", { x1: 10, x2: width - 10, y1: height, y2: height, stroke: "#767676" }), ...ticks,
+      text(width / 2, height + 34, "log-brightness z"), q,
+      text(width - 14, 20, "grey: posterior p(z|x), blue: q", "end"), bound, gap,
+      draw("line", { x1: nats(logEvidence), x2: nats(logEvidence), y1: bar - 5, y2: bar + 31, stroke: "#000", "stroke-width": 3 }),
+      text(10, bar + 45, "blue: up to the ELBO, orange: the gap", "start"), text(nats(logEvidence), bar + 45, `log p(x) = ${number(logEvidence)}`));
+    this.readout = make("div", { class: "vae-readout" });
+    this.model = model;
+    this.show = () => {
+      const [mean, spread] = model.get("q");
+      const { elbo, gap: missing, density } = gaussianBound(z, logJoint, mean, spread);
+      q.setAttribute("points", curve(shown.map((i) => density[i])));
+      bound.setAttribute("width", nats(elbo) - 10);
+      gap.setAttribute("x", nats(elbo));
+      gap.setAttribute("width", Math.max(0, nats(logEvidence) - nats(elbo)));
+      this.sliders[0].show(mean);
+      this.sliders[1].show(spread);
+      this.readout.textContent = `ELBO ${number(elbo, 3)} nats   gap ${number(missing, 3)} nats   log p(x) ${number(logEvidence, 3)} nats`;
+      this.drawing.setAttribute("aria-label", `q with mean ${number(mean)} and width ${number(spread)}: ${this.readout.textContent}`);
+    };
+    const move = (k) => (value) => guard(() => {
+      model.set("q", model.get("q").map((old, i) => (i === k ? value : old)));
+      this.show();
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => model.save_changes(), 150);
+    });
+    this.sliders = [makeSlider("mean", { min: -1.5, max: 2.5, step: 0.01, index: 0 }, move(0)),
+                    makeSlider("width", { min: 0.1, max: 1.5, step: 0.01, index: 1 }, move(1))];
+    root.append(make("div", { style: "max-width: 600px" }, this.drawing, ...this.sliders.map((slider) => slider.element), this.readout));
+    this.changed = () => guard(this.show);
+    model.on("change:q", this.changed);
+    this.show();
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    this.model.off("change:q", this.changed);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// Lessons 02 and 03: pictures that were stored, one for each position of a slider
+// ---------------------------------------------------------------------------------------------------------
+
+class FramePlayer {
+  constructor(model, root, { guard }) {
+    const { labels, name, start, width, height } = model.get("spec");
+    const canvas = make("canvas", { class: "vae-frame", width, height, role: "img" });
+    const context = canvas.getContext("2d");
+    const readout = make("div", { class: "vae-readout" });
+    const last = labels.length - 1;
+    let shown = start;
+    const show = (k) => {
+      shown = k;
+      if (this.frames) context.drawImage(this.frames[k], 0, 0);
+      canvas.dataset.frame = k;
+      canvas.setAttribute("aria-label", `${name} ${labels[k]}`);
+      slider.show(k);
+      readout.textContent = `frame ${k + 1} of ${last + 1}`;
+    };
+    const slider = makeSlider(name, { min: 0, max: last, step: 1, index: 0, describe: (k) => labels[k] }, (k) => {
+      player.stop();
+      guard(() => show(k));
+    });
+    const player = makePlayer(Math.max(2, 0.35 * last), (share) => guard(() => show(Math.round(share * last))));
+    this.stop = player.stop;
+    root.append(canvas, make("div", { class: "vae-line" }, slider.element, player.button, readout));
+    show(start);
+    // Decoded once: from then on a frame costs a copy.
+    Promise.all(model.get("frames").map((view) => createImageBitmap(new Blob([view], { type: "image/png" }))))
+      .then((frames) => guard(() => { this.frames = frames; show(shown); }))
+      .catch((error) => guard(() => { throw error; }));
+  }
+
+  close() {
+    this.stop();
+    if (this.frames) for (const frame of this.frames) frame.close();
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// What JupyterLab and the exported page call
+// ---------------------------------------------------------------------------------------------------------
+
+const WIDGETS = { latent: LatentExplorer, gap: GapExplorer, frames: FramePlayer };
+
+// Fill `el`; returns a function that frees what was made.
+function render({ model, el }) {
+  const message = make("div", { class: "vae-message", role: "status" });
+  const error = make("div", { class: "vae-error", role: "alert" });
+  const tell = (text) => { message.textContent = text; };
+  const guard = (act) => {                                 // whatever goes wrong, the reader sees it
+    try {
+      act();
+      error.textContent = "";
+    } catch (problem) {
+      error.textContent = problem.message;
+    }
+  };
+  const style = make("style", {}, STYLE);
+  // JupyterLab keeps its keyboard shortcuts away from where a reader types or presses arrows.
+  const root = make("div", { class: "vae-live", "data-kind": model.get("kind"), "data-lm-suppress-shortcuts": "true" });
+  el.append(style, root);
+  let widget;
+  guard(() => { widget = new WIDGETS[model.get("kind")](model, root, { guard, tell }); });
+  root.append(message, error);
+  return () => widget && widget.close();
+}
+
+export default { render };

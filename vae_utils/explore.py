@@ -1,0 +1,343 @@
+"""Pieces of a lesson that answer the reader's hand: a point in latent space, the gap of the bound, a film.
+
+    LatentExplorer(vae, data=mnist)      drag a point, watch the digit
+    GapExplorer(z, log_joint)            move q, watch the ELBO rise to the evidence
+    FramePlayer(frames, labels, "epoch") stored pictures under a slider
+
+Each is an anywidget: Python sends numbers once, and `explore.js`, beside this file, answers every move in the
+reader's browser. Only a decoder that is too large for that stays here and answers through the kernel. In a
+notebook that is stored, and on a page that runs no code, each leaves a still picture.
+"""
+
+import base64
+import io
+import math
+import sys
+from pathlib import Path
+
+import anywidget
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import traitlets
+from PIL import Image
+
+from vae_utils.evaluation import active_units, kl_per_dimension, posterior_parameters
+from vae_utils.figures import COLOURS, DIGIT_COLOURS, GREY, figure_png, image_wall, prior_grid, scatter_codes
+from vae_utils.figures import show_images
+from vae_utils.models import VAE
+from vae_utils.portable import NotPortable, decoder_program
+
+NUM_SHOWN = 1000            # test images whose codes are drawn: 0.8 MB with their pixels
+LEAST_EXTENT = 3.5          # of the plane and the sliders, in standard deviations of the prior
+MEASURED = 2000             # test images on which the KL of each latent is measured
+
+_made_in_cell = {}          # from a cell of the notebook to the request that ran it and the widgets it made
+
+
+class LiveWidget(anywidget.AnyWidget):
+    """What all pieces share: the page's half, the still picture, and an end when their cell runs again."""
+
+    _esm = Path(__file__).with_name("explore.js")
+    kind = traitlets.Unicode().tag(sync=True)
+    spec = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, **traits):
+        super().__init__(**traits)
+        self._still = None
+        _replace_in_cell(self)
+
+    def still(self):
+        """The picture for readers without a live page: the bytes of a PNG file."""
+        raise NotImplementedError
+
+    def __repr__(self):
+        return f"{type(self).__name__}, alive where a browser runs it; a still picture elsewhere"
+
+    def _repr_mimebundle_(self, **kwargs):
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        if self._still is None:
+            self._still = base64.b64encode(self.still()).decode()
+        return data | {"image/png": self._still}, metadata | {"vae_utils": {"live": True}}
+
+
+def _replace_in_cell(widget):
+    """Free the widgets that an earlier run of the same cell made: the front end has dropped them already."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if not hasattr(shell, "kernel"):
+        return
+    request = shell.kernel.get_parent("shell")
+    cell = request.get("metadata", {}).get("cellId")        # JupyterLab, Notebook 7 and VS Code send it
+    if cell is None:
+        return
+    run, widgets = _made_in_cell.get(cell, (None, []))
+    if run != request["header"]["msg_id"]:
+        for old in widgets:
+            old.close()
+        widgets = []
+    _made_in_cell[cell] = request["header"]["msg_id"], [*widgets, widget]
+
+
+class LatentExplorer(LiveWidget):
+    """Move a code z and see what each decoder makes of it.
+
+    With two latents there is a plane with a point to drag; with more, a slider for each latent, in the order
+    of its share of the KL, the collapsed ones folded away. `z` holds the position and may be set.
+
+    Args:
+        models: a VAE, or a dict of name to VAE to see side by side at the same z, with as many latents each.
+        data: test images to show as codes, as `load_mnist()` returns them; None for none.
+        z: where the point starts; the origin if None.
+        compact: leave out the buttons, the path and the legend.
+
+    Raises:
+        ValueError: if there is no model, the latent sizes differ, `data` is something else, or `z` is not D
+            finite numbers.
+    """
+
+    z = traitlets.List(traitlets.Float()).tag(sync=True)
+    weights = traitlets.List().tag(sync=True)       # of each decoder, float16
+    codes = traitlets.List().tag(sync=True)         # means of q(z|x) by each model, float32 [N, D]
+    images = traitlets.Bytes().tag(sync=True)       # of the same test images, uint8 [N, 784]
+
+    def __init__(self, models, data=None, z=None, compact=False):
+        self.models = _named(models)
+        vae = next(iter(self.models.values()))
+        self._latent_size = vae.latent_size
+        spec, binary = {}, {}
+        try:
+            programs = [decoder_program(model) for model in self.models.values()]
+        except NotPortable as reason:
+            binary["weights"], spec["steps"] = [], []
+            spec["where"] = f"Decoded by the kernel, because {reason}."
+        else:
+            binary["weights"] = [program.weights.tobytes() for program in programs]
+            spec["steps"] = [program.steps for program in programs]
+            size = sum(map(len, binary["weights"])) / 1e6
+            spec["where"] = f"Decoded in this page: {size:.1f} MB of weights, sent once; no kernel is asked."
+        shown, encoded = _encode(self.models, data)
+        spec |= shown
+        binary |= encoded
+        super().__init__(kind="latent", z=[0.0] * vae.latent_size if z is None else list(map(float, z)), **binary,
+                         spec=spec | {"names": list(self.models), "latent_size": vae.latent_size,
+                                      "colours": list(DIGIT_COLOURS), "compact": compact})
+        self.on_msg(self._answer)
+
+    @traitlets.validate("z")
+    def _require_position(self, proposal):
+        z = list(proposal["value"])
+        if len(z) != self._latent_size or not all(map(math.isfinite, z)):
+            raise ValueError(f"a position was expected as {self._latent_size} finite numbers, got {z}")
+        return z
+
+    @torch.no_grad()
+    def pictures(self, z):
+        """What each model decodes at one position.
+
+        Args:
+            z: D finite numbers.
+
+        Returns:
+            List of uint8 arrays [28, 28], the mean of p(x|z) as ink on paper: 255 is white.
+
+        Raises:
+            ValueError: if `z` is not D finite numbers.
+        """
+        z = self._require_position({"value": z})
+        pictures = []
+        for model in self.models.values():
+            mean = model.decode(torch.tensor([z]).to(model.prior.mean)).mean
+            pictures.append(image_wall(mean.cpu().float(), gap=0))
+        return pictures
+
+    def _answer(self, _, question, buffers):
+        """Decode what the page asks for; whatever goes wrong is for the reader to see, on the widget."""
+        try:
+            pictures = self.pictures(question["z"])
+        except Exception as error:
+            self.send({"z": question.get("z"), "error": f"{type(error).__name__}: {error}"})
+        else:
+            self.send({"z": question["z"]}, buffers=[picture.tobytes() for picture in pictures])
+
+    @torch.no_grad()
+    def still(self):
+        """With two latents, what equal steps of probability decode to, beside the codes of a single model.
+
+        With more, one latent of the first model at a time.
+        """
+        walls = {}
+        for name, model in self.models.items():
+            if self._latent_size == 2:
+                z = prior_grid(9)
+            else:
+                z = torch.tensor(self.z).repeat(5, 9, 1)
+                for row, j in enumerate(self.spec["order"][:5]):
+                    z[row, :, j] = torch.linspace(-3, 3, 9)
+            walls[name] = model.decode(z.to(model.prior.mean)).mean.cpu()
+        if self._latent_size != 2:
+            name, wall = next(iter(walls.items()))
+            rows = {f"latent {j + 1}": images for j, images in zip(self.spec["order"], wall)}
+            return figure_png(show_images(rows, title=f"{name}, one latent at a time, from −3 to 3"))
+        dots = len(walls) == 1 and len(self.spec["labels"]) > 0
+        count = len(walls) + dots
+        figure, axes = plt.subplots(1, count, squeeze=False, layout="constrained", figsize=(3.9 * count, 3.9))
+        for ax, (name, wall) in zip(axes[0, ::-1] if dots else axes[0], walls.items()):
+            ax.imshow(image_wall(wall, gap=0), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 0, 1))
+            ax.set(xlabel="$z_1$: quantile of the prior", ylabel="$z_2$: quantile of the prior",
+                   xticks=(0.1, 0.5, 0.9), yticks=(0.1, 0.5, 0.9), title=f"decoded by {name}")
+            ax.grid(False)
+        if dots:
+            codes = torch.from_numpy(np.frombuffer(self.codes[0], np.float32).reshape(-1, 2).copy())
+            extent = self.spec["extent"]
+            scatter_codes(codes, torch.tensor(self.spec["labels"]), axes[0, 0])
+            axes[0, 0].set(title="codes of test images", xlim=(-extent, extent), ylim=(-extent, extent))
+        return figure_png(figure)
+
+
+def _named(models):
+    models = models if isinstance(models, dict) else {"the model": models}
+    if not models or not all(isinstance(model, VAE) for model in models.values()):
+        raise ValueError("a VAE was expected, or a dict of names to VAEs, got "
+                         + (", ".join(type(model).__name__ for model in models.values()) or "none"))
+    sizes = {name: model.latent_size for name, model in models.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"models with the same number of latents were expected, got {sizes}")
+    return models
+
+
+def _encode(models, data):
+    """What the page needs to know of the test images: a dict for JSON, and a dict of bytes."""
+    size = next(iter(models.values())).latent_size
+    about = {"labels": [], "typical": [], "collapsed": [], "order": list(range(size)), "kl": None,
+             "extent": LEAST_EXTENT}
+    if data is None:
+        return about, {"codes": [], "images": b""}
+    if not hasattr(data, "test_labels"):
+        raise ValueError(f"data was expected as load_mnist() returns it, got {type(data).__name__}")
+    images, labels = data.test[:NUM_SHOWN], data.test_labels[:NUM_SHOWN]
+    codes = [posterior_parameters(model, images)[0].float() for model in models.values()]
+    reach = torch.cat([code.abs().flatten() for code in codes]).quantile(0.998).item()
+    about |= {"labels": labels.tolist(), "extent": max(LEAST_EXTENT, math.ceil(2 * reach) / 2),
+              "typical": _typical(codes[0], labels)}
+    if size > 2:
+        first = next(iter(models.values()))
+        kl = kl_per_dimension(first, data.test[:MEASURED])
+        about |= {"kl": kl.tolist(), "order": kl.argsort(descending=True).tolist(),
+                  "collapsed": (~active_units(first, data.test[:MEASURED])).nonzero()[:, 0].tolist()}
+    return about, {"codes": [code.numpy().tobytes() for code in codes],
+                   "images": (images * 255).round().to(torch.uint8).numpy().tobytes()}
+
+
+def _typical(codes, labels):
+    """For each digit the code that lies nearest to the median of its class; nothing if a digit is missing."""
+    classes = [codes[labels == digit] for digit in range(10)]
+    if not all(map(len, classes)):
+        return []
+    return [own[(own - own.median(0).values).norm(dim=1).argmin()].tolist() for own in classes]
+
+
+class GapExplorer(LiveWidget):
+    """Move the mean and the width of a Gaussian q and watch the ELBO rise to the evidence (lesson 01).
+
+    `q` holds [mean, width] and may be set.
+
+    Args:
+        z: even grid over the one latent number, wide enough to hold all of p(x, z) and of q, shape [G].
+        log_joint: log p(x, z) on the grid, nats, shape [G].
+        view: ends of the part of the axis that is drawn.
+        q: mean and width at the start.
+
+    Raises:
+        ValueError: if `z` and `log_joint` are not two vectors of one length, or `z` is not an even grid.
+    """
+
+    q = traitlets.List(traitlets.Float(), minlen=2, maxlen=2).tag(sync=True)
+
+    def __init__(self, z, log_joint, view=(-2, 3), q=(-0.5, 0.8)):
+        z, log_joint = torch.as_tensor(z).double(), torch.as_tensor(log_joint).double()
+        if z.ndim != 1 or z.shape != log_joint.shape or len(z) < 2 or not _is_even(z):
+            raise ValueError("an even grid z [G] and log p(x, z) [G] on it were expected, got shapes "
+                             f"{list(z.shape)} and {list(log_joint.shape)}")
+        self.grid, self.log_joint = z, log_joint
+        super().__init__(kind="gap", q=list(q), spec={"z": z.tolist(), "log_joint": log_joint.tolist(),
+                                                      "view": list(view)})
+
+    def terms(self, mean, width):
+        """The ELBO of q = N(mean, width^2), and what is missing to log p(x): nats, by a sum over the grid.
+
+        Raises:
+            ValueError: if `mean` is not finite or `width` is not above 0.
+        """
+        if not (math.isfinite(mean) and 0 < width < math.inf):
+            raise ValueError(f"a finite mean and a width above 0 were expected, got {mean} and {width}")
+        q, step = torch.distributions.Normal(self.grid.new_tensor(mean), width), self.grid[1] - self.grid[0]
+        log_q = q.log_prob(self.grid)
+        elbo = (log_q.exp() * (self.log_joint - log_q)).sum() * step                  # Eq. 2
+        return elbo.item(), (self.log_joint.logsumexp(0) + step.log() - elbo).item()
+
+    def still(self):
+        """Three positions: where the sliders stand, one that is too narrow, and the best."""
+        step = self.grid[1] - self.grid[0]
+        posterior = (self.log_joint - self.log_joint.logsumexp(0)).exp() / step
+        mean = (posterior * self.grid).sum().item() * step.item()
+        spread = math.sqrt((posterior * (self.grid - mean) ** 2).sum().item() * step.item())
+        figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), sharey=True)
+        for ax, (centre, width) in zip(axes, (self.q, (mean - spread, spread / 2), (mean, spread))):
+            elbo, gap = self.terms(centre, width)
+            q = torch.distributions.Normal(self.grid.new_tensor(centre), width).log_prob(self.grid).exp()
+            ax.fill_between(self.grid, posterior, color=GREY, alpha=0.35, label="posterior")
+            ax.plot(self.grid, q, color=COLOURS["blue"], linestyle="-", label="$q$")
+            ax.set(xlim=self.spec["view"], xlabel="$z$", title=f"mean {centre:.2f}, width {width:.2f}\n"
+                   f"ELBO {elbo:.3f}, gap {gap:.3f} nats")
+        axes[0].set_ylabel("density")
+        axes[0].legend(loc="upper right")
+        return figure_png(figure)
+
+
+def _is_even(grid):
+    return torch.allclose(grid.diff(), grid[1] - grid[0], rtol=1e-3)
+
+
+class FramePlayer(LiveWidget):
+    """Stored pictures under a slider, with a button that plays them.
+
+    Args:
+        frames: pictures as the bytes of PNG files, all of one size.
+        labels: for each what the slider says, such as "3" or "0.56".
+        name: what the slider moves over, such as "epoch" or "β".
+        start: the frame that is shown first; the last if None.
+
+    Raises:
+        ValueError: if there are no frames, their sizes differ, their number is not that of the labels, or
+            `start` is none of them.
+    """
+
+    frames = traitlets.List().tag(sync=True)
+
+    def __init__(self, frames, labels, name, start=None):
+        sizes = {_opened(frame).size for frame in frames}
+        if len(sizes) != 1 or len(frames) != len(labels):
+            raise ValueError(f"frames of one size and a label for each were expected, got {len(frames)} frames "
+                             f"of {len(sizes)} sizes and {len(labels)} labels")
+        (width, height), = sizes
+        start = len(frames) - 1 if start is None else start
+        if start not in range(len(frames)):
+            raise ValueError(f"start was expected to be a frame from 0 to {len(frames) - 1}, got {start}")
+        super().__init__(kind="frames", frames=list(frames), spec={
+            "labels": list(map(str, labels)), "name": name, "start": start, "width": width, "height": height})
+
+    def still(self):
+        """Up to four of the frames, from the first to the last, two in a row."""
+        count = len(self.frames)
+        chosen = sorted({round(i * (count - 1) / 3) for i in range(4)})
+        width, height = self.spec["width"], self.spec["height"]
+        sheet = Image.new("RGB", (width * min(2, len(chosen)), height * math.ceil(len(chosen) / 2)), "white")
+        for place, k in enumerate(chosen):
+            sheet.paste(_opened(self.frames[k]).convert("RGB"), (width * (place % 2), height * (place // 2)))
+        file = io.BytesIO()
+        sheet.save(file, "PNG", optimize=True)
+        return file.getvalue()
+
+
+def _opened(png):
+    return Image.open(io.BytesIO(png))

@@ -1,0 +1,233 @@
+"""Lessons as pages that live without a kernel and without a network.
+
+    jupyter nbconvert --to html notebooks/04_latent_manifold.ipynb
+
+With this package installed, nbconvert's HTML export uses `LivePage` (jupyter_nbconvert_config.json, beside
+this file, is installed where nbconvert looks for its settings). A notebook in which no output is marked as
+one of our widgets is exported as ever. The others become one file that asks for nothing else: the widgets'
+code and numbers are inside, formulas are MathML, which browsers draw by themselves.
+"""
+
+import html
+import json
+import re
+
+import jinja2
+from math_core import LatexError, LatexToMathML
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.nbconvertapp import NbConvertApp
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor, ExecutePreprocessor, Preprocessor
+from nbconvert.utils.exceptions import ConversionException
+from traitlets.config import Application
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+NO_SCRIPT = "data:text/javascript,"
+# What nbconvert's template loads from the network: MathJax and the like, which such a page does not need.
+SCRIPTS = ("require_js_url", "mathjax_url", "mermaid_js_url", "mermaid_layout_elk_js_url")
+
+# Chromium does not look for a font with large brackets and sums by itself, and does not always draw the whole
+# of a brace: a line with two short ends stands for the brace under a term.
+STYLE = """
+math { font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", "DejaVu Math TeX Gyre", math; }
+.vae-formula { display: block; overflow-x: auto; overflow-y: hidden; margin: 0.8em 0; padding: 0.2em 0; }
+munder[accentunder] > mo { font-size: 0; }
+munder[accentunder] > :first-child {
+  padding: 0 3px 3px; border-bottom: 1px solid; --end: linear-gradient(currentColor, currentColor);
+  background: var(--end) left bottom / 1px 4px no-repeat, var(--end) right bottom / 1px 4px no-repeat; }
+.vae-page img { max-width: 100%; }
+"""
+
+# anywidget's half of the page: a model as its front end offers it, without a kernel behind it.
+SCRIPT = """
+class Model {
+  listeners = {};
+  constructor({ state, buffers }) {
+    this.state = state;
+    for (const { path, data } of buffers) {
+      const owner = path.slice(0, -1).reduce((part, key) => part[key], state);
+      const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+      owner[path.at(-1)] = new DataView(bytes.buffer);
+    }
+  }
+  get(name) { return this.state[name]; }
+  set(name, value) {
+    this.state[name] = value;
+    for (const event of [`change:${name}`, "change"]) {
+      for (const callback of [...(this.listeners[event] ?? [])]) callback(this, value);
+    }
+  }
+  on(event, callback) { (this.listeners[event] ??= new Set()).add(callback); }
+  off(event, callback) {
+    if (callback) this.listeners[event]?.delete(callback);
+    else delete this.listeners[event];
+  }
+  save_changes() {}
+  send() {}
+}
+
+const { sources, widgets } = JSON.parse(document.getElementById("vae-page-data").textContent);
+
+async function start({ source, ...saved }) {
+  const module = await import("data:text/javascript," + encodeURIComponent(sources[source]));
+  const exported = module.default;
+  const { initialize, render } = typeof exported === "function" ? await exported() : exported;
+  const model = new Model(saved);
+  await initialize?.({ model });
+  return { model, render };
+}
+
+const started = {};
+for (const holder of document.querySelectorAll(".vae-page")) {
+  const el = document.createElement("div");
+  const still = holder.firstElementChild;
+  try {
+    const { model, render } = await (started[holder.dataset.model] ??= start(widgets[holder.dataset.model]));
+    holder.append(el);
+    await render({ model, el });
+    still?.remove();
+  } catch (error) {
+    el.className = "vae-error";
+    el.setAttribute("role", "alert");
+    el.textContent = `This piece could not start in this browser: ${error}`;
+    holder.append(el);
+    console.error(error);
+  }
+}
+"""
+
+
+class LivePage(Preprocessor):
+    """Make a notebook with our widgets into a page that needs neither kernel nor network.
+
+    Our widgets mark their outputs with the metadata `{"vae_utils": {"live": true}}`. If one of them is stored
+    as a picture only, the notebook is run first.
+
+    Raises:
+        ConversionException, or SystemExit under the command `jupyter nbconvert`: if a cell fails in that run.
+    """
+
+    def preprocess(self, nb, resources):
+        exporter = self.parent
+        if type(exporter) is not HTMLExporter:  # slides and PDF are other pages, with needs of their own
+            return nb, resources
+        live = bool(marked_outputs(nb))
+        exporter.register_filter("markdown2html", markdown_with_mathml if live else exporter.markdown2html)
+        if not live:
+            return nb, resources
+        if not all_alive(nb):
+            self.run(nb, resources)
+        embed_widgets(nb)
+        resources.update(dict.fromkeys(SCRIPTS, NO_SCRIPT))
+        return nb, resources
+
+    def run(self, nb, resources):
+        """Run all cells, in place."""
+        name = resources["metadata"]["name"]
+        self.log.info(f"{name} holds only still pictures of its widgets: running it, a minute or two")
+        reached = []
+        runner = ExecutePreprocessor(parent=self.parent, store_widget_state=True,
+                                     on_cell_execute=lambda cell, cell_index: reached.append(cell_index))
+        try:
+            runner.preprocess(nb, resources)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            reason = type(error).__name__
+            if isinstance(error, CellExecutionError):
+                reason = f"{error.ename}: {error.evalue}".partition("\n")[0]
+            self.stop(f"{name}: cell {reached[-1]} failed (counting all, from 0): {reason}; "
+                      "no page was written.")
+        if not all_alive(nb):
+            self.stop(f"{name} ran, but a widget left no state to show; no page was written.")
+        CoalesceStreamsPreprocessor().preprocess(nb, resources)  # of a progress bar, its last line
+
+    def stop(self, sentence):
+        # The command would print a ConversionException with its traceback; a server must not be made to exit.
+        in_command = Application.initialized() and isinstance(Application.instance(), NbConvertApp)
+        raise (SystemExit if in_command else ConversionException)(sentence) from None
+
+
+def outputs(nb):
+    return [output for cell in nb.cells for output in cell.get("outputs", [])]
+
+
+def marked_outputs(nb):
+    return [output for output in outputs(nb)
+            if output.get("metadata", {}).get("vae_utils", {}).get("live")]
+
+
+def widget_models(nb):
+    """The anywidgets whose state the notebook holds: a dict of id to model."""
+    models = nb.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
+    return {name: model for name, model in models.items()
+            if model["model_module"] == "anywidget" and "_esm" in model["state"]}
+
+
+def all_alive(nb):
+    models = widget_models(nb)
+    return all(output.data.get(WIDGET_VIEW, {}).get("model_id") in models for output in marked_outputs(nb))
+
+
+def embed_widgets(nb):
+    """Put HTML in the place of each widget, in place, and what they need after the last of them."""
+    models = widget_models(nb)
+    shown = {}  # from a widget's id to its part of the page's data
+    sources = {}  # from a widget's code to its number: most share it
+    for output in outputs(nb):
+        name = output.get("data", {}).pop(WIDGET_VIEW, {}).get("model_id")
+        if name not in models:
+            continue  # another widget: its text or picture stays
+        state = dict(models[name]["state"])
+        source = state.pop("_esm")
+        shown[name] = {"source": sources.setdefault(source, len(sources)), "state": state,
+                       "buffers": models[name].get("buffers", [])}
+        still = ""
+        if "image/png" in output.data:
+            text = html.escape(output.data.get("text/plain", ""))
+            still = f'<img alt="{text}" src="data:image/png;base64,{output.data["image/png"].strip()}">'
+        output.data = {"text/html": f'<div class="vae-page" data-model="{name}">{still}</div>'}
+        last = output
+    # no "</script>" or "<!--" inside
+    data = json.dumps({"sources": list(sources), "widgets": shown})
+    last.data["text/html"] += (f'<style>{STYLE}</style>'
+                               f'<script type="application/json" id="vae-page-data">{data}</script>'
+                               f'<script type="module">{SCRIPT}</script>')
+    del nb.metadata["widgets"]
+
+
+# --- formulas
+
+class MathMLRenderer(IPythonRenderer):
+    """Markdown as nbconvert renders it, with formulas as MathML."""
+
+    to_mathml = LatexToMathML(fancy_error=False).convert_with_local_state
+
+    def inline_math(self, body):
+        return self.formula(body, displaystyle=False) or super().inline_math(body)
+
+    def block_math(self, body):
+        formula = self.formula(body, displaystyle=True) or super().block_math(body)
+        return f'<span class="vae-formula">{formula}</span>'
+
+    def latex_environment(self, name, body):
+        return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
+
+    def formula(self, latex, displaystyle):
+        """`latex` as MathML, or "" where it is no formula: then its source is what the reader sees."""
+        try:
+            mathml = type(self).to_mathml(latex, displaystyle=displaystyle)
+        except LatexError:
+            return ""
+        # XML, which nbconvert reads headings as, does not know the name of this character.
+        mathml = mathml.replace("&ApplyFunction;", "\u2061")
+        # The character is raised and small already; as a superscript it would be a speck.
+        return re.sub("<msup>(<mi>.</mi>)<mo>′</mo></msup>",
+                      r'<mrow>\1<mo lspace="0" rspace="0">′</mo></mrow>', mathml)
+
+
+@jinja2.pass_context
+def markdown_with_mathml(context, source):
+    """The filter `markdown2html` of nbconvert's templates, with formulas as MathML."""
+    renderer = MathMLRenderer(escape=False, attachments=context["cell"].get("attachments", {}))
+    return MarkdownWithMath(renderer=renderer).render(source)

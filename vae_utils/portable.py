@@ -1,0 +1,153 @@
+"""A decoder as plain data: a list of steps and one array of weights, for a machine that has no PyTorch.
+
+`explore.js` carries the steps out in a web page, so that a drag needs no answer from Python.
+"""
+
+import copy
+import math
+import operator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+
+MOST_BYTES = 8_000_000      # of weights in half precision: about a second of a slow connection, once
+MOST_PRODUCTS = 30_000_000  # multiplications for one image: about two frames of 1/60 s in JavaScript
+
+ELEMENTWISE = {nn.SiLU: "silu", nn.Tanh: "tanh", nn.ReLU: "relu", nn.Sigmoid: "sigmoid"}
+UNCHANGED = (nn.Identity, nn.Dropout, nn.Flatten, nn.Unflatten)         # numbers stay in their order
+UNCHANGED_METHODS = ("flatten", "unflatten", "reshape", "view")
+
+
+class NotPortable(Exception):
+    """Why a decoder cannot leave PyTorch, in words that end the sentence "decoded by the kernel, because"."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """What computes the mean image of p(x|z).
+
+    Attributes:
+        steps: dicts that JSON can hold. Each has its `op`; `inputs`, the numbers of the results that it reads
+            (0 is z, k is what step k - 1 made); the `shape` of its result; and what else its `op` needs. A
+            tensor of weights is given as [first, length] in `weights`.
+        weights: float16 array.
+        products: multiplications for one image.
+    """
+
+    steps: list
+    weights: np.ndarray
+    products: int
+
+
+def decoder_program(vae):
+    """Translate the decoder of `vae`, and the function from its features to the mean of p(x|z).
+
+    Weights are rounded to half precision. With weights trained in float32 this moves a pixel by less than
+    1/255; weights from `models.load_vae` were stored so and do not change.
+
+    Args:
+        vae: a model whose decoder is made of Linear, LayerNorm, Conv2d and PixelShuffle layers, of the usual
+            activations, and of sums.
+
+    Returns:
+        Program.
+
+    Raises:
+        NotPortable: if the decoder holds something else, or is too large for a web page.
+    """
+    if vae.likelihood.link is None:
+        raise NotPortable(f"the mean of a {type(vae.likelihood).__name__} is computed there")
+    decoder = copy.deepcopy(vae.decoder).to("cpu", torch.float32).eval()
+    try:
+        graph = fx.symbolic_trace(decoder)
+        ShapeProp(graph).propagate(torch.zeros(1, vae.latent_size, dtype=torch.float32))
+    except Exception as error:      # whatever a decoder's own code does when it is given a symbol
+        raise NotPortable(f"its network cannot be written as a list of layers ({error})") from error
+    writer = _Writer(graph)
+    for node in graph.graph.nodes:
+        writer.add(node)
+    if vae.likelihood.link == "sigmoid":
+        writer.step("sigmoid", [len(writer.steps)], writer.steps[-1]["shape"])
+    weights = np.concatenate([tensor.detach().numpy().ravel() for tensor in writer.tensors]).astype(np.float16)
+    if weights.nbytes > MOST_BYTES or writer.products > MOST_PRODUCTS:
+        raise NotPortable(f"its {weights.nbytes / 1e6:.1f} MB of weights and {writer.products / 1e6:.0f} million "
+                          f"multiplications for each image are too many for a page")
+    if not np.isfinite(weights).all():
+        raise NotPortable("its weights do not fit into half precision")
+    return Program(writer.steps, weights, writer.products)
+
+
+class _Writer:
+    """Walks a traced network, in the order of its computation."""
+
+    def __init__(self, graph):
+        self.modules = dict(graph.named_modules())
+        self.graph = graph
+        self.steps, self.tensors = [], []
+        self.size, self.products = 0, 0
+        self.results = {}                       # from a node to the number of its result
+
+    def step(self, op, inputs, shape, **others):
+        self.steps.append({"op": op, "inputs": inputs, "shape": list(shape), **others})
+
+    def store(self, tensor):
+        first, self.size = self.size, self.size + tensor.numel()
+        self.tensors.append(tensor)
+        return [first, tensor.numel()]
+
+    def add(self, node):
+        inputs = [self.results[argument] for argument in node.args if isinstance(argument, fx.Node)]
+        if node.op == "placeholder":
+            self.results[node] = 0
+            return
+        if node.op == "output":
+            return
+        module = self.modules.get(node.target) if node.op == "call_module" else None
+        if isinstance(module, UNCHANGED) or node.op == "call_method" and node.target in UNCHANGED_METHODS:
+            self.results[node] = inputs[0]
+            return
+        if node.op == "get_attr":
+            constant = operator.attrgetter(node.target)(self.graph)
+            self.step("constant", [], constant.shape, weight=self.store(constant))
+        elif node.op == "call_function" and node.target in (operator.add, torch.add) and len(inputs) == 2:
+            self.step("add", inputs, node.meta["tensor_meta"].shape[1:])
+        elif module is not None:
+            self.add_layer(module, inputs, node.args[0].meta["tensor_meta"].shape[1:],
+                           node.meta["tensor_meta"].shape[1:])
+        else:
+            raise NotPortable(f"it calls {getattr(node.target, '__name__', node.target)}, which the page does "
+                              "not know")
+        self.results[node] = len(self.steps)
+
+    def add_layer(self, layer, inputs, before, after):
+        """One layer, from shape `before` to shape `after` (without the batch)."""
+        if type(layer) in ELEMENTWISE:
+            self.step(ELEMENTWISE[type(layer)], inputs, after)
+        elif isinstance(layer, nn.Linear) and len(before) == 1:
+            self.products += layer.weight.numel()
+            self.step("linear", inputs, after, **self.weight_and_bias(layer))
+        elif isinstance(layer, nn.LayerNorm) and list(layer.normalized_shape) == list(before):
+            self.step("layernorm", inputs, after, epsilon=layer.eps, **self.weight_and_bias(layer))
+        elif isinstance(layer, nn.Conv2d) and _is_plain(layer):
+            self.products += layer.weight.numel() * math.prod(after[1:])
+            self.step("convolution", inputs, after, before=list(before), kernel=layer.kernel_size[0],
+                      stride=layer.stride[0], padding=layer.padding[0], **self.weight_and_bias(layer))
+        elif isinstance(layer, nn.PixelShuffle):
+            self.step("shuffle", inputs, after, factor=layer.upscale_factor)
+        else:
+            raise NotPortable(f"it has a layer that the page does not know ({layer})")
+
+    def weight_and_bias(self, layer):
+        if layer.weight is None:
+            raise NotPortable(f"it has a layer without weights ({layer})")
+        bias = torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias
+        return {"weight": self.store(layer.weight), "bias": self.store(bias)}
+
+
+def _is_plain(layer):
+    square = all(not isinstance(sizes, str) and len(set(sizes)) == 1
+                 for sizes in (layer.kernel_size, layer.stride, layer.padding))
+    return (square and layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros")
