@@ -252,6 +252,8 @@ def test_the_sheet_shows_frames_from_first_to_last():
     sheet = picture(FramePlayer([frame(shade) for shade in shades], shades, "shade").still())
     assert sheet.shape == (8, 12, 3)
     assert [sheet[0, 0, 0], sheet[0, 6, 0], sheet[4, 0, 0], sheet[4, 6, 0]] == [0, 80, 160, 240]
+    sheet = picture(FramePlayer([frame(shade) for shade in shades], shades, "shade", start=3).still())
+    assert [sheet[0, 0, 0], sheet[0, 6, 0], sheet[4, 0, 0], sheet[4, 6, 0]] == [0, 120, 160, 240]
 
 
 @pytest.mark.parametrize("frames, labels", [([], []), ([frame(1)], "ab"), ([frame(1), frame(2, (5, 5))], "ab")])

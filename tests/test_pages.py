@@ -96,7 +96,7 @@ def markdown(source):
 
 
 def test_formulas_are_mathml_and_code_is_not():
-    cell = markdown("""## With $x$ & more
+    cell = markdown("""## With $\\log x$ & more
 
 <details><summary>Hint</summary>
 
@@ -182,8 +182,13 @@ def test_slides_are_left_alone():
 # --- a notebook that holds only stills
 
 def test_a_failing_cell_is_an_exception_outside_the_command():
-    with pytest.raises(ConversionException, match="^Notebook: cell 1 failed .*ZeroDivisionError"):
+    with pytest.raises(ConversionException, match="^Notebook: cell 1 .* failed: ZeroDivisionError"):
         export(new_markdown_cell("text"), new_code_cell("1 / 0", outputs=[widget()]))
+
+
+def test_a_dead_kernel_is_named():
+    with pytest.raises(ConversionException, match="cell 0 .* failed: Kernel died"):
+        export(new_code_cell("import os; os._exit(1)", outputs=[widget()]))
 
 
 def test_a_widget_without_state_is_named():
@@ -227,7 +232,7 @@ def test_a_failing_cell_ends_the_command_in_one_sentence_and_leaves_the_old_page
     path.with_suffix(".html").write_text("old", "utf-8")
     result = convert(path)
     assert result.returncode == 1
-    last = "broken: cell 0 failed (counting all, from 0): ValueError: first; no page was written."
+    last = "broken: cell 0 (counting all, from 0) failed: ValueError: first; no page was written."
     assert result.stderr.splitlines()[-1] == last
     assert "Traceback" not in result.stderr
     assert path.with_suffix(".html").read_text("utf-8") == "old"

@@ -88,7 +88,8 @@ const OPERATIONS = {
     for (let i = 0; i < out.length; i++) out[i] = (x[i] - mean) * scale * weight[i] + bias[i];
   },
   // A linear layer on the patch around every place.
-  convolution(out, [x], { before: [channels, rows, columns], shape: [, height, width], kernel, stride, padding }, weight, bias) {
+  convolution(out, [x], step, weight, bias) {
+    const { before: [channels, rows, columns], shape: [, height, width], kernel, stride, padding } = step;
     const patch = new Float32Array(channels * kernel * kernel);
     for (let place = 0; place < height * width; place++) {
       const top = Math.floor(place / width) * stride - padding, left = (place % width) * stride - padding;
@@ -207,11 +208,16 @@ const STYLE = `
   .vae-message:not(:empty), .vae-error:not(:empty) { border-left: 4px solid #E69F00; padding: 2px 8px; margin: 6px 0; }
   .vae-error:not(:empty) { border-color: #D55E00; font-weight: 600; white-space: pre-wrap; }
   .vae-live details { margin: 6px 0; }
+  .vae-end { display: inline-flex; gap: 6px; align-items: center; }
+  .vae-still { cursor: default; touch-action: auto; }
+  .vae-gap { max-width: 600px; }
+  .vae-mark { background: #fff; border-radius: 3px; vertical-align: -1px; }
   .vae-path .vae-coordinate { flex: 1 1 240px; }
   .vae-path .vae-coordinate span:first-child { min-width: 0; }
 `;
 
-// make("button", { class: "x", onclick: f }, "text", child, ...): an HTML element.
+// make("button", { class: "x", onclick: f }, "text", child, ...): an HTML element. An attribute that is true
+// stands there without a value; one that is false is left out.
 function make(tag, attributes = {}, ...children) {
   return furnish(document.createElement(tag), attributes, children);
 }
@@ -224,7 +230,7 @@ function draw(tag, attributes = {}, ...children) {
 function furnish(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name.slice(2), value);
-    else if (value !== undefined && value !== false) element.setAttribute(name, value);
+    else if (value !== false) element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children);
   return element;
@@ -245,8 +251,18 @@ function makeSlider(name, { min, max, step, index, describe = (value) => number(
   return { element: make("div", { class: "vae-coordinate" }, make("span", {}, name), input, text), input, show };
 }
 
-const number = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
+// A number for readers: with a true minus sign, and without one before a zero.
+const number = (value, digits = 2) => value.toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "−");
 const subscript = (i) => String(i).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
+
+// Tell Python what has changed, when the hand rests: `timer` of `owner` starts again at each call. Without a
+// kernel there is nobody to tell, and `lost` is called.
+function saveSoon(owner, lost) {
+  clearTimeout(owner.timer);
+  owner.timer = setTimeout(() => {
+    try { owner.model.save_changes(); } catch { lost(); }
+  }, 150);
+}
 
 // Calls tick(share of `seconds` that has passed) once a frame until it has passed, or until the result is called.
 function play(seconds, tick, done) {
@@ -259,15 +275,22 @@ function play(seconds, tick, done) {
   return () => { cancelAnimationFrame(request); done(); };
 }
 
-// A button that plays and stops; `tick` as above.
-function makePlayer(seconds, tick, start = () => {}) {
+function makeButton(action, text, onclick) {
+  return make("button", { type: "button", "data-action": action, onclick }, text);
+}
+
+// A button that plays and stops; `tick` as above, `begin` before.
+function makePlayer(seconds, tick, begin = () => {}) {
   let stop = null;
-  const button = make("button", { type: "button", "data-action": "play", onclick: () => {
+  const button = makeButton("play", "▶ play", () => {
     if (stop) return stop();
-    start();
+    begin();
     button.textContent = "■ stop";
-    stop = play(seconds, tick, () => { stop = null; button.textContent = "▶ play"; });
-  } }, "▶ play");
+    stop = play(seconds, tick, () => {
+      stop = null;
+      button.textContent = "▶ play";
+    });
+  });
   return { button, stop: () => stop && stop() };
 }
 
@@ -311,17 +334,25 @@ export function ink(means) {
 // The plane of two latents: contours of the prior, codes of test images, and a point to drag
 // ---------------------------------------------------------------------------------------------------------
 
-const SIDE = 400, LEFT = 44, TOP = 8, BOTTOM = 38;                    // in units of the drawing
-// Shapes of radius about 4 around (x, y), one for each digit: shape and colour say the same.
-const polygon = (corners) => (x, y) => `M${corners.map(([a, b]) => `${x + a},${y + b}`).join("L")}Z`;
-const SHAPES = [
-  (x, y) => `M${x - 3.5},${y}a3.5,3.5 0 1 0 7,0a3.5,3.5 0 1 0 -7,0Z`, polygon([[-4, -3], [4, -3], [0, 4]]),
-  polygon([[-3, -3], [3, -3], [3, 3], [-3, 3]]), polygon([[-4, 3], [4, 3], [0, -4]]), polygon([[0, -4], [4, 0], [0, 4], [-4, 0]]),
-  polygon([[0, -4], [4, -1], [2.4, 3.4], [-2.4, 3.4], [-4, -1]]), polygon([[-2, -3.5], [2, -3.5], [4, 0], [2, 3.5], [-2, 3.5], [-4, 0]]),
-  polygon([[3, -4], [3, 4], [-4, 0]]),
-  polygon([[-1.3, -4], [1.3, -4], [1.3, -1.3], [4, -1.3], [4, 1.3], [1.3, 1.3], [1.3, 4], [-1.3, 4], [-1.3, 1.3], [-4, 1.3], [-4, -1.3], [-1.3, -1.3]]),
-  polygon([[-4, -2.5], [-2.5, -4], [0, -1.6], [2.5, -4], [4, -2.5], [1.6, 0], [4, 2.5], [2.5, 4], [0, 1.6], [-2.5, 4], [-4, 2.5], [-1.6, 0]]),
+const SIDE = 400, LEFT = 44, TOP = 8, BOTTOM = 38;         // in units of the drawing
+const WIDTH = LEFT + SIDE + 8, HEIGHT = TOP + SIDE + BOTTOM;
+const LINE = { fill: "none", stroke: "#767676" }, TRAIL = { fill: "none", stroke: "#D55E00", "stroke-width": 3 };
+
+// A mark for each digit, so that its shape says what its colour says: corners around the origin, the first at
+// `turn` (in turns, clockwise from the right), at these distances by turns.
+const corners = (count, turn, ...distances) => Array.from({ length: count }, (_, i) => {
+  const angle = 2 * Math.PI * (turn + i / count), distance = distances[i % distances.length];
+  return [distance * Math.cos(angle), distance * Math.sin(angle)];
+});
+const MARKS = [
+  corners(20, 0, 3.6), corners(3, 0.25, 4.6), corners(4, 0.125, 4.6), corners(3, 0.75, 4.6), corners(4, 0, 4.6),
+  corners(5, 0.75, 4.2), corners(6, 0, 4.1), corners(3, 0.5, 4.6), corners(8, 0, 5.4, 2), corners(8, 0.125, 5.4, 2),
 ];
+const outline = (digit, x, y) =>
+  `M${MARKS[digit].map(([a, b]) => `${(x + a).toFixed(1)},${(y + b).toFixed(1)}`).join("L")}Z`;
+const mark = (path, colour) => draw("path", {
+  d: path, fill: colour, "fill-opacity": 0.75, stroke: "#000", "stroke-opacity": 0.35, "stroke-width": 0.5,
+});
 
 class Plane {
   constructor(explorer, m) {
@@ -330,19 +361,23 @@ class Plane {
     this.decode = explorer.decoders[m];
     this.quantiles = false;
     this.backdrop = draw("g");
-    this.path = draw("polyline", { fill: "none", stroke: "#D55E00", "stroke-width": 3 });
-    this.halo = draw("circle", { r: 9, fill: "none", stroke: "#D55E00", "stroke-width": 3, visibility: "hidden" });
-    this.point = draw("g", { class: "vae-point", tabindex: 0, role: "slider", "aria-label": "point z; arrow keys move it",
-                             "aria-valuemin": -explorer.extent, "aria-valuemax": explorer.extent,
-                             onkeydown: (event) => this.key(event) },
+    this.path = draw("polyline", TRAIL);
+    this.halo = draw("circle", { ...TRAIL, r: 9, visibility: "hidden" });
+    const guarded = (act) => (event) => explorer.guard(() => act(event));
+    this.point = draw("g", {
+      class: "vae-point", tabindex: 0, role: "slider", "aria-label": "point z; arrow keys move it",
+      "aria-valuemin": -explorer.extent, "aria-valuemax": explorer.extent,
+      onkeydown: guarded((event) => this.key(event)),
+    },
       draw("circle", { class: "vae-ring", r: 10, fill: "none", stroke: "#000", "stroke-width": 2 }),
       draw("circle", { r: 7, fill: "#fff", "fill-opacity": 0.6, stroke: "#000", "stroke-width": 2 }),
       draw("circle", { r: 1.5, fill: "#000" }));
-    this.element = draw("svg", { class: "vae-plane", viewBox: `0 0 ${LEFT + SIDE + 8} ${TOP + SIDE + BOTTOM}`,
-                                 role: "group", "aria-label": `latent plane of ${explorer.names[m]}`,
-                                 onpointerdown: (event) => this.press(event), onpointermove: (event) => this.drag(event),
-                                 onpointerup: (event) => this.release(event), onpointercancel: () => { this.pressed = null; } },
-      this.backdrop, this.path, this.halo, this.point);
+    this.element = draw("svg", {
+      class: "vae-plane", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group",
+      "aria-label": `latent plane of ${explorer.names[m]}`,
+      onpointerdown: guarded((event) => this.press(event)), onpointermove: guarded((event) => this.drag(event)),
+      onpointerup: guarded(() => this.release()), onpointercancel: () => { this.pressed = null; },
+    }, this.backdrop, this.path, this.halo, this.point);
     this.redraw();
   }
 
@@ -363,40 +398,49 @@ class Plane {
 
   // Axes, contours and dots: all that stands still while the point moves.
   redraw() {
-    const parts = [draw("rect", { x: LEFT, y: TOP, width: SIDE, height: SIDE, fill: "none", stroke: "#767676" })];
-    const spaced = Math.max(1, Math.round(this.explorer.extent / 4));
-    for (let i = -4; i <= 4; i++) {
-      const value = this.quantiles ? fromQuantile([0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99][i + 4], 3.5) : i * spaced;
-      if (Math.abs(value) > this.explorer.extent || (this.quantiles && i % 2)) continue;
-      const text = this.quantiles ? String([0.01, 0, 0.1, 0, 0.5, 0, 0.9, 0, 0.99][i + 4]) : number(value, 0);
-      const [x, y] = this.place([value, value]);
-      parts.push(draw("line", { x1: x, x2: x, y1: TOP + SIDE, y2: TOP + SIDE + 5, stroke: "#767676" }),
-                 draw("line", { x1: LEFT - 5, x2: LEFT, y1: y, y2: y, stroke: "#767676" }),
-                 draw("text", { x, y: TOP + SIDE + 18, "text-anchor": "middle" }, text),
-                 draw("text", { x: LEFT - 8, y: y + 4, "text-anchor": "end" }, text));
+    const { map, dots } = this.explorer;
+    this.backdrop.replaceChildren(...this.axes(), ...(map ? [this.map()] : []), ...(dots ? this.dots() : []),
+      ...[1, 2, 3].flatMap((sigma) => this.contour(sigma)));
+  }
+
+  axes() {
+    const { extent } = this.explorer, parts = [draw("rect", { ...LINE, x: LEFT, y: TOP, width: SIDE, height: SIDE })];
+    const text = (words, attributes) => draw("text", { "text-anchor": "middle", ...attributes }, words);
+    const spaced = Math.max(1, Math.round(extent / 4));
+    const ticks = this.quantiles
+      ? [0.01, 0.1, 0.5, 0.9, 0.99].map((share) => [fromQuantile(share, extent), String(share)])
+      : [-4, -3, -2, -1, 0, 1, 2, 3, 4].map((i) => [i * spaced, number(i * spaced, 0)]);
+    for (const [value, words] of ticks.filter(([value]) => Math.abs(value) <= extent)) {
+      const [x, y] = this.place([value, value]), bottom = TOP + SIDE;
+      parts.push(draw("line", { ...LINE, x1: x, x2: x, y1: bottom, y2: bottom + 5 }),
+        draw("line", { ...LINE, x1: LEFT - 5, x2: LEFT, y1: y, y2: y }),
+        text(words, { x, y: bottom + 18 }), text(words, { x: LEFT - 8, y: y + 4, "text-anchor": "end" }));
     }
     const units = this.quantiles ? "quantile of the prior" : "standard deviations of the prior";
-    parts.push(draw("text", { x: LEFT + SIDE / 2, y: TOP + SIDE + 34, "text-anchor": "middle" }, `z₁ (${units})`),
-               draw("text", { transform: `translate(12 ${TOP + SIDE / 2}) rotate(-90)`, "text-anchor": "middle" }, `z₂ (${units})`));
-    if (this.explorer.map) parts.push(this.map());
-    if (this.explorer.dots) parts.push(...this.dots());
-    for (const sigma of [1, 2, 3]) {
-      const around = Array.from({ length: 121 }, (_, i) => this.place([sigma * Math.cos(i * Math.PI / 60), sigma * Math.sin(i * Math.PI / 60)]));
-      const [x, y] = this.place([0, -sigma]);
-      parts.push(draw("polyline", { points: around.join(" "), fill: "none", stroke: "#000", "stroke-dasharray": "6 4" }),
-                 draw("text", { x, y: y + 4, "text-anchor": "middle", stroke: "#fff", "stroke-width": 4, "paint-order": "stroke" }, `${sigma}σ`));
-    }
-    this.backdrop.replaceChildren(...parts);
+    parts.push(text(`z₁ (${units})`, { x: LEFT + SIDE / 2, y: TOP + SIDE + 34 }),
+      text(`z₂ (${units})`, { transform: `translate(12 ${TOP + SIDE / 2}) rotate(-90)` }));
+    return parts;
+  }
+
+  // Where the prior's density is that of `sigma` standard deviations.
+  contour(sigma) {
+    const around = corners(121, 0, sigma).map((z) => this.place(z)), [x, y] = this.place([0, -sigma]);
+    return [
+      draw("polygon", { points: around.join(" "), fill: "none", stroke: "#000", "stroke-dasharray": "6 4" }),
+      draw("text", { x, y: y + 4, "text-anchor": "middle", stroke: "#fff", "stroke-width": 4, "paint-order": "stroke" },
+        `${sigma}σ`),
+    ];
   }
 
   // What the decoder makes of 15 x 15 positions, pale.
   map() {
-    const count = 15, canvas = make("canvas", { width: 28 * count, height: 28 * count }), context = canvas.getContext("2d");
-    const tile = context.createImageData(28, 28);
+    const count = 15, canvas = make("canvas", { width: 28 * count, height: 28 * count });
+    const context = canvas.getContext("2d"), tile = context.createImageData(28, 28);
     for (let i = 0; i < count * count; i++) {
       const column = i % count, row = Math.floor(i / count);
-      const means = this.decode([this.coordinate((column + 0.5) / count), this.coordinate(1 - (row + 0.5) / count)]);
-      for (let k = 0; k < 784; k++) tile.data[4 * k + 3] = 110 * means[k];                 // black, more or less transparent
+      const shares = [(column + 0.5) / count, 1 - (row + 0.5) / count];
+      const means = this.decode(shares.map((share) => this.coordinate(share)));
+      for (let k = 0; k < 784; k++) tile.data[4 * k + 3] = 110 * means[k];         // black, seen through
       context.putImageData(tile, 28 * column, 28 * row);
     }
     return draw("image", { x: LEFT, y: TOP, width: SIDE, height: SIDE, href: canvas.toDataURL() });
@@ -404,26 +448,19 @@ class Plane {
 
   // Ten digits by turns, in four layers, or the last digit would hide all that lies under it.
   dots() {
-    const { labels, colours } = this.explorer, layers = [];
-    for (let layer = 0; layer < 4; layer++) {
-      for (let digit = 0; digit < 10; digit++) {
-        const shapes = [];
-        for (let i = layer; i < labels.length; i += 4) {
-          if (labels[i] !== digit) continue;
-          const [x, y] = this.place(this.codes[i]);
-          if (x > LEFT && x < LEFT + SIDE && y > TOP && y < TOP + SIDE) shapes.push(SHAPES[digit](+x.toFixed(1), +y.toFixed(1)));
-        }
-        layers.push(draw("path", { d: shapes.join(""), fill: colours[digit], "fill-opacity": 0.75,
-                                   stroke: "#000", "stroke-opacity": 0.35, "stroke-width": 0.5 }));
-      }
-    }
-    return layers;
+    const { labels, colours } = this.explorer;
+    const inside = (value) => Math.abs(value) < this.explorer.extent;
+    return [0, 1, 2, 3].flatMap((layer) => colours.map((colour, digit) => {
+      const own = this.codes.filter((code, i) => i % 4 === layer && labels[i] === digit && code.every(inside));
+      return mark(own.map((code) => outline(digit, ...this.place(code))).join(""), colour);
+    }));
   }
 
   // Move the point, the ring around the chosen test image, and the path.
   show() {
     const { z, chosen, way } = this.explorer;
-    this.point.setAttribute("transform", `translate(${this.place(z)})`);
+    const inside = z.map((value) => Math.min(this.explorer.extent, Math.max(-this.explorer.extent, value)));
+    this.point.setAttribute("transform", `translate(${this.place(inside)})`);          // at the edge, if z is beyond it
     this.point.setAttribute("aria-valuenow", z[0]);
     this.point.setAttribute("aria-valuetext", `z1 ${number(z[0])}, z2 ${number(z[1])}`);
     this.halo.setAttribute("visibility", chosen === null ? "hidden" : "visible");
@@ -435,7 +472,7 @@ class Plane {
   }
 
   position(event) {
-    const box = this.element.getBoundingClientRect(), scale = (LEFT + SIDE + 8) / box.width;
+    const box = this.element.getBoundingClientRect(), scale = WIDTH / box.width;
     return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
   }
 
@@ -475,10 +512,12 @@ class Plane {
 
   key(event) {
     const step = event.shiftKey ? 0.5 : 0.1, { z, extent } = this.explorer;
-    const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowDown: [0, -step], ArrowUp: [0, step], Home: [-z[0], -z[1]] };
-    if (!moves[event.key]) return;
+    const move = {
+      ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowDown: [0, -step], ArrowUp: [0, step], Home: [-z[0], -z[1]],
+    }[event.key];
+    if (!move) return;
     event.preventDefault();                                // the page does not scroll
-    this.explorer.moveTo(z.map((value, i) => Math.min(extent, Math.max(-extent, value + moves[event.key][i]))));
+    this.explorer.moveTo(z.map((value, i) => Math.min(extent, Math.max(-extent, value + move[i]))));
   }
 }
 
@@ -491,7 +530,7 @@ class LatentExplorer {
     Object.assign(this, model.get("spec"));                // names, latent_size, extent, labels, ...
     Object.assign(this, { model, guard, tell });
     this.z = this.start = [...model.get("z")];
-    this.codes = model.get("codes").map((view) => rows(new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength)), this.latent_size));
+    this.codes = model.get("codes").map((view) => rows(view, this.latent_size));
     this.images = model.get("images");                     // bytes, 784 for each test image
     this.decoders = model.get("weights").map((view, m) => makeDecoder(this.steps[m], readHalf(view)));
     this.chosen = null;                                    // the number of the test image that is shown
@@ -506,94 +545,111 @@ class LatentExplorer {
     const single = this.names.length === 1, flat = this.latent_size === 2;
     this.pictures = this.names.map((name) => new Picture(single ? "mean of p(x|z)" : `${name}: mean of p(x|z)`));
     this.test = this.labels.length ? new Picture("") : null;
-    if (this.test) this.test.element.style.visibility = "hidden";
     this.planes = flat ? this.names.map((_, m) => new Plane(this, m)) : [];
-    this.sliders = this.order.map((index) => makeSlider(`z${subscript(index + 1)}`,
-      { min: -this.extent, max: this.extent, step: 0.05, index, describe: (value) => number(value) + (this.latent_size > 2 && this.kl ? `   ${number(this.kl[index])} nats` : "") },
-      (value) => this.guard(() => { const z = [...this.z]; z[index] = value; this.moveTo(z); })));
-    const elements = (indices) => this.sliders.filter((_, i) => indices.includes(this.order[i])).map((slider) => slider.element);
-    const used = this.order.filter((index) => !this.collapsed.includes(index));
-    const sliders = make("div", { class: "vae-sliders" }, ...elements(used));
-    if (this.collapsed.length) {
-      sliders.append(make("details", {}, make("summary", {},
-        `${this.collapsed.length} collapsed latents: q(z|x) is the prior, the decoder does not look`), ...elements(this.collapsed)));
-    }
-    this.readout = make("div", { class: "vae-readout", "aria-live": "off" });
-    const column = (...children) => make("div", { class: "vae-column" }, ...children);
+    this.readout = make("div", { class: "vae-readout" });
     const pictures = this.pictures.map((picture) => picture.element), test = this.test ? [this.test.element] : [];
     const row = (...figures) => make("div", { class: "vae-pictures" }, ...figures);
-    const columns = flat && single ? [column(this.planes[0].element), column(row(...pictures, ...test), sliders, this.readout)]
-      : flat ? [...this.planes.map((plane, m) => column(this.names[m], plane.element, pictures[m])), column(sliders, this.readout), row(...test)]
-      : [column(row(...pictures, ...test), this.readout), column(sliders)];
+    const column = (...children) => make("div", { class: "vae-column" }, ...children);
+    const columns = [];
+    if (flat && single) {
+      columns.push(column(this.planes[0].element), column(row(...pictures, ...test), this.coordinates(), this.readout));
+    } else if (flat) {
+      columns.push(...this.planes.map((plane, m) => column(this.names[m], plane.element, pictures[m])),
+        column(this.coordinates(), this.readout), row(...test));
+    } else {
+      columns.push(column(row(...pictures, ...test), this.readout), column(this.coordinates()));
+    }
     root.classList.toggle("vae-compact", this.compact);
     root.append(make("div", { class: "vae-row" }, ...columns));
     if (!this.compact) root.append(this.controls(), this.paths());
-    if (this.dots && !this.compact) root.append(this.legend());
+    if (!this.compact && this.dots) root.append(this.legend());
     root.append(make("div", { class: "vae-where" }, this.where));
   }
 
+  // A slider for each latent, in the order of its KL; those that carry nothing are folded away.
+  coordinates() {
+    this.sliders = this.order.map((index) => {
+      const kl = this.kl && this.latent_size > 2 ? `   ${number(this.kl[index])} nats` : "";
+      const range = { min: -this.extent, max: this.extent, step: 0.05, index, describe: (value) => number(value) + kl };
+      return makeSlider(`z${subscript(index + 1)}`, range, (value) => this.guard(() => {
+        this.moveTo(this.z.map((old, i) => (i === index ? value : old)));
+      }));
+    });
+    const folded = this.order.map((index) => this.collapsed.includes(index));
+    const elements = (which) => this.sliders.filter((_, i) => folded[i] === which).map((slider) => slider.element);
+    const box = make("div", { class: "vae-sliders" }, ...elements(false));
+    if (this.collapsed.length) {
+      const title = `${this.collapsed.length} collapsed latents: q(z|x) is the prior, the decoder does not look`;
+      box.append(make("details", {}, make("summary", {}, title), ...elements(true)));
+    }
+    return box;
+  }
+
   controls() {
-    const button = (action, text, act) => make("button", { type: "button", "data-action": action, onclick: () => this.guard(act) }, text);
+    const button = (action, text, act) => makeButton(action, text, () => this.guard(act));
     const tick = (text, checked, act) => {
-      const box = make("input", { type: "checkbox", onchange: () => this.guard(() => act(box.checked)) });
-      box.checked = checked;
+      const box = make("input", { type: "checkbox", checked, onchange: () => this.guard(() => {
+        act(box.checked);
+        for (const plane of this.planes) plane.redraw();
+        this.show();
+      }) });
       return make("label", {}, box, text);
     };
-    const parts = [
-      button("random", "random draw", () => this.moveTo(this.z.map(gaussianDraw))),
-      button("reset", "reset", () => this.moveTo([...this.start])),
-    ];
-    if (this.labels.length) parts.splice(1, 0, button("nearest", "nearest test image", () => this.nearest()));
-    const redraw = () => { for (const plane of this.planes) plane.redraw(); this.show(); };
+    const parts = [button("random", "random draw", () => this.moveTo(this.z.map(gaussianDraw)))];
+    if (this.labels.length) parts.push(button("nearest", "nearest test image", () => this.nearest()));
+    parts.push(button("reset", "reset", () => this.moveTo([...this.start])));
     if (this.planes.length) {
-      parts.push(tick("quantiles", false, (on) => { for (const plane of this.planes) plane.quantiles = on; redraw(); }));
-      if (this.labels.length) parts.push(tick("test images", this.dots, (on) => { this.dots = on; redraw(); }));
-      if (this.decoders.length) parts.push(tick("map of digits", this.map, (on) => { this.map = on; redraw(); }));
+      parts.push(tick("quantiles", false, (on) => { for (const plane of this.planes) plane.quantiles = on; }));
+      if (this.labels.length) parts.push(tick("test images", this.dots, (on) => { this.dots = on; }));
+      if (this.decoders.length) parts.push(tick("map of digits", this.map, (on) => { this.map = on; }));
     }
     return make("div", { class: "vae-line" }, ...parts);
   }
 
   legend() {
-    const entries = this.colours.map((colour, digit) => make("span", {},
-      draw("svg", { width: 12, height: 12, viewBox: "-6 -6 12 12", style: "background: #fff; border-radius: 3px; vertical-align: -1px" },
-        draw("path", { d: SHAPES[digit](0, 0), fill: colour, stroke: "#000", "stroke-opacity": 0.35, "stroke-width": 0.5 })), ` ${digit}`));
-    return make("div", { class: "vae-line vae-legend", "aria-label": "shape and colour of each digit" }, "test images:", ...entries);
+    const box = { width: 12, height: 12, viewBox: "-6 -6 12 12", class: "vae-mark" };
+    const entries = this.colours.map((colour, digit) =>
+      make("span", {}, draw("svg", box, mark(outline(digit, 0, 0), colour)), ` ${digit}`));
+    return make("div", { class: "vae-line vae-legend" }, "test images:", ...entries);
   }
 
   // Two ends, each a digit (its most typical test image) or a point where the reader has been; a way to play.
   paths() {
-    this.ends = this.typical.length ? [1, 7].map((digit) => this.typical[digit]) : [this.z, this.z];
-    const redraw = () => { player.stop(); this.layOut(kind.value === "sphere"); slider.show(0); this.show(); };
-    const choice = (end, word) => {
-      const select = make("select", { "aria-label": `${word} of the path`, "data-end": end, onchange: () => this.guard(() => {
-        if (select.value !== "here") this.ends[end] = this.typical[select.value];
-        redraw();
-      }) }, ...this.typical.map((_, digit) => make("option", { value: digit }, `a ${digit}`)), make("option", { value: "here" }, "a point"));
-      if (this.typical.length) select.value = [1, 7][end];
-      const here = make("button", { type: "button", "data-action": `here-${end}`, onclick: () => this.guard(() => {
-        this.ends[end] = [...this.z];
+    const option = (value, text) => make("option", { value }, text);
+    const digits = this.typical.map((_, digit) => option(digit, `a ${digit}`));
+    this.ends = [1, 7].map((digit) => this.typical[digit] || this.start);
+    const end = (e, word) => {
+      const chosen = () => this.guard(() => {
+        if (select.value !== "here") this.ends[e] = this.typical[select.value];
+        restart();
+      });
+      const select = make("select", { "aria-label": `${word} of the path`, "data-end": e, onchange: chosen },
+        ...digits.map((choice) => choice.cloneNode(true)), option("here", "a point"));
+      select.value = digits.length ? [1, 7][e] : "here";
+      const here = makeButton(`here-${e}`, "here", () => this.guard(() => {
+        this.ends[e] = [...this.z];
         select.value = "here";
-        redraw();
-      }) }, "here");
-      return make("label", {}, word, select, here);
+        restart();
+      }));
+      return make("span", { class: "vae-end" }, word, select, here);
     };
-    const kind = make("select", { "aria-label": "kind of path", "data-action": "kind", onchange: () => this.guard(redraw) },
-      make("option", { value: "straight" }, "straight"), make("option", { value: "sphere" }, "along the sphere"));
-    const go = (t) => this.guard(() => { this.moveTo(between(...this.ends, t, kind.value === "sphere"), true); slider.show(t); });
+    const again = () => this.guard(() => restart());
+    const kind = make("select", { "aria-label": "kind of path", "data-action": "kind", onchange: again },
+      option("straight", "straight"), option("sphere", "along the sphere"));
+    const at = (t) => between(...this.ends, t, kind.value === "sphere");
+    const layOut = () => { this.way = Array.from({ length: 41 }, (_, i) => at(i / 40)); };
+    const go = (t) => this.guard(() => { this.moveTo(at(t), true); slider.show(t); });
     const slider = makeSlider("t", { min: 0, max: 1, step: 0.01, index: "path" }, (t) => {
       player.stop();
-      this.layOut(kind.value === "sphere");
+      layOut();
       go(t);
     });
-    const player = makePlayer(3, go, () => this.guard(() => this.layOut(kind.value === "sphere")));
+    const player = makePlayer(3, go, layOut);
+    const restart = () => { player.stop(); layOut(); slider.show(0); this.show(); };
     this.stopPlaying = player.stop;
     slider.show(0);
-    return make("div", { class: "vae-line vae-path" }, "path", choice(0, "from"), choice(1, "to"), kind, player.button, slider.element);
-  }
-
-  // The line that the planes draw.
-  layOut(sphere) {
-    this.way = Array.from({ length: 41 }, (_, i) => between(...this.ends, i / 40, sphere));
+    return make("div", { class: "vae-line vae-path" },
+      "path", end(0, "from"), end(1, "to"), kind, player.button, slider.element);
   }
 
   // The one way in which z changes.
@@ -603,8 +659,8 @@ class LatentExplorer {
     this.z = z;
     this.chosen = null;
     this.show();
-    clearTimeout(this.timer);                              // Python hears of it when the hand rests
-    this.timer = setTimeout(() => { this.model.set("z", [...this.z]); this.model.save_changes(); }, 150);
+    this.model.set("z", [...z]);
+    saveSoon(this, () => this.lost());
   }
 
   choose(i, code) {
@@ -627,7 +683,7 @@ class LatentExplorer {
   show() {
     for (const plane of this.planes) plane.show();
     for (const [i, slider] of this.sliders.entries()) slider.show(this.z[this.order[i]]);
-    if (this.test) this.test.element.style.visibility = this.chosen === null ? "hidden" : "visible";
+    if (this.test) this.test.element.hidden = this.chosen === null;
     const z = this.latent_size > 2 ? "" : `z = (${this.z.map((value) => number(value)).join(", ")})   `;
     this.readout.textContent = `${z}log p(z) = ${number(logPrior(this.z))} nats   |z| = ${number(Math.sqrt(squares(this.z)))}`;
     if (this.decoders.length) this.decoders.forEach((decode, m) => this.draw(m, this.z, ink(decode(this.z))));
@@ -642,14 +698,21 @@ class LatentExplorer {
   // A decoder in the kernel: one question at a time, and the next is about where the point is then.
   ask() {
     if (this.asked) return;
-    const z = this.asked = this.z;
-    this.model.send({ z });
+    const z = this.z;
+    try { this.model.send({ z }); } catch { return this.lost(); }
+    this.asked = z;
     clearTimeout(this.patience);
     this.patience = setTimeout(() => {
       this.asked = null;                                   // or no move would ever be asked about again
-      this.tell("No answer from the kernel for 3 seconds: it is busy with another cell, or it has ended. The picture "
-                + "is the last one that it sent. When it is idle, move the point; after a restart, run the cells again.");
+      this.tell("No answer from the kernel for 3 seconds: it is busy with another cell, or it has ended. The "
+        + "picture is the last one that it sent. When it is idle, move the point; after a restart, run the cells again.");
     }, 3000);
+  }
+
+  lost() {
+    this.tell(this.decoders.length
+      ? "The kernel has ended. The picture is decoded in this page and still follows the point."
+      : "The kernel that decodes has ended, and the picture no longer follows the point: run the cells again.");
   }
 
   answer({ z, error }, buffers) {
@@ -669,9 +732,7 @@ class LatentExplorer {
         if (z.join() !== this.z.join()) this.guard(() => { this.z = [...z]; this.chosen = null; this.show(); });
       },
       "msg:custom": (content, buffers) => this.guard(() => this.answer(content, buffers)),
-      "comm_live_update": () => this.tell(this.decoders.length
-        ? "The kernel has ended. The picture is decoded in this page, so it still follows the point; run the cell again to connect it."
-        : "The kernel that decodes has ended, and the picture no longer follows the point: restart it and run the cells again."),
+      "comm_live_update": () => this.lost(),
     };
     for (const [event, handler] of Object.entries(this.handlers)) this.model.on(event, handler);
   }
@@ -684,9 +745,10 @@ class LatentExplorer {
   }
 }
 
-// An array of numbers to rows of `width`.
-function rows(numbers, width) {
-  return Array.from({ length: numbers.length / width }, (_, i) => Array.from(numbers.subarray(width * i, width * (i + 1))));
+// The bytes of a float32 array [N, width] to N rows.
+function rows(view, width) {
+  const numbers = Array.from({ length: view.byteLength / 4 }, (_, i) => view.getFloat32(4 * i, true));
+  return Array.from({ length: numbers.length / width }, (_, i) => numbers.slice(width * i, width * (i + 1)));
 }
 
 // A draw from N(0, 1): Box and Muller 1958.
@@ -701,51 +763,56 @@ function gaussianDraw() {
 class GapExplorer {
   constructor(model, root, { guard }) {
     const { z, log_joint: logJoint, view: [left, right] } = model.get("spec");
-    const width = 560, height = 250, bar = height + 46;
     const { logEvidence } = gaussianBound(z, logJoint, 0, 1);
-    const shown = z.map((value, i) => i).filter((i) => z[i] >= left && z[i] <= right);
-    const posterior = shown.map((i) => Math.exp(logJoint[i] - logEvidence));
-    const highest = 2 * Math.max(...posterior);
-    const x = (value) => 10 + (width - 20) * (value - left) / (right - left);
-    const curve = (densities) => densities.map((d, k) => `${x(z[shown[k]]).toFixed(1)},${(height * (1 - d / highest)).toFixed(1)}`).join(" ");
-    // The bar covers 4 nats; an ELBO further down leaves it on the left.
-    const nats = (value) => 10 + (width - 20) * Math.max(0, (value - logEvidence + 4) / 4.4);
-    const q = draw("polyline", { fill: "none", stroke: "#0072B2", "stroke-width": 3 });
-    const bound = draw("rect", { x: 10, y: bar, height: 26, fill: "#0072B2" });
-    const gap = draw("rect", { y: bar, height: 26, fill: "#D55E00" });
-    const text = (at, y, words, anchor = "middle") => draw("text", { x: at, y, "text-anchor": anchor }, words);
+    const shown = z.map((_, i) => i).filter((i) => z[i] >= left && z[i] <= right);
+    const posterior = shown.map((i) => Math.exp(logJoint[i] - logEvidence)), highest = 2 * Math.max(...posterior);
+    // The curves are 250 high, the bar under them 26; the bar covers 4 nats, and what is below leaves it.
+    const width = 560, height = 250, bar = height + 46;
+    const across = (share) => 10 + (width - 20) * share;
+    const place = (value) => across((value - left) / (right - left));
+    const nats = (value) => across(Math.max(0, (value - logEvidence + 4) / 4.4));
+    const curve = (densities) => densities.map((density, k) =>
+      `${place(z[shown[k]]).toFixed(1)},${(height * (1 - density / highest)).toFixed(1)}`).join(" ");
+    const text = (words, x, y, anchor = "middle") => draw("text", { x, y, "text-anchor": anchor }, words);
     const ticks = [];
-    for (let value = Math.ceil(left); value <= right; value++) ticks.push(text(x(value), height + 16, number(value, 0)));
-    this.drawing = draw("svg", { class: "vae-plane", style: "cursor: default; touch-action: auto", viewBox: `0 0 ${width} ${bar + 52}`, role: "img" },
-      draw("polygon", { points: `${x(left)},${height} ${curve(posterior)} ${x(right)},${height}`, fill: "#767676", "fill-opacity": 0.35 }),
-      draw("line", { x1: 10, x2: width - 10, y1: height, y2: height, stroke: "#767676" }), ...ticks,
-      text(width / 2, height + 34, "log-brightness z"), q,
-      text(width - 14, 20, "grey: posterior p(z|x), blue: q", "end"), bound, gap,
-      draw("line", { x1: nats(logEvidence), x2: nats(logEvidence), y1: bar - 5, y2: bar + 31, stroke: "#000", "stroke-width": 3 }),
-      text(10, bar + 45, "blue: up to the ELBO, orange: the gap", "start"), text(nats(logEvidence), bar + 45, `log p(x) = ${number(logEvidence)}`));
+    for (let value = Math.ceil(left); value <= right; value++) ticks.push(text(number(value, 0), place(value), height + 16));
+
+    const q = draw("polyline", { fill: "none", stroke: "#0072B2", "stroke-width": 3 });
+    const bound = draw("rect", { x: across(0), y: bar, height: 26, fill: "#0072B2" });
+    const gap = draw("rect", { y: bar, height: 26, fill: "#D55E00" });
+    const end = { x1: nats(logEvidence), x2: nats(logEvidence), y1: bar - 5, y2: bar + 31 };
+    this.drawing = draw("svg", { class: "vae-plane vae-still", viewBox: `0 0 ${width} ${bar + 52}`, role: "img" },
+      draw("polygon", {
+        points: `${place(left)},${height} ${curve(posterior)} ${place(right)},${height}`, fill: "#767676", "fill-opacity": 0.35,
+      }),
+      draw("line", { ...LINE, x1: across(0), x2: across(1), y1: height, y2: height }), ...ticks, q,
+      text("z", width / 2, height + 34), text("grey: posterior p(z|x), blue: q", across(1), 20, "end"),
+      bound, gap, draw("line", { ...end, stroke: "#000", "stroke-width": 3 }),
+      text("blue: up to the ELBO, orange: the gap", across(0), bar + 45, "start"),
+      text(`log p(x) = ${number(logEvidence)}`, nats(logEvidence), bar + 45));
     this.readout = make("div", { class: "vae-readout" });
     this.model = model;
     this.show = () => {
       const [mean, spread] = model.get("q");
       const { elbo, gap: missing, density } = gaussianBound(z, logJoint, mean, spread);
       q.setAttribute("points", curve(shown.map((i) => density[i])));
-      bound.setAttribute("width", nats(elbo) - 10);
+      bound.setAttribute("width", nats(elbo) - across(0));
       gap.setAttribute("x", nats(elbo));
       gap.setAttribute("width", Math.max(0, nats(logEvidence) - nats(elbo)));
       this.sliders[0].show(mean);
       this.sliders[1].show(spread);
-      this.readout.textContent = `ELBO ${number(elbo, 3)} nats   gap ${number(missing, 3)} nats   log p(x) ${number(logEvidence, 3)} nats`;
-      this.drawing.setAttribute("aria-label", `q with mean ${number(mean)} and width ${number(spread)}: ${this.readout.textContent}`);
+      const said = `ELBO ${number(elbo, 3)} nats   gap ${number(missing, 3)} nats   log p(x) ${number(logEvidence, 3)} nats`;
+      this.readout.textContent = said;
+      this.drawing.setAttribute("aria-label", `q with mean ${number(mean)} and width ${number(spread)}: ${said}`);
     };
     const move = (k) => (value) => guard(() => {
       model.set("q", model.get("q").map((old, i) => (i === k ? value : old)));
       this.show();
-      clearTimeout(this.timer);
-      this.timer = setTimeout(() => model.save_changes(), 150);
+      saveSoon(this, () => {});
     });
     this.sliders = [makeSlider("mean", { min: -1.5, max: 2.5, step: 0.01, index: 0 }, move(0)),
                     makeSlider("width", { min: 0.1, max: 1.5, step: 0.01, index: 1 }, move(1))];
-    root.append(make("div", { style: "max-width: 600px" }, this.drawing, ...this.sliders.map((slider) => slider.element), this.readout));
+    root.append(make("div", { class: "vae-gap" }, this.drawing, ...this.sliders.map((slider) => slider.element), this.readout));
     this.changed = () => guard(this.show);
     model.on("change:q", this.changed);
     this.show();
@@ -817,12 +884,15 @@ function render({ model, el }) {
     }
   };
   const style = make("style", {}, STYLE);
-  // JupyterLab keeps its keyboard shortcuts away from where a reader types or presses arrows.
-  const root = make("div", { class: "vae-live", "data-kind": model.get("kind"), "data-lm-suppress-shortcuts": "true" });
+  const root = make("div", { class: "vae-live", "data-kind": model.get("kind") });
   el.append(style, root);
   let widget;
   guard(() => { widget = new WIDGETS[model.get("kind")](model, root, { guard, tell }); });
   root.append(message, error);
+  // JupyterLab keeps its own arrow keys away from elements that say so.
+  for (const element of root.querySelectorAll("button, input, select, summary, [tabindex]")) {
+    element.setAttribute("data-lm-suppress-shortcuts", "true");
+  }
   return () => widget && widget.close();
 }
 

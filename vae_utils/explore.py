@@ -180,7 +180,7 @@ class LatentExplorer(LiveWidget):
             return figure_png(show_images(rows, title=f"{name}, one latent at a time, from −3 to 3"))
         dots = len(walls) == 1 and len(self.spec["labels"]) > 0
         count = len(walls) + dots
-        figure, axes = plt.subplots(1, count, squeeze=False, layout="constrained", figsize=(3.9 * count, 3.9))
+        figure, axes = plt.subplots(1, count, squeeze=False, layout="constrained", figsize=(3.9 * count, 4.1))
         for ax, (name, wall) in zip(axes[0, ::-1] if dots else axes[0], walls.items()):
             ax.imshow(image_wall(wall, gap=0), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 0, 1))
             ax.set(xlabel="$z_1$: quantile of the prior", ylabel="$z_2$: quantile of the prior",
@@ -327,9 +327,11 @@ class FramePlayer(LiveWidget):
             "labels": list(map(str, labels)), "name": name, "start": start, "width": width, "height": height})
 
     def still(self):
-        """Up to four of the frames, from the first to the last, two in a row."""
-        count = len(self.frames)
-        chosen = sorted({round(i * (count - 1) / 3) for i in range(4)})
+        """Up to four frames, from the first to the last and the one at the start among them, two in a row."""
+        chosen = [round(i * (len(self.frames) - 1) / 3) for i in range(4)]
+        nearest = min(range(4), key=lambda i: abs(chosen[i] - self.spec["start"]))
+        chosen[nearest] = self.spec["start"]
+        chosen = sorted(set(chosen))
         width, height = self.spec["width"], self.spec["height"]
         sheet = Image.new("RGB", (width * min(2, len(chosen)), height * math.ceil(len(chosen) / 2)), "white")
         for place, k in enumerate(chosen):

@@ -14,7 +14,7 @@ import re
 
 import jinja2
 from math_core import LatexError, LatexToMathML
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.nbconvertapp import NbConvertApp
@@ -132,12 +132,11 @@ class LivePage(Preprocessor):
                                      on_cell_execute=lambda cell, cell_index: reached.append(cell_index))
         try:
             runner.preprocess(nb, resources)
-        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-            reason = type(error).__name__
-            if isinstance(error, CellExecutionError):
-                reason = f"{error.ename}: {error.evalue}".partition("\n")[0]
-            self.stop(f"{name}: cell {reached[-1]} failed (counting all, from 0): {reason}; "
-                      "no page was written.")
+        except (CellExecutionError, TimeoutError, RuntimeError) as error:  # of the cell, or of the kernel
+            where = f"cell {reached[-1]} (counting all, from 0)" if reached else "the kernel"
+            text = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error)
+            first_line = text.partition("\n")[0]
+            self.stop(f"{name}: {where} failed: {first_line}; no page was written.")
         if not all_alive(nb):
             self.stop(f"{name} ran, but a widget left no state to show; no page was written.")
         CoalesceStreamsPreprocessor().preprocess(nb, resources)  # of a progress bar, its last line
@@ -189,7 +188,7 @@ def embed_widgets(nb):
         output.data = {"text/html": f'<div class="vae-page" data-model="{name}">{still}</div>'}
         last = output
     # no "</script>" or "<!--" inside
-    data = json.dumps({"sources": list(sources), "widgets": shown})
+    data = json.dumps({"sources": list(sources), "widgets": shown}).replace("<", "\\u003c")
     last.data["text/html"] += (f'<style>{STYLE}</style>'
                                f'<script type="application/json" id="vae-page-data">{data}</script>'
                                f'<script type="module">{SCRIPT}</script>')
