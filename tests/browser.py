@@ -75,16 +75,21 @@ class Lab:
 
     def write(self, name, *cells):
         """Put a notebook of these code cells into the folder."""
-        # without a kernel's name JupyterLab would ask for one, and wait
-        notebook = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL},
-                                            cells=[nbformat.v4.new_code_cell(source) for source in cells])
-        nbformat.write(notebook, self.folder / name)
+        write_notebook(self.folder / name, *cells)
 
     def shut_down(self, *names):
         """End the kernels of these notebooks, or of all: each holds half a gigabyte."""
         for session in self.api("sessions")[1]:
             if not names or session["path"] in names:
                 self.api(f"sessions/{session['id']}", "DELETE")
+
+
+def write_notebook(path, *cells):
+    """Write a notebook of these code cells."""
+    # without a kernel's name JupyterLab would ask for one, and wait
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL},
+                                        cells=[nbformat.v4.new_code_cell(source) for source in cells])
+    nbformat.write(notebook, path)
 
 
 @contextlib.contextmanager
@@ -283,9 +288,9 @@ def assert_healthy(page):
 # --- fixtures. Playwright keeps an event loop running in this thread, which would be in the way of the
 # --- notebooks' kernels in other tests: so these live as long as one module.
 
-@pytest.fixture(scope="module")
-def chromium():
-    """`running_chromium`, for all tests of a module."""
+@contextlib.contextmanager
+def chromium_or_skip():
+    """`running_chromium`; without one the test skips, or fails where VAE_BROWSER says "required"."""
     with contextlib.ExitStack() as stack:
         try:
             browser = stack.enter_context(running_chromium())
@@ -293,6 +298,13 @@ def chromium():
             if os.environ.get("VAE_BROWSER") == "required":
                 pytest.fail(f"VAE_BROWSER=required, but {error}", pytrace=False)
             pytest.skip(str(error))
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """One browser for all tests of a module."""
+    with chromium_or_skip() as browser:
         yield browser
 
 

@@ -9,13 +9,16 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from browser import (LOOPBACK, PROJECT, assert_healthy, chromium, evaluate, jupyter_lab,  # noqa: F401
-                     new_page, open_notebook, page, printed, problems, run_all, run_cell, set_theme)
+from browser import chromium, jupyter_lab, page  # noqa: F401  (fixtures)
+from browser import (PROJECT, assert_healthy, chromium_or_skip, evaluate, new_page, open_notebook, printed,
+                     problems, run_all, run_cell, set_theme, write_notebook)
 
 from vae_utils.data import load_mnist
 from vae_utils.evaluation import active_units, posterior_parameters
@@ -101,9 +104,8 @@ def bench(chromium, jupyter_lab):
 
 @pytest.fixture
 def workshop(bench):
-    """The same notebook with its explorers where they were, and nothing wrong on it."""
-    for button in bench.locator('[data-action="reset"]').all():
-        button.click()
+    """The same notebook with its explorers where they were at the start."""
+    evaluate(bench, "() => document.querySelectorAll('[data-action=reset]').forEach(button => button.click())")
     yield bench
     bench.mouse.up()
 
@@ -118,9 +120,10 @@ def widget(page, name):
 def bring(element):
     """Scroll an element to the middle of the screen, and wait until nothing moves any more."""
     element.wait_for()
+    # Again and again: cells on the way get their true height only when they come into view.
     element.evaluate("""async element => {
-        element.scrollIntoView({ block: "center" });
-        for (let top = NaN, still = 0; still < 3; top = element.getBoundingClientRect().top) {
+        for (let top = NaN, still = 0; still < 5; top = element.getBoundingClientRect().top) {
+            element.scrollIntoView({ block: "center" });
             await new Promise(requestAnimationFrame);
             still = element.getBoundingClientRect().top === top ? still + 1 : 0;
         }
@@ -232,7 +235,15 @@ def keep_screenshot(page, name):
         page.screenshot(path=Path(folder) / f"{name}.png")
 
 
-# --- JupyterLab and lesson 04
+# --- the browser, JupyterLab and lesson 04
+
+@pytest.mark.parametrize("setting, outcome", [("", pytest.skip), ("required", pytest.fail)])
+def test_without_a_browser_the_tests_skip_but_never_where_it_is_required(monkeypatch, tmp_path, setting, outcome):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("VAE_BROWSER", setting)
+    with pytest.raises(outcome.Exception, match="apt-get install chromium"), chromium_or_skip():
+        pass
+
 
 def test_jupyterlab_listens_on_loopback_only_and_asks_for_its_token(jupyter_lab):
     assert jupyter_lab.api("contents")[0] == 200
@@ -311,6 +322,7 @@ def test_arrow_keys_move_the_point_and_nothing_else(workshop, vae):
 def test_keyboard_focus_is_seen(workshop):
     root = widget(workshop, "one")
     ring = root.locator(".vae-ring").first
+    evaluate(workshop, "() => document.activeElement.blur()")
     before = ring.evaluate("ring => getComputedStyle(ring).stroke")
     root.locator(".vae-point").first.focus()
     assert ring.evaluate("ring => getComputedStyle(ring).stroke") != before
@@ -459,25 +471,45 @@ def test_an_exception_in_the_decoder_is_shown_and_makes_the_page_unhealthy(works
     assert_healthy(workshop)
 
 
-@pytest.mark.parametrize("end", ["killed", "shut down"])
-def test_a_kernel_that_has_ended_leaves_a_message(chromium, jupyter_lab, end):
-    jupyter_lab.write("ends.ipynb", PREPARE + "import os; print(os.getpid())", "LatentExplorer(vae)",
+@pytest.fixture
+def doomed(chromium, jupyter_lab):
+    """A notebook with two explorers, decoded by the page and by the kernel; its first cell prints its process."""
+    jupyter_lab.write("doomed.ipynb", PREPARE + "import os; print(os.getpid())", "LatentExplorer(vae)",
                       KERNEL_DECODED + "LatentExplorer(fussy)")
     page = new_page(chromium)
-    open_notebook(page, jupyter_lab, "ends.ipynb")
+    open_notebook(page, jupyter_lab, "doomed.ipynb")
     run_all(page, widgets=2)
     assert page.locator(".vae-message").all_text_contents() == ["", ""]
-    if end == "killed":
-        os.kill(int(printed(page, 0)[0]), signal.SIGKILL)
-    else:
-        jupyter_lab.shut_down("ends.ipynb")
-    for root in page.locator(".vae-live").all():
-        if end == "shut down":                             # JupyterLab tells the widgets nothing of this end
-            root.locator(".vae-point").press("ArrowRight")
-        root.locator(".vae-message", has_text="kernel").wait_for(timeout=15_000)
-    assert page.complaints == []
+    assert_healthy(page)
+    yield page
     page.context.close()
-    jupyter_lab.shut_down("ends.ipynb")
+    jupyter_lab.shut_down("doomed.ipynb")
+
+
+def test_a_kernel_that_died_leaves_a_message_on_every_explorer(doomed, vae):
+    os.kill(int(printed(doomed, 0)[0]), signal.SIGKILL)
+    for root in doomed.locator(".vae-live").all():
+        root.locator(".vae-message", has_text="kernel").wait_for(timeout=15_000)
+    doomed.locator(".jp-Dialog button").click()             # JupyterLab says it too
+    for root in doomed.locator(".vae-live").all():
+        root.locator(".vae-point").press("ArrowRight")
+    doomed.wait_for_timeout(500)
+    page_decoded, kernel_decoded = doomed.locator(".vae-live").all()
+    assert assert_shows_its_decoder(page_decoded, vae) == pytest.approx([0.1, 0])
+    assert seen(kernel_decoded) == [0, 0] and kernel_decoded.locator(".vae-message").text_content()
+    assert problems(doomed) == []
+
+
+def test_a_kernel_that_was_shut_down_leaves_a_message_where_it_is_needed(doomed, jupyter_lab, vae):
+    jupyter_lab.shut_down("doomed.ipynb")
+    doomed.wait_for_timeout(1000)
+    page_decoded, kernel_decoded = doomed.locator(".vae-live").all()
+    for root in (page_decoded, kernel_decoded):            # JupyterLab tells the widgets nothing of this end
+        root.locator(".vae-point").press("ArrowRight")
+    kernel_decoded.locator(".vae-message", has_text="kernel").wait_for(timeout=15_000)
+    assert assert_shows_its_decoder(page_decoded, vae) == pytest.approx([0.1, 0])
+    # ipywidgets' own words, when a widget has changed and nobody is there to hear it
+    assert [text for text in problems(doomed) if "Could not send widget sync message" not in text] == []
 
 
 # --- nothing global
@@ -552,15 +584,16 @@ def test_every_widget_fits_and_can_be_seen(workshop, size, theme):
     set_theme(workshop, f"JupyterLab {theme}")
     for name in ("one", "many", "gap", "frames"):
         root = widget(workshop, name)
-        root.scroll_into_view_if_needed()
-        room = root.locator("xpath=ancestor::*[contains(@class, 'jp-OutputArea-output')]").bounding_box()
-        for part in root.locator(".vae-plane, canvas, .vae-slider, button, select, .vae-readout").all():
-            if part.is_visible():
-                box = part.bounding_box()
-                assert room["x"] <= box["x"] and box["x"] + box["width"] <= room["x"] + room["width"] + 1
-        assert root.evaluate("e => e.scrollWidth <= e.clientWidth")
+        assert root.evaluate("""root => {
+            const room = root.closest(".jp-OutputArea-output").getBoundingClientRect();
+            return Array.from(root.querySelectorAll(".vae-plane, canvas, input, button, select, .vae-readout"))
+                .filter(part => part.checkVisibility())
+                .filter(part => part.getBoundingClientRect().left < room.left - 1
+                             || part.getBoundingClientRect().right > room.right + 1)
+                .map(part => part.outerHTML);
+        }""") == []
+        assert root.evaluate("root => root.scrollWidth <= root.clientWidth")
         assert contrast(root.locator(".vae-readout").first) > 4.5
-        root.evaluate("e => e.scrollIntoView()")
         keep_screenshot(workshop, f"{name}-{size[0]}-{theme.lower()}")
     one = widget(workshop, "one")
     for part in (one.locator(".vae-plane"), one.locator("canvas.vae-picture").first):
@@ -608,6 +641,39 @@ def test_a_finger_taps_and_drags_on_a_phone(chromium, jupyter_lab, vae):
     assert_healthy(page)
     page.context.close()
     jupyter_lab.shut_down("touch.ipynb")
+
+
+# --- without a kernel and a network
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A page with one explorer, made by nbconvert as README says."""
+    folder = tmp_path_factory.mktemp("page")
+    write_notebook(folder / "one.ipynb", CELLS["prepare"], CELLS["one"])
+    subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "one.ipynb"], cwd=folder,
+                   check=True, capture_output=True)
+    return folder / "one.html"
+
+
+def test_an_exported_page_is_alive_without_kernel_and_network(chromium, exported, vae, mnist):
+    page = new_page(chromium, offline=True)
+    page.goto(exported.as_uri())
+    root = page.locator(".vae-live")
+    assert assert_shows_its_decoder(root, vae) == [0, 0]
+    drag(page, root, (0, 0), (1.5, 0.5), (-0.7, 1.2))
+    assert assert_shows_its_decoder(root, vae) == pytest.approx((-0.7, 1.2), abs=0.02)
+    assert_point_is_at(root, seen(root))
+    root.locator('.vae-slider[data-index="0"]').press("Home")
+    assert assert_shows_its_decoder(root, vae)[0] == pytest.approx(-axes(root)[1])
+    root.locator('.vae-slider[data-index="1"]').press("ArrowRight")
+    assert assert_shows_its_decoder(root, vae)[1] == pytest.approx(1.25, abs=0.03)
+    root.locator('[data-action="nearest"]').click()
+    z = assert_shows_its_decoder(root, vae)
+    nearest = (codes_of(vae, mnist) - torch.tensor(z)).norm(dim=1).argmin()
+    assert_shows_test_image(root, mnist.test[nearest])
+    keep_screenshot(page, "exported")
+    assert_healthy(page)
+    page.context.close()
 
 
 # --- the arithmetic of the page

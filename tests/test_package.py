@@ -33,9 +33,11 @@ FLOORS = {  # as in a house: a module rests on those below it, never on its own 
     "figures": 4,
     "explore": 5, "reproduce": 5,
 }
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow"}  # name to import: name to install
+# name to import: name to install
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "math_core": "math-core"}
 # What the listed requirements bring along, and of which we use only what they hand to their own users.
-BROUGHT_ALONG = {"jupyter_client": "nbclient", "IPython": "ipywidgets", "pillow": "torchvision"}
+BROUGHT_ALONG = {"jupyter_client": "nbclient", "IPython": "ipywidgets", "traitlets": "ipywidgets",
+                 "pillow": "torchvision", "jinja2": "nbconvert", "bs4": "nbconvert"}
 
 
 # --- names and imports

@@ -153,6 +153,17 @@ def test_the_page_asks_for_nothing_and_holds_each_part_once():
     assert "widget-view" not in page
 
 
+def test_progress_bars_that_cleared_themselves_are_gone():
+    def printing(*texts):
+        return new_code_cell("", outputs=[new_output("stream", name="stdout", text=text) for text in texts])
+
+    bar = ("\r 10%", "\r 90%", "\r    \r")
+    live = new_code_cell("", outputs=[widget("a")])
+    page = export(printing(*bar, "done\n"), printing(*bar), live, a=model())
+    printed = BeautifulSoup(page, "html.parser").select(".jp-RenderedText")
+    assert [text.text.strip() for text in printed] == ["done"]
+
+
 def test_fetched_finds_what_nbconvert_asks_for():
     page = HTMLExporter().from_notebook_node(notebook(new_markdown_cell("$x$")))[0]
     assert len(fetched(page)) >= 2  # require.js, MathJax

@@ -120,6 +120,7 @@ class LivePage(Preprocessor):
         if not all_alive(nb):
             self.run(nb, resources)
         embed_widgets(nb)
+        drop_progress_bars(nb, resources)
         resources.update(dict.fromkeys(SCRIPTS, NO_SCRIPT))
         return nb, resources
 
@@ -139,7 +140,6 @@ class LivePage(Preprocessor):
             self.stop(f"{name}: {where} failed: {first_line}; no page was written.")
         if not all_alive(nb):
             self.stop(f"{name} ran, but a widget left no state to show; no page was written.")
-        CoalesceStreamsPreprocessor().preprocess(nb, resources)  # of a progress bar, its last line
 
     def stop(self, sentence):
         # The command would print a ConversionException with its traceback; a server must not be made to exit.
@@ -193,6 +193,15 @@ def embed_widgets(nb):
                                f'<script type="application/json" id="vae-page-data">{data}</script>'
                                f'<script type="module">{SCRIPT}</script>')
     del nb.metadata["widgets"]
+
+
+def drop_progress_bars(nb, resources):
+    """Keep of what was printed over itself the last state, and nothing where that is blank, in place."""
+    CoalesceStreamsPreprocessor().preprocess(nb, resources)
+    for cell in nb.cells:
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs
+                            if output.output_type != "stream" or output.text.strip()]
 
 
 # --- formulas
