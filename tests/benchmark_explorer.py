@@ -33,6 +33,7 @@ from vae_utils.checkpoints import ASSETS, write_atomically
 from vae_utils.models import load_vae
 from vae_utils.reproduce.common import processor
 
+PACKAGES = ("torch", "jupyterlab", "ipywidgets", "anywidget", "matplotlib")
 PREPARE = """
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -83,7 +84,8 @@ const movers = {
         const plane = cell.querySelector(".vae-plane"), box = plane.getBoundingClientRect();
         const [x, y] = phase(i);
         plane.dispatchEvent(new PointerEvent("pointermove", { bubbles: true, pointerId: 1, buttons: 1,
-            clientX: box.left + box.width * (0.55 + 0.35 * x), clientY: box.top + box.height * (0.45 + 0.35 * y) }));
+            clientX: box.left + box.width * (0.55 + 0.35 * x),
+            clientY: box.top + box.height * (0.45 + 0.35 * y) }));
     },
     slider(i) {
         const slider = cell.querySelector(".vae-slider");
@@ -204,15 +206,15 @@ def require_last_position(name, flood):
     difference = (shown - (255 - 255 * vae.decode(z).mean[0])).abs().max()
     assert difference <= 1.5, f"the last picture differs from the decoder's by {difference:.1f} grey levels"
     for index, value in flood["sliders"].items():
-        assert abs(z[int(index)] - value) < 0.026, f"slider {index} says {value}, the picture shows {z[int(index)]}"
+        assert abs(z[int(index)] - value) < 0.026, f"slider {index} says {value}, the picture {z[int(index)]}"
     if flood["sent"]:
         for sent, point in zip(flood["sent"], flood["point"]):
-            assert abs(sent - point) < 0.005, f"the hand was at {flood['sent']} last, the point at {flood['point']}"
+            assert abs(sent - point) < 0.005, f"hand at {flood['sent']}, point at {flood['point']}"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--moves", type=int, default=240, help="events whose latency is measured (default: 240)")
+    parser.add_argument("--moves", type=int, default=240, help="events to measure (default: 240)")
     parser.add_argument("--seconds", type=float, default=3, help="length of the fast drag (default: 3)")
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder of the record (default: assets)")
     options = parser.parse_args()
@@ -233,8 +235,8 @@ def main():
         chromium = browser.version
     record = {
         "command": "python tests/benchmark_explorer.py", "date": date.today().isoformat(), "seed": None,
-        "versions": {name: version(name) for name in ("torch", "jupyterlab", "ipywidgets", "anywidget", "matplotlib")}
-        | {"chromium": chromium, "python": platform.python_version()},
+        "versions": {name: version(name) for name in PACKAGES} | {"chromium": chromium,
+                                                                  "python": platform.python_version()},
         "processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
         "load_before": round(load, 2), "seconds": round(time.perf_counter() - start), "results": rows,
     }

@@ -31,7 +31,10 @@ def mnist():
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_a_record_says_how_to_make_it_again(path):
     record = json.loads(path.read_text("utf-8"))
-    assert record["command"] == f"python -m vae_utils.reproduce {path.stem}" and path.stem in COMMANDS
+    if path.stem == "explorer-speed":
+        assert record["command"] == "python tests/benchmark_explorer.py"
+    else:
+        assert record["command"] == f"python -m vae_utils.reproduce {path.stem}" and path.stem in COMMANDS
     assert {"date", "seed", "versions", "processor", "threads", "seconds", "results"} <= set(record)
 
 
@@ -64,6 +67,9 @@ def quoted():
     for name in ("conv against mlp, ELBO", "conv against mlp, log p(x)"):
         rows[name] = f"{table[name]['difference']:.2f} ± {table[name]['standard_error']:.2f}"
     rows["speed"] = f"{read['speed']['median_ratio']:.1f} times"
+    for name, row in read["explorer-speed"].items():
+        rows[name] = (f"| {row['drawn_median_ms']:.1f} ms | {row['drawn_p95_ms']:.1f} ms "
+                      f"| {row['frames_per_second']:.0f} |")
     return rows
 
 

@@ -416,7 +416,7 @@ class Plane {
         draw("line", { ...LINE, x1: LEFT - 5, x2: LEFT, y1: y, y2: y }),
         text(words, { x, y: bottom + 18 }), text(words, { x: LEFT - 8, y: y + 4, "text-anchor": "end" }));
     }
-    const units = this.quantiles ? "quantile of the prior" : "standard deviations of the prior";
+    const units = this.quantiles ? "quantile of N(0, 1)" : "standard deviations of N(0, 1)";
     parts.push(text(`z₁ (${units})`, { x: LEFT + SIDE / 2, y: TOP + SIDE + 34 }),
       text(`z₂ (${units})`, { transform: `translate(12 ${TOP + SIDE / 2}) rotate(-90)` }));
     return parts;

@@ -45,8 +45,8 @@ class Program:
 def decoder_program(vae):
     """Translate the decoder of `vae`, and the function from its features to the mean of p(x|z).
 
-    Weights are rounded to half precision. With weights trained in float32 this moves a pixel by less than
-    1/255; weights from `models.load_vae` were stored so and do not change.
+    Weights are rounded to half precision. Those from `models.load_vae` were stored so and do not change; in
+    models that were trained a moment ago the rounding moves a pixel by about half of 1/255 at most.
 
     Args:
         vae: a model whose decoder is made of Linear, LayerNorm, Conv2d and PixelShuffle layers, of the usual
