@@ -41,9 +41,7 @@ FOLDERS = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_
            "IPYTHONDIR": "ipython"}
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 # Errors in the console that are not the widget's, as parts of their text, each with its reason.
-NOT_OURS = (
-    "reading 'schema'",                   # Notebook 7.6 says it of every notebook, an empty one too
-)
+NOT_OURS = ()
 
 
 # --- JupyterLab
