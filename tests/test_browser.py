@@ -463,7 +463,8 @@ def test_two_models_show_the_same_z_and_collapsed_latents_are_folded_away(worksh
     nats = [numbers(slider["text"])[1] for slider in look(root)["sliders"]]
     assert nats == sorted(nats, reverse=True) and nats[0] > 1
     folded = root.locator("details:not([open]) .vae-slider").count()
-    assert folded == active_units(models["conv"], mnist.test[:MEASURED]).logical_not().sum()
+    in_use = [active_units(model, mnist.test[:MEASURED]) for model in models.values()]
+    assert 0 < folded == torch.stack(in_use).any(0).logical_not().sum()
     assert_healthy(workshop)
 
 
@@ -699,7 +700,38 @@ def test_an_exported_page_is_alive_without_kernel_and_network(chromium, exported
     page.context.close()
 
 
+def test_an_exported_page_says_that_a_decoder_needs_a_kernel_and_keeps_the_still(chromium, tmp_path):
+    write_notebook(tmp_path / "fussy.ipynb", PREPARE, KERNEL_DECODED + "LatentExplorer(fussy)")
+    subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "fussy.ipynb"], cwd=tmp_path,
+                   check=True, capture_output=True)
+    page = new_page(chromium, offline=True)
+    page.goto((tmp_path / "fussy.html").as_uri())
+    page.locator(".vae-message", has_text="needs a kernel").wait_for()
+    assert page.locator(".vae-page img").is_visible()
+    assert_healthy(page)
+    page.context.close()
+
+
 # --- the arithmetic of the page
+
+def test_a_path_along_the_sphere_turns_evenly_and_its_length_goes_evenly(page):
+    """Held against the turning of the plane by hand; opposite ends and the origin have no one way to turn."""
+    ends = [[[1, 0], [-1.5, 0.01]], [[3, 0], [0, 0.1]], [[1, 2], [2, -1]], [[1, 0], [-2, 0]], [[0, 0], [1, 1]]]
+    ways = evaluate(page, """async ({ source, ends }) => {
+        const module = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+        const { between } = await import(module);
+        return ends.map(([a, b]) => [0, 0.25, 0.5, 1].map(t => between(a, b, t, true)));
+    }""", {"source": (PROJECT / "vae_utils" / "explore.js").read_text("utf-8"), "ends": ends})
+    for (a, b), way in zip(torch.tensor(ends, dtype=torch.float64), torch.tensor(ways, dtype=torch.float64)):
+        torch.testing.assert_close(way[[0, -1]], torch.stack([a, b]))
+        if (a.norm() * b.norm() > 0) and abs(a @ b) < 0.99999 * a.norm() * b.norm():
+            lengths = torch.lerp(a.norm(), b.norm(), torch.tensor([0, 0.25, 0.5, 1]).double())
+            torch.testing.assert_close(way.norm(dim=1), lengths)
+            turned = torch.acos((way @ a / way.norm(dim=1) / a.norm()).clamp(-1, 1))
+            torch.testing.assert_close(turned[1:3] / turned[3], torch.tensor([0.25, 0.5]).double())
+        else:
+            torch.testing.assert_close(way[2], (a + b) / 2)
+
 
 @pytest.mark.parametrize("name", ["manifold", "mlp", "conv"])
 def test_the_pages_decoder_agrees_with_pytorch_on_1000_codes(page, name):

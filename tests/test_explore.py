@@ -69,10 +69,45 @@ def test_two_models_are_decoded_at_the_same_z(vae):
     assert (both[1] == LatentExplorer(other).pictures([0.3, -1])[0]).all()
 
 
-def test_double_precision_models_are_decoded(vae):
-    double = mlp_vae(2, (16,)).double()
+def test_models_of_another_precision_are_decoded_and_stay_as_they_are(vae, mnist):
+    double = mlp_vae(2, (16,)).double().train()
     double.load_state_dict(vae.state_dict())
-    assert (LatentExplorer(double).pictures([1, 1])[0] == LatentExplorer(vae).pictures([1, 1])[0]).all()
+    explorer = LatentExplorer(double, data=mnist)
+    assert (explorer.pictures([1, 1])[0] == LatentExplorer(vae).pictures([1, 1])[0]).all()
+    assert double.training and double.prior.mean.dtype == torch.float64
+
+
+def test_lesson_01s_default_precision_changes_nothing(vae, mnist):
+    torch.set_default_dtype(torch.float64)
+    try:
+        double = mlp_vae(2, (16,))
+        double.load_state_dict(vae.state_dict())
+        shown = LatentExplorer(double, data=mnist)
+        shown.still()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (shown.pictures([1, -1])[0] == LatentExplorer(vae).pictures([1, -1])[0]).all()
+
+
+class Noted(nn.Module):
+    """Counts its calls in training: a model must not learn from being looked at."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2)
+        self.layer = nn.Linear(2, 784)
+
+    def forward(self, z):
+        return self.layer(self.norm(z))
+
+
+def test_looking_does_not_change_a_model_in_training():
+    model = VAE(nn.Identity(), Noted(), None, 2).train()
+    explorer = LatentExplorer(model)
+    explorer.pictures([0.5, 0.5])
+    explorer.still()
+    assert "BatchNorm1d" in explorer.spec["where"] and model.training
+    assert model.decoder.norm.num_batches_tracked == 0
 
 
 @pytest.mark.parametrize("models, data, sentence", [
@@ -162,6 +197,14 @@ def test_latents_are_in_the_order_of_their_kl_and_collapsed_ones_are_named(mnist
     explorer = LatentExplorer(vae, data=mnist)
     assert explorer.spec["order"] == [2, 1, 0] and explorer.spec["collapsed"] == [0]
     assert explorer.spec["kl"][0] == pytest.approx(0, abs=1e-6)
+    other = mlp_vae(3, (16,)).eval()
+    other.load_state_dict(vae.state_dict())
+    with torch.no_grad():                                  # here it is latent 2 that carries nothing
+        for row in (0, 1), (3, 4):
+            other.encoder.output.weight[list(row)] = other.encoder.output.weight[list(row[::-1])]
+            other.encoder.output.bias[list(row)] = other.encoder.output.bias[list(row[::-1])]
+    assert LatentExplorer(other, data=mnist).spec["collapsed"] == [1]
+    assert LatentExplorer({"a": vae, "b": other}, data=mnist).spec["collapsed"] == []
 
 
 # --- stills, names, ends
@@ -226,13 +269,18 @@ def test_gap_is_the_kl_to_the_posterior(mean, width):
 @pytest.mark.parametrize("mean, width", [(math.nan, 1), (0, 0), (0, -1), (0, math.nan), (math.inf, 1)])
 def test_a_q_that_is_none_is_refused(mean, width):
     z = torch.linspace(-1, 1, 5)
-    with pytest.raises(ValueError, match="width above 0"):
-        GapExplorer(z, -z).terms(mean, width)
+    explorer = GapExplorer(z, -z)
+    for attempt in (lambda: explorer.terms(mean, width), lambda: GapExplorer(z, -z, q=(mean, width)),
+                    lambda: setattr(explorer, "q", [mean, width])):
+        with pytest.raises(ValueError, match="width above 0"):
+            attempt()
 
 
 @pytest.mark.parametrize("z, log_joint", [
     (torch.zeros(3, 2), torch.zeros(3, 2)), (torch.arange(3), torch.arange(4)),
     (torch.tensor([0.0, 1, 3]), torch.zeros(3)), (torch.zeros(1), torch.zeros(1)),
+    (torch.arange(3).flip(0), torch.zeros(3)), (torch.zeros(3), torch.zeros(3)),
+    (torch.arange(3), torch.tensor([0, math.nan, 0])),
 ])
 def test_a_grid_that_is_none_is_refused(z, log_joint):
     with pytest.raises(ValueError, match="an even grid"):

@@ -145,15 +145,19 @@ export function fromQuantile(share, limit) {
   return (low + high) / 2;
 }
 
-// From a (t = 0) to b (t = 1): straight, or turning at a constant rate along the sphere (Shoemake 1985).
+// From a (t = 0) to b (t = 1): straight, or turning at a constant rate along the sphere (Shoemake 1985), while
+// the length goes evenly from that of a to that of b.
 export function between(a, b, t, sphere) {
   let [first, second] = [1 - t, t];
   if (sphere) {
     const product = a.reduce((sum, value, i) => sum + value * b[i], 0);
-    const angle = Math.acos(Math.min(1, Math.max(-1, product / Math.sqrt(squares(a) * squares(b)))));
+    const [from, to] = [a, b].map((end) => Math.sqrt(squares(end)));
+    const angle = Math.acos(Math.min(1, Math.max(-1, product / (from * to))));
     // No angle at the origin, none to speak of between neighbours, no unique turn between opposites: go straight.
-    if (Math.sin(angle) > 1e-6) [first, second] = [Math.sin((1 - t) * angle), Math.sin(t * angle)]
-      .map((value) => value / Math.sin(angle));
+    if (Math.sin(angle) > 1e-6) {
+      const scale = (first * from + second * to) / Math.sin(angle);
+      [first, second] = [scale * Math.sin((1 - t) * angle) / from, scale * Math.sin(t * angle) / to];
+    }
   }
   return a.map((value, i) => first * value + second * b[i]);
 }
@@ -182,12 +186,16 @@ const STYLE = `
   .vae-row { display: flex; flex-wrap: wrap; gap: 8px 20px; align-items: flex-start; }
   .vae-column { flex: 1 1 300px; min-width: 0; max-width: 420px; }
   .vae-pictures { display: flex; flex-wrap: wrap; gap: 8px; }
-  .vae-live figure { margin: 0; width: 196px; }
+  .vae-live figure { margin: 0; width: 196px; max-width: 100%; }
   .vae-live figcaption { min-height: 1.4em; }
-  .vae-picture { width: 196px; height: 196px; image-rendering: pixelated; background: #fff; border: 1px solid #767676;
-    display: block; }
+  .vae-picture { width: 196px; max-width: 100%; height: auto; image-rendering: pixelated; background: #fff;
+    border: 1px solid #767676; display: block; }
   .vae-compact .vae-column { max-width: 320px; }
-  @container (max-width: 420px) { .vae-live figure, .vae-live .vae-picture { width: 168px; height: auto; } }
+  .vae-pair .vae-column { flex-basis: 150px; max-width: 290px; }
+  .vae-pair .vae-column:last-child { flex-basis: 240px; }
+  @container (max-width: 420px) { .vae-live figure, .vae-live .vae-picture { width: 168px; }
+    .vae-plane { width: calc(100% - 20px); }               /* room for a finger that scrolls the page */
+    .vae-still text { font-size: 18px; } }
   .vae-plane { width: 100%; height: auto; display: block; background: #fff; color: #000; touch-action: none;
     cursor: crosshair; user-select: none; font: 13px system-ui, sans-serif; }
   .vae-frame { display: block; width: auto; max-width: 100%; background: #fff; }
@@ -201,9 +209,9 @@ const STYLE = `
     border: 1px solid var(--jp-border-color0, #767676); background: var(--jp-layout-color1, #fff); }
   .vae-live select option { background: var(--jp-layout-color1, #fff); }
   .vae-live button { cursor: pointer; }
-  .vae-live :focus-visible { outline: 3px solid #56B4E9; outline-offset: 2px; }
+  .vae-live :focus-visible { outline: 3px solid #0072B2; outline-offset: 2px; }
   .vae-point { outline: none !important; cursor: grab; }
-  .vae-point:focus .vae-ring { stroke: #56B4E9; stroke-width: 5; }
+  .vae-point:focus .vae-ring { stroke: #0072B2; stroke-width: 5; }
   .vae-where { color: var(--jp-ui-font-color2, #616161); font-size: 12px; }
   .vae-message:not(:empty), .vae-error:not(:empty) { border-left: 4px solid #E69F00; padding: 2px 8px; margin: 6px 0; }
   .vae-error:not(:empty) { border-color: #D55E00; font-weight: 600; white-space: pre-wrap; }
@@ -255,11 +263,13 @@ function makeSlider(name, { min, max, step, index, describe = (value) => number(
 const number = (value, digits = 2) => value.toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "−");
 const subscript = (i) => String(i).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
 
-// Tell Python what has changed, when the hand rests: `timer` of `owner` starts again at each call. Without a
-// kernel there is nobody to tell, and `lost` is called.
-function saveSoon(owner, lost) {
+// Tell Python what owner[name] is, when the hand rests: the timer starts again at each call. Only then is it
+// given to `model`, whose value the kernel's echo of an earlier message may set back. Without a kernel there is
+// nobody to tell, and `lost` is called.
+function saveSoon(owner, name, lost) {
   clearTimeout(owner.timer);
   owner.timer = setTimeout(() => {
+    owner.model.set(name, [...owner[name]]);
     try { owner.model.save_changes(); } catch { lost(); }
   }, 150);
 }
@@ -335,8 +345,10 @@ export function ink(means) {
 // ---------------------------------------------------------------------------------------------------------
 
 const SIDE = 400, LEFT = 44, TOP = 8, BOTTOM = 38;         // in units of the drawing
-const WIDTH = LEFT + SIDE + 8, HEIGHT = TOP + SIDE + BOTTOM;
-const LINE = { fill: "none", stroke: "#767676" }, TRAIL = { fill: "none", stroke: "#D55E00", "stroke-width": 3 };
+const MAP_SIDE = 15, MOST_FOR_A_MAP = 5e8;                 // multiplications: about half a second
+const FURTHEST_QUANTILE = 3.5;                             // in standard deviations: quantiles 0 and 1 lie nowhere
+const WIDTH = LEFT + SIDE + 18, HEIGHT = TOP + SIDE + BOTTOM;
+const LINE = { fill: "none", stroke: "#767676" }, TRAIL = { fill: "none", stroke: "#000", "stroke-width": 3 };
 
 // A mark for each digit, so that its shape says what its colour says: corners around the origin, the first at
 // `turn` (in turns, clockwise from the right), at these distances by turns.
@@ -360,12 +372,14 @@ class Plane {
     this.codes = explorer.codes[m];
     this.decode = explorer.decoders[m];
     this.quantiles = false;
+    this.maps = {};                                        // with quantiles and without, once they were drawn
     this.backdrop = draw("g");
     this.path = draw("polyline", TRAIL);
-    this.halo = draw("circle", { ...TRAIL, r: 9, visibility: "hidden" });
+    this.halo = draw("circle", { ...TRAIL, r: 13, visibility: "hidden" });
     const guarded = (act) => (event) => explorer.guard(() => act(event));
     this.point = draw("g", {
-      class: "vae-point", tabindex: 0, role: "slider", "aria-label": "point z; arrow keys move it",
+      class: "vae-point", tabindex: 0, role: "slider", 
+      "aria-label": `point z in the plane of ${explorer.names[m]}; arrow keys move it`,
       "aria-valuemin": -explorer.extent, "aria-valuemax": explorer.extent,
       onkeydown: guarded((event) => this.key(event)),
     },
@@ -388,7 +402,7 @@ class Plane {
 
   coordinate(share) {
     const { extent } = this.explorer, inside = Math.min(1, Math.max(0, share));
-    return this.quantiles ? fromQuantile(inside, Math.min(3.5, extent)) : (2 * inside - 1) * extent;
+    return this.quantiles ? fromQuantile(inside, FURTHEST_QUANTILE) : (2 * inside - 1) * extent;
   }
 
   // From a code to its place in the drawing.
@@ -398,9 +412,10 @@ class Plane {
 
   // Axes, contours and dots: all that stands still while the point moves.
   redraw() {
-    const { map, dots } = this.explorer;
-    this.backdrop.replaceChildren(...this.axes(), ...(map ? [this.map()] : []), ...(dots ? this.dots() : []),
-      ...[1, 2, 3].flatMap((sigma) => this.contour(sigma)));
+    const { map, dots, compact } = this.explorer;
+    const picture = map ? [this.maps[this.quantiles] ??= this.map()] : [];
+    this.backdrop.replaceChildren(...this.axes(), ...picture, ...(dots ? this.dots() : []),
+      ...(compact ? [] : [1, 2, 3]).flatMap((sigma) => this.contour(sigma)));
   }
 
   axes() {
@@ -408,7 +423,7 @@ class Plane {
     const text = (words, attributes) => draw("text", { "text-anchor": "middle", ...attributes }, words);
     const spaced = Math.max(1, Math.round(extent / 4));
     const ticks = this.quantiles
-      ? [0.01, 0.1, 0.5, 0.9, 0.99].map((share) => [fromQuantile(share, extent), String(share)])
+      ? [0.01, 0.1, 0.5, 0.9, 0.99].map((share) => [fromQuantile(share, FURTHEST_QUANTILE), String(share)])
       : [-4, -3, -2, -1, 0, 1, 2, 3, 4].map((i) => [i * spaced, number(i * spaced, 0)]);
     for (const [value, words] of ticks.filter(([value]) => Math.abs(value) <= extent)) {
       const [x, y] = this.place([value, value]), bottom = TOP + SIDE;
@@ -416,31 +431,35 @@ class Plane {
         draw("line", { ...LINE, x1: LEFT - 5, x2: LEFT, y1: y, y2: y }),
         text(words, { x, y: bottom + 18 }), text(words, { x: LEFT - 8, y: y + 4, "text-anchor": "end" }));
     }
-    const units = this.quantiles ? "quantile of N(0, 1)" : "standard deviations of N(0, 1)";
-    parts.push(text(`z₁ (${units})`, { x: LEFT + SIDE / 2, y: TOP + SIDE + 34 }),
-      text(`z₂ (${units})`, { transform: `translate(12 ${TOP + SIDE / 2}) rotate(-90)` }));
+    const scale = this.quantiles ? " (quantile of N(0, 1))" : " (standard deviations of N(0, 1))";
+    const units = this.explorer.compact ? "" : scale;
+    parts.push(text(`z₁${units}`, { x: LEFT + SIDE / 2, y: TOP + SIDE + 34 }),
+      text(`z₂${units}`, { transform: `translate(12 ${TOP + SIDE / 2}) rotate(-90)` }));
     return parts;
   }
 
   // Where the prior's density is that of `sigma` standard deviations.
   contour(sigma) {
+    // Where contours lie close together, their names would print over each other.
+    const crowded = this.quantiles ? sigma === 3 : SIDE / (2 * this.explorer.extent) < 14;
     const around = corners(121, 0, sigma).map((z) => this.place(z)), [x, y] = this.place([0, -sigma]);
     return [
       draw("polygon", { points: around.join(" "), fill: "none", stroke: "#000", "stroke-dasharray": "6 4" }),
       draw("text", { x, y: y + 4, "text-anchor": "middle", stroke: "#fff", "stroke-width": 4, "paint-order": "stroke" },
-        `${sigma}σ`),
+        crowded ? "" : `${sigma}σ`),
     ];
   }
 
-  // What the decoder makes of 15 x 15 positions, pale.
+  // What the decoder makes of positions on a grid, pale enough for what lies on it.
   map() {
-    const count = 15, canvas = make("canvas", { width: 28 * count, height: 28 * count });
+    const count = this.explorer.compact ? 10 : MAP_SIDE;
+    const canvas = make("canvas", { width: 28 * count, height: 28 * count });
     const context = canvas.getContext("2d"), tile = context.createImageData(28, 28);
     for (let i = 0; i < count * count; i++) {
       const column = i % count, row = Math.floor(i / count);
       const shares = [(column + 0.5) / count, 1 - (row + 0.5) / count];
       const means = this.decode(shares.map((share) => this.coordinate(share)));
-      for (let k = 0; k < 784; k++) tile.data[4 * k + 3] = 110 * means[k];         // black, seen through
+      for (let k = 0; k < 784; k++) tile.data[4 * k + 3] = 150 * means[k];         // black, seen through
       context.putImageData(tile, 28 * column, 28 * row);
     }
     return draw("image", { x: LEFT, y: TOP, width: SIDE, height: SIDE, href: canvas.toDataURL() });
@@ -535,15 +554,17 @@ class LatentExplorer {
     this.decoders = model.get("weights").map((view, m) => makeDecoder(this.steps[m], readHalf(view)));
     this.chosen = null;                                    // the number of the test image that is shown
     this.dots = this.labels.length > 0 && this.latent_size === 2;
-    this.map = !this.dots && this.decoders.length > 0;
+    this.mappable = this.decoders.length > 0 && this.products < MOST_FOR_A_MAP / MAP_SIDE ** 2;
+    this.map = !this.dots && this.mappable;
     this.build(root);
     this.listen();
-    this.show();
   }
 
   build(root) {
     const single = this.names.length === 1, flat = this.latent_size === 2;
-    this.pictures = this.names.map((name) => new Picture(single ? "mean of p(x|z)" : `${name}: mean of p(x|z)`));
+    this.ofTheFirst = single ? "" : ` of ${this.names[0]}`;        // whose codes paths and neighbours are
+    const shown = this.compact ? "the picture at the ring" : "mean of p(x|z)";
+    this.pictures = this.names.map((name) => new Picture(single ? shown : `${name}: ${shown}`));
     this.test = this.labels.length ? new Picture("") : null;
     this.planes = flat ? this.names.map((_, m) => new Plane(this, m)) : [];
     this.readout = make("div", { class: "vae-readout" });
@@ -555,11 +576,12 @@ class LatentExplorer {
       columns.push(column(this.planes[0].element), column(row(...pictures, ...test), this.coordinates(), this.readout));
     } else if (flat) {
       columns.push(...this.planes.map((plane, m) => column(this.names[m], plane.element, pictures[m])),
-        column(this.coordinates(), this.readout), row(...test));
+        column(this.coordinates(), this.readout, row(...test)));
     } else {
       columns.push(column(row(...pictures, ...test), this.readout), column(this.coordinates()));
     }
     root.classList.toggle("vae-compact", this.compact);
+    root.classList.toggle("vae-pair", flat && !single);
     root.append(make("div", { class: "vae-row" }, ...columns));
     if (!this.compact) root.append(this.controls(), this.paths());
     if (!this.compact && this.dots) root.append(this.legend());
@@ -569,7 +591,7 @@ class LatentExplorer {
   // A slider for each latent, in the order of its KL; those that carry nothing are folded away.
   coordinates() {
     this.sliders = this.order.map((index) => {
-      const kl = this.kl && this.latent_size > 2 ? `   ${number(this.kl[index])} nats` : "";
+      const kl = this.kl && this.latent_size > 2 ? ` (KL ${number(this.kl[index])})` : "";
       const range = { min: -this.extent, max: this.extent, step: 0.05, index, describe: (value) => number(value) + kl };
       return makeSlider(`z${subscript(index + 1)}`, range, (value) => this.guard(() => {
         this.moveTo(this.z.map((old, i) => (i === index ? value : old)));
@@ -579,7 +601,7 @@ class LatentExplorer {
     const elements = (which) => this.sliders.filter((_, i) => folded[i] === which).map((slider) => slider.element);
     const box = make("div", { class: "vae-sliders" }, ...elements(false));
     if (this.collapsed.length) {
-      const title = `${this.collapsed.length} collapsed latents: q(z|x) is the prior, the decoder does not look`;
+      const title = `${this.collapsed.length} collapsed latents: unused, their q(z|x) is the prior`;
       box.append(make("details", {}, make("summary", {}, title), ...elements(true)));
     }
     return box;
@@ -596,18 +618,18 @@ class LatentExplorer {
       return make("label", {}, box, text);
     };
     const parts = [button("random", "random draw", () => this.moveTo(this.z.map(gaussianDraw)))];
-    if (this.labels.length) parts.push(button("nearest", "nearest test image", () => this.nearest()));
+    if (this.labels.length) parts.push(button("nearest", `nearest test image${this.ofTheFirst}`, () => this.nearest()));
     parts.push(button("reset", "reset", () => this.moveTo([...this.start])));
     if (this.planes.length) {
       parts.push(tick("quantiles", false, (on) => { for (const plane of this.planes) plane.quantiles = on; }));
       if (this.labels.length) parts.push(tick("test images", this.dots, (on) => { this.dots = on; }));
-      if (this.decoders.length) parts.push(tick("map of digits", this.map, (on) => { this.map = on; }));
+      if (this.mappable) parts.push(tick("map of digits", this.map, (on) => { this.map = on; }));
     }
     return make("div", { class: "vae-line" }, ...parts);
   }
 
   legend() {
-    const box = { width: 12, height: 12, viewBox: "-6 -6 12 12", class: "vae-mark" };
+    const box = { width: 18, height: 18, viewBox: "-6 -6 12 12", class: "vae-mark" };
     const entries = this.colours.map((colour, digit) =>
       make("span", {}, draw("svg", box, mark(outline(digit, 0, 0), colour)), ` ${digit}`));
     return make("div", { class: "vae-line vae-legend" }, "test images:", ...entries);
@@ -616,40 +638,51 @@ class LatentExplorer {
   // Two ends, each a digit (its most typical test image) or a point where the reader has been; a way to play.
   paths() {
     const option = (value, text) => make("option", { value }, text);
-    const digits = this.typical.map((_, digit) => option(digit, `a ${digit}`));
+    const digits = this.typical.map((_, digit) => option(digit, `a ${digit}${this.ofTheFirst}`));
     this.ends = [1, 7].map((digit) => this.typical[digit] || this.start);
-    const end = (e, word) => {
+    const end = (e, word, which) => {
       const chosen = () => this.guard(() => {
-        if (select.value !== "here") this.ends[e] = this.typical[select.value];
+        this.ends[e] = select.value === "here" ? [...this.z] : this.typical[select.value];
         restart();
+        go(0);
       });
-      const select = make("select", { "aria-label": `${word} of the path`, "data-end": e, onchange: chosen },
+      const select = make("select", { "aria-label": `${which} of the path`, "data-end": e, onchange: chosen },
         ...digits.map((choice) => choice.cloneNode(true)), option("here", "a point"));
       select.value = digits.length ? [1, 7][e] : "here";
       const here = makeButton(`here-${e}`, "here", () => this.guard(() => {
         this.ends[e] = [...this.z];
         select.value = "here";
         restart();
+        slider.show(e);
       }));
+      here.setAttribute("aria-label", `${which} the path here`);
       return make("span", { class: "vae-end" }, word, select, here);
     };
-    const again = () => this.guard(() => restart());
+    const again = () => this.guard(() => {
+      restart();
+      go(0);
+    });
     const kind = make("select", { "aria-label": "kind of path", "data-action": "kind", onchange: again },
       option("straight", "straight"), option("sphere", "along the sphere"));
     const at = (t) => between(...this.ends, t, kind.value === "sphere");
     const layOut = () => { this.way = Array.from({ length: 41 }, (_, i) => at(i / 40)); };
     const go = (t) => this.guard(() => { this.moveTo(at(t), true); slider.show(t); });
-    const slider = makeSlider("t", { min: 0, max: 1, step: 0.01, index: "path" }, (t) => {
+    const slider = makeSlider("along it", { min: 0, max: 1, step: 0.01, index: "path" }, (t) => {
       player.stop();
       layOut();
       go(t);
     });
     const player = makePlayer(3, go, layOut);
-    const restart = () => { player.stop(); layOut(); slider.show(0); this.show(); };
+    const restart = () => {
+      player.stop();
+      layOut();
+      this.show();
+    };
     this.stopPlaying = player.stop;
+    if (digits.length) layOut();
     slider.show(0);
     return make("div", { class: "vae-line vae-path" },
-      "path", end(0, "from"), end(1, "to"), kind, player.button, slider.element);
+      "path", end(0, "from", "start"), end(1, "to", "end"), kind, player.button, slider.element);
   }
 
   // The one way in which z changes.
@@ -659,8 +692,7 @@ class LatentExplorer {
     this.z = z;
     this.chosen = null;
     this.show();
-    this.model.set("z", [...z]);
-    saveSoon(this, () => this.lost());
+    saveSoon(this, "z", () => this.lost());
   }
 
   choose(i, code) {
@@ -685,7 +717,8 @@ class LatentExplorer {
     for (const [i, slider] of this.sliders.entries()) slider.show(this.z[this.order[i]]);
     if (this.test) this.test.element.hidden = this.chosen === null;
     const z = this.latent_size > 2 ? "" : `z = (${this.z.map((value) => number(value)).join(", ")})   `;
-    this.readout.textContent = `${z}log p(z) = ${number(logPrior(this.z))} nats   |z| = ${number(Math.sqrt(squares(this.z)))}`;
+    const length = number(Math.sqrt(squares(this.z)));
+    this.readout.textContent = `${z}log p(z) = ${number(logPrior(this.z))} nats   |z| = ${length}`;
     if (this.decoders.length) this.decoders.forEach((decode, m) => this.draw(m, this.z, ink(decode(this.z))));
     else this.ask();
   }
@@ -698,31 +731,34 @@ class LatentExplorer {
   // A decoder in the kernel: one question at a time, and the next is about where the point is then.
   ask() {
     if (this.asked) return;
+    if (this.model.kernel === false) return this.lost();   // an exported page
     const z = this.z;
     try { this.model.send({ z }); } catch { return this.lost(); }
     this.asked = z;
     clearTimeout(this.patience);
     this.patience = setTimeout(() => {
       this.asked = null;                                   // or no move would ever be asked about again
-      this.tell("No answer from the kernel for 3 seconds: it is busy with another cell, or it has ended. The "
-        + "picture is the last one that it sent. When it is idle, move the point; after a restart, run the cells again.");
+      this.tell("No answer from the kernel for 3 seconds: it is busy with another cell, or it has ended. The picture "
+        + "is the last one that it sent. When it is idle, move the point; after a restart, run the cells again.");
     }, 3000);
   }
 
   lost() {
     this.tell(this.decoders.length
       ? "The kernel has ended. The picture is decoded in this page and still follows the point."
-      : "The kernel that decodes has ended, and the picture no longer follows the point: run the cells again.");
+      : "This decoder needs a kernel, and none answers: the picture does not follow the point. In JupyterLab, "
+        + "run the cells again.");
   }
 
   answer({ z, error }, buffers) {
-    clearTimeout(this.patience);
-    const asked = this.asked;
-    this.asked = null;
+    if (!this.asked || z.join() === this.asked.join()) {   // or it answers another view of this widget
+      clearTimeout(this.patience);
+      this.asked = null;
+      if (z.join() !== this.z.join()) this.ask();          // the point has moved on
+    }
     if (error) throw new Error(error);
     this.tell("");
     buffers.forEach((view, m) => this.draw(m, z, new Uint8Array(view.buffer, view.byteOffset, view.byteLength)));
-    if (asked && asked !== this.z) this.ask();
   }
 
   listen() {
@@ -762,60 +798,70 @@ function gaussianDraw() {
 
 class GapExplorer {
   constructor(model, root, { guard }) {
-    const { z, log_joint: logJoint, view: [left, right] } = model.get("spec");
+    const { z, log_joint: logJoint, view: [left, right] } = model.get("spec"), room = right - left;
     const { logEvidence } = gaussianBound(z, logJoint, 0, 1);
     const shown = z.map((_, i) => i).filter((i) => z[i] >= left && z[i] <= right);
     const posterior = shown.map((i) => Math.exp(logJoint[i] - logEvidence)), highest = 2 * Math.max(...posterior);
     // The curves are 250 high, the bar under them 26; the bar covers 4 nats, and what is below leaves it.
     const width = 560, height = 250, bar = height + 46;
     const across = (share) => 10 + (width - 20) * share;
-    const place = (value) => across((value - left) / (right - left));
+    const place = (value) => across((value - left) / room);
     const nats = (value) => across(Math.max(0, (value - logEvidence + 4) / 4.4));
     const curve = (densities) => densities.map((density, k) =>
       `${place(z[shown[k]]).toFixed(1)},${(height * (1 - density / highest)).toFixed(1)}`).join(" ");
-    const text = (words, x, y, anchor = "middle") => draw("text", { x, y, "text-anchor": anchor }, words);
+    const halo = { stroke: "#fff", "stroke-width": 4, "paint-order": "stroke" };
+    const text = (words, x, y, anchor = "middle") => draw("text", { ...halo, x, y, "text-anchor": anchor }, words);
     const ticks = [];
-    for (let value = Math.ceil(left); value <= right; value++) ticks.push(text(number(value, 0), place(value), height + 16));
+    for (let value = Math.ceil(left); value <= right; value++) {
+      ticks.push(text(number(value, 0), place(value), height + 16));
+    }
 
     const q = draw("polyline", { fill: "none", stroke: "#0072B2", "stroke-width": 3 });
     const bound = draw("rect", { x: across(0), y: bar, height: 26, fill: "#0072B2" });
     const gap = draw("rect", { y: bar, height: 26, fill: "#D55E00" });
+    const reached = draw("line", { y1: bar - 3, y2: bar + 29, stroke: "#fff", "stroke-width": 4 });
     const end = { x1: nats(logEvidence), x2: nats(logEvidence), y1: bar - 5, y2: bar + 31 };
+    const area = `${place(left)},${height} ${curve(posterior)} ${place(right)},${height}`;
     this.drawing = draw("svg", { class: "vae-plane vae-still", viewBox: `0 0 ${width} ${bar + 52}`, role: "img" },
-      draw("polygon", {
-        points: `${place(left)},${height} ${curve(posterior)} ${place(right)},${height}`, fill: "#767676", "fill-opacity": 0.35,
-      }),
+      draw("polygon", { points: area, fill: "#767676", "fill-opacity": 0.35 }),
       draw("line", { ...LINE, x1: across(0), x2: across(1), y1: height, y2: height }), ...ticks, q,
-      text("z", width / 2, height + 34), text("grey: posterior p(z|x), blue: q", across(1), 20, "end"),
-      bound, gap, draw("line", { ...end, stroke: "#000", "stroke-width": 3 }),
+      text("z", width / 2, height + 34),
+      text("grey: posterior p(z|x), blue: q", across(0), 20, "start"),
+      bound, gap, reached, draw("line", { ...end, stroke: "#000", "stroke-width": 3 }),
       text("blue: up to the ELBO, orange: the gap", across(0), bar + 45, "start"),
       text(`log p(x) = ${number(logEvidence)}`, nats(logEvidence), bar + 45));
     this.readout = make("div", { class: "vae-readout" });
     this.model = model;
+    this.q = [...model.get("q")];
     this.show = () => {
-      const [mean, spread] = model.get("q");
+      const [mean, spread] = this.q;
       const { elbo, gap: missing, density } = gaussianBound(z, logJoint, mean, spread);
       q.setAttribute("points", curve(shown.map((i) => density[i])));
       bound.setAttribute("width", nats(elbo) - across(0));
       gap.setAttribute("x", nats(elbo));
+      for (const x of ["x1", "x2"]) reached.setAttribute(x, nats(elbo));
       gap.setAttribute("width", Math.max(0, nats(logEvidence) - nats(elbo)));
       this.sliders[0].show(mean);
       this.sliders[1].show(spread);
-      const said = `ELBO ${number(elbo, 3)} nats   gap ${number(missing, 3)} nats   log p(x) ${number(logEvidence, 3)} nats`;
+      const said = `ELBO ${number(elbo, 3)} nats   gap ${number(missing, 3)} nats   `
+        + `log p(x) ${number(logEvidence, 3)} nats`;
       this.readout.textContent = said;
       this.drawing.setAttribute("aria-label", `q with mean ${number(mean)} and width ${number(spread)}: ${said}`);
     };
     const move = (k) => (value) => guard(() => {
-      model.set("q", model.get("q").map((old, i) => (i === k ? value : old)));
+      this.q = this.q.map((old, i) => (i === k ? value : old));
       this.show();
-      saveSoon(this, () => {});
+      saveSoon(this, "q", () => {});
     });
-    this.sliders = [makeSlider("mean", { min: -1.5, max: 2.5, step: 0.01, index: 0 }, move(0)),
-                    makeSlider("width", { min: 0.1, max: 1.5, step: 0.01, index: 1 }, move(1))];
-    root.append(make("div", { class: "vae-gap" }, this.drawing, ...this.sliders.map((slider) => slider.element), this.readout));
-    this.changed = () => guard(this.show);
+    this.sliders = [makeSlider("mean", { min: left, max: right, step: room / 500, index: 0 }, move(0)),
+                    makeSlider("width", { min: room / 50, max: 0.3 * room, step: room / 500, index: 1 }, move(1))];
+    const sliders = this.sliders.map((slider) => slider.element);
+    root.append(make("div", { class: "vae-gap" }, this.drawing, ...sliders, this.readout));
+    this.changed = () => guard(() => {
+      this.q = [...model.get("q")];
+      this.show();
+    });
     model.on("change:q", this.changed);
-    this.show();
   }
 
   close() {
@@ -838,6 +884,7 @@ class FramePlayer {
     let shown = start;
     const show = (k) => {
       shown = k;
+      if (this.failed) throw this.failed;
       if (this.frames) context.drawImage(this.frames[k], 0, 0);
       canvas.dataset.frame = k;
       canvas.setAttribute("aria-label", `${name} ${labels[k]}`);
@@ -851,11 +898,11 @@ class FramePlayer {
     const player = makePlayer(Math.max(2, 0.35 * last), (share) => guard(() => show(Math.round(share * last))));
     this.stop = player.stop;
     root.append(canvas, make("div", { class: "vae-line" }, slider.element, player.button, readout));
-    show(start);
+    this.show = () => show(shown);
     // Decoded once: from then on a frame costs a copy.
     Promise.all(model.get("frames").map((view) => createImageBitmap(new Blob([view], { type: "image/png" }))))
       .then((frames) => guard(() => { this.frames = frames; show(shown); }))
-      .catch((error) => guard(() => { throw error; }));
+      .catch((error) => { this.failed = error; guard(() => show(shown)); });
   }
 
   close() {
@@ -888,6 +935,7 @@ function render({ model, el }) {
   el.append(style, root);
   let widget;
   guard(() => { widget = new WIDGETS[model.get("kind")](model, root, { guard, tell }); });
+  if (widget) guard(() => widget.show());
   root.append(message, error);
   // JupyterLab keeps its own arrow keys away from elements that say so.
   for (const element of root.querySelectorAll("button, input, select, summary, [tabindex]")) {

@@ -10,6 +10,7 @@ notebook that is stored, and on a page that runs no code, each leaves a still pi
 """
 
 import base64
+import copy
 import io
 import math
 import sys
@@ -55,9 +56,9 @@ class LiveWidget(anywidget.AnyWidget):
         return f"{type(self).__name__}, alive where a browser runs it; a still picture elsewhere"
 
     def _repr_mimebundle_(self, **kwargs):
-        data, metadata = super()._repr_mimebundle_(**kwargs)
         if self._still is None:
             self._still = base64.b64encode(self.still()).decode()
+        data, metadata = super()._repr_mimebundle_(**kwargs)
         return data | {"image/png": self._still}, metadata | {"vae_utils": {"live": True}}
 
 
@@ -86,7 +87,8 @@ class LatentExplorer(LiveWidget):
 
     Args:
         models: a VAE, or a dict of name to VAE to see side by side at the same z, with as many latents each.
-        data: test images to show as codes, as `load_mnist()` returns them; None for none.
+        data: test images to show as codes, as `load_mnist()` returns them; None for none. With two models,
+            paths between digits and the nearest test image go by the codes of the first.
         z: where the point starts; the origin if None.
         compact: leave out the buttons, the path and the legend.
 
@@ -104,17 +106,7 @@ class LatentExplorer(LiveWidget):
         self.models = _named(models)
         vae = next(iter(self.models.values()))
         self._latent_size = vae.latent_size
-        spec, binary = {}, {}
-        try:
-            programs = [decoder_program(model) for model in self.models.values()]
-        except NotPortable as reason:
-            binary["weights"], spec["steps"] = [], []
-            spec["where"] = f"Decoded by the kernel, because {reason}."
-        else:
-            binary["weights"] = [program.weights.tobytes() for program in programs]
-            spec["steps"] = [program.steps for program in programs]
-            size = sum(map(len, binary["weights"])) / 1e6
-            spec["where"] = f"Decoded in this page: {size:.1f} MB of weights, sent once; no kernel is asked."
+        spec, binary = _programs(self.models)
         shown, encoded = _encode(self.models, data)
         spec |= shown
         binary |= encoded
@@ -146,8 +138,7 @@ class LatentExplorer(LiveWidget):
         z = self._require_position({"value": z})
         pictures = []
         for model in self.models.values():
-            mean = model.decode(torch.tensor([z]).to(model.prior.mean)).mean
-            pictures.append(image_wall(mean.cpu().float(), gap=0))
+            pictures.append(image_wall(model.decode(torch.tensor([z]).to(model.prior.mean)).mean, gap=0))
         return pictures
 
     def _answer(self, _, question, buffers):
@@ -173,7 +164,7 @@ class LatentExplorer(LiveWidget):
                 z = torch.tensor(self.z).repeat(5, 9, 1)
                 for row, j in enumerate(self.spec["order"][:5]):
                     z[row, :, j] = torch.linspace(-3, 3, 9)
-            walls[name] = model.decode(z.to(model.prior.mean)).mean.cpu()
+            walls[name] = model.decode(z.to(model.prior.mean)).mean
         if self._latent_size != 2:
             name, wall = next(iter(walls.items()))
             rows = {f"latent {j + 1}": images for j, images in zip(self.spec["order"], wall)}
@@ -195,6 +186,7 @@ class LatentExplorer(LiveWidget):
 
 
 def _named(models):
+    """A dict of copies to look at: on the CPU, in float32, not in training."""
     models = models if isinstance(models, dict) else {"the model": models}
     if not models or not all(isinstance(model, VAE) for model in models.values()):
         raise ValueError("a VAE was expected, or a dict of names to VAEs, got "
@@ -202,7 +194,24 @@ def _named(models):
     sizes = {name: model.latent_size for name, model in models.items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"models with the same number of latents were expected, got {sizes}")
-    return models
+    return {name: copy.deepcopy(model).to("cpu", torch.float32).eval() for name, model in models.items()}
+
+
+def _programs(models):
+    """The decoders for the page, or why they stay here: a dict for JSON, and a dict of bytes."""
+    programs = []
+    for name, model in models.items():
+        try:
+            programs.append(decoder_program(model))
+        except NotPortable as reason:
+            whose = f"{name}: " if len(models) > 1 else ""
+            where = f"Decoded by the kernel, because {whose}{reason}."
+            return {"steps": [], "products": 0, "where": where}, {"weights": []}
+    weights = [program.weights.tobytes() for program in programs]
+    size = sum(map(len, weights)) / 1e6
+    where = f"Decoded in this page: {size:.1f} MB of weights, sent once; the kernel is not asked for pictures."
+    return {"steps": [program.steps for program in programs], "where": where,
+            "products": sum(program.products for program in programs)}, {"weights": weights}
 
 
 def _encode(models, data):
@@ -215,15 +224,17 @@ def _encode(models, data):
     if not hasattr(data, "test_labels"):
         raise ValueError(f"data was expected as load_mnist() returns it, got {type(data).__name__}")
     images, labels = data.test[:NUM_SHOWN], data.test_labels[:NUM_SHOWN]
-    codes = [posterior_parameters(model, images)[0].float() for model in models.values()]
+    images = images.to("cpu", torch.float32)
+    codes = [posterior_parameters(model, images)[0] for model in models.values()]
     reach = torch.cat([code.abs().flatten() for code in codes]).quantile(0.998).item()
     about |= {"labels": labels.tolist(), "extent": max(LEAST_EXTENT, math.ceil(2 * reach) / 2),
               "typical": _typical(codes[0], labels)}
-    if size > 2:
-        first = next(iter(models.values()))
-        kl = kl_per_dimension(first, data.test[:MEASURED])
+    if size > 2 and len(data.test) > 1:
+        some = data.test[:MEASURED].to("cpu", torch.float32)       # of several models, the one that uses a latent most counts
+        kl = torch.stack([kl_per_dimension(model, some) for model in models.values()]).amax(0)
+        active = torch.stack([active_units(model, some) for model in models.values()]).any(0)
         about |= {"kl": kl.tolist(), "order": kl.argsort(descending=True).tolist(),
-                  "collapsed": (~active_units(first, data.test[:MEASURED])).nonzero()[:, 0].tolist()}
+                  "collapsed": (~active).nonzero()[:, 0].tolist()}
     return about, {"codes": [code.numpy().tobytes() for code in codes],
                    "images": (images * 255).round().to(torch.uint8).numpy().tobytes()}
 
@@ -248,19 +259,27 @@ class GapExplorer(LiveWidget):
         q: mean and width at the start.
 
     Raises:
-        ValueError: if `z` and `log_joint` are not two vectors of one length, or `z` is not an even grid.
+        ValueError: if `z` and `log_joint` are not two finite vectors of one length, `z` is not an even grid
+            that rises, or `q` is not a finite mean and a width above 0.
     """
 
     q = traitlets.List(traitlets.Float(), minlen=2, maxlen=2).tag(sync=True)
 
     def __init__(self, z, log_joint, view=(-2, 3), q=(-0.5, 0.8)):
         z, log_joint = torch.as_tensor(z).double(), torch.as_tensor(log_joint).double()
-        if z.ndim != 1 or z.shape != log_joint.shape or len(z) < 2 or not _is_even(z):
-            raise ValueError("an even grid z [G] and log p(x, z) [G] on it were expected, got shapes "
+        if z.ndim != 1 or z.shape != log_joint.shape or not _is_even(z) or not log_joint.isfinite().all():
+            raise ValueError("an even grid z [G] that rises and log p(x, z) [G] on it were expected, got shapes "
                              f"{list(z.shape)} and {list(log_joint.shape)}")
         self.grid, self.log_joint = z, log_joint
         super().__init__(kind="gap", q=list(q), spec={"z": z.tolist(), "log_joint": log_joint.tolist(),
                                                       "view": list(view)})
+
+    @traitlets.validate("q")
+    def _require_gaussian(self, proposal):
+        mean, width = proposal["value"]
+        if not (math.isfinite(mean) and 0 < width < math.inf):
+            raise ValueError(f"a finite mean and a width above 0 were expected, got {mean} and {width}")
+        return [mean, width]
 
     def terms(self, mean, width):
         """The ELBO of q = N(mean, width^2), and what is missing to log p(x): nats, by a sum over the grid.
@@ -268,15 +287,14 @@ class GapExplorer(LiveWidget):
         Raises:
             ValueError: if `mean` is not finite or `width` is not above 0.
         """
-        if not (math.isfinite(mean) and 0 < width < math.inf):
-            raise ValueError(f"a finite mean and a width above 0 were expected, got {mean} and {width}")
+        mean, width = self._require_gaussian({"value": (mean, width)})
         q, step = torch.distributions.Normal(self.grid.new_tensor(mean), width), self.grid[1] - self.grid[0]
         log_q = q.log_prob(self.grid)
         elbo = (log_q.exp() * (self.log_joint - log_q)).sum() * step                  # Eq. 2
         return elbo.item(), (self.log_joint.logsumexp(0) + step.log() - elbo).item()
 
     def still(self):
-        """Three positions: where the sliders stand, one that is too narrow, and the best."""
+        """Three positions: where the sliders stand, one too narrow, and the posterior's own mean and width."""
         step = self.grid[1] - self.grid[0]
         posterior = (self.log_joint - self.log_joint.logsumexp(0)).exp() / step
         mean = (posterior * self.grid).sum().item() * step.item()
@@ -295,7 +313,7 @@ class GapExplorer(LiveWidget):
 
 
 def _is_even(grid):
-    return torch.allclose(grid.diff(), grid[1] - grid[0], rtol=1e-3)
+    return len(grid) > 1 and bool(grid[1] > grid[0]) and torch.allclose(grid.diff(), grid[1] - grid[0], rtol=1e-3)
 
 
 class FramePlayer(LiveWidget):

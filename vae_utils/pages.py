@@ -66,6 +66,7 @@ class Model {
   }
   save_changes() {}
   send() {}
+  kernel = false;                      // for a widget that would wait for an answer
 }
 
 const { sources, widgets } = JSON.parse(document.getElementById("vae-page-data").textContent);
@@ -87,7 +88,8 @@ for (const holder of document.querySelectorAll(".vae-page")) {
     const { model, render } = await (started[holder.dataset.model] ??= start(widgets[holder.dataset.model]));
     holder.append(el);
     await render({ model, el });
-    still?.remove();
+    // One that has to tell the reader that something is missing keeps its picture.
+    if (!el.querySelector(".vae-message:not(:empty)")) still?.remove();
   } catch (error) {
     el.className = "vae-error";
     el.setAttribute("role", "alert");

@@ -60,8 +60,8 @@ def decoder_program(vae):
     """
     if vae.likelihood.link is None:
         raise NotPortable(f"the mean of a {type(vae.likelihood).__name__} is computed there")
-    decoder = copy.deepcopy(vae.decoder).to("cpu", torch.float32).eval()
     try:
+        decoder = copy.deepcopy(vae.decoder).to("cpu", torch.float32).eval()
         graph = fx.symbolic_trace(decoder)
         ShapeProp(graph).propagate(torch.zeros(1, vae.latent_size, dtype=torch.float32))
     except Exception as error:      # whatever a decoder's own code does when it is given a symbol
@@ -71,12 +71,14 @@ def decoder_program(vae):
         writer.add(node)
     if vae.likelihood.link == "sigmoid":
         writer.step("sigmoid", [len(writer.steps)], writer.steps[-1]["shape"])
-    weights = np.concatenate([tensor.detach().numpy().ravel() for tensor in writer.tensors]).astype(np.float16)
+    weights = np.concatenate([tensor.detach().numpy().ravel() for tensor in writer.tensors])
+    with np.errstate(over="ignore"):                # what overflows is refused below
+        weights = weights.astype(np.float16)
     if weights.nbytes > MOST_BYTES or writer.products > MOST_PRODUCTS:
         raise NotPortable(f"its {weights.nbytes / 1e6:.1f} MB of weights and {writer.products / 1e6:.0f} million "
                           f"multiplications for each image are too many for a page")
     if not np.isfinite(weights).all():
-        raise NotPortable("its weights do not fit into half precision")
+        raise NotPortable("its weights are not all finite in half precision")
     return Program(writer.steps, weights, writer.products)
 
 
@@ -93,6 +95,11 @@ class _Writer:
     def step(self, op, inputs, shape, **others):
         self.steps.append({"op": op, "inputs": inputs, "shape": list(shape), **others})
 
+    def sizes(self, node):
+        """Numbers of one image that a node makes; a constant has no batch."""
+        shape = node.meta["tensor_meta"].shape
+        return math.prod(shape if node.op == "get_attr" else shape[1:])
+
     def store(self, tensor):
         first, self.size = self.size, self.size + tensor.numel()
         self.tensors.append(tensor)
@@ -104,6 +111,8 @@ class _Writer:
             self.results[node] = 0
             return
         if node.op == "output":
+            if inputs != [len(self.steps)]:
+                raise NotPortable("it computes something that it does not return, or returns more than one result")
             return
         module = self.modules.get(node.target) if node.op == "call_module" else None
         if isinstance(module, UNCHANGED) or node.op == "call_method" and node.target in UNCHANGED_METHODS:
@@ -113,6 +122,8 @@ class _Writer:
             constant = operator.attrgetter(node.target)(self.graph)
             self.step("constant", [], constant.shape, weight=self.store(constant))
         elif node.op == "call_function" and node.target in (operator.add, torch.add) and len(inputs) == 2:
+            if node.kwargs or self.sizes(node.args[0]) != self.sizes(node.args[1]):
+                raise NotPortable("it adds what has not the same shape, or adds it with a factor")
             self.step("add", inputs, node.meta["tensor_meta"].shape[1:])
         elif module is not None:
             self.add_layer(module, inputs, node.args[0].meta["tensor_meta"].shape[1:],
@@ -124,6 +135,8 @@ class _Writer:
 
     def add_layer(self, layer, inputs, before, after):
         """One layer, from shape `before` to shape `after` (without the batch)."""
+        if getattr(layer, "inplace", False):        # it would change what a later sum still reads
+            raise NotPortable(f"it has a layer that works in place ({layer})")
         if type(layer) in ELEMENTWISE:
             self.step(ELEMENTWISE[type(layer)], inputs, after)
         elif isinstance(layer, nn.Linear) and len(before) == 1:
