@@ -32,7 +32,7 @@ export function makeDecoder(steps, weights) {
     return () => OPERATIONS[step.op](results[k + 1], step.inputs.map((i) => results[i]), step, weight, bias);
   });
   return (z) => {
-    results[0] = z;
+    results[0] = Float32Array.from(z);                     // of the same type as the others: one fast path
     for (const action of actions) action();
     return results[results.length - 1];
   };
@@ -47,7 +47,7 @@ function multiply(out, to, step, weight, bias, x) {
   let row = 0;
   for (; row + 3 < bias.length; row += 4) {
     const first = row * length, second = first + length, third = second + length, fourth = third + length;
-    let [a, b, c, d] = bias.subarray(row, row + 4);
+    let a = bias[row], b = bias[row + 1], c = bias[row + 2], d = bias[row + 3];
     for (let i = 0; i < length; i++) {
       const value = x[i];
       a += weight[first + i] * value;
@@ -193,9 +193,6 @@ const STYLE = `
   .vae-compact .vae-column { max-width: 320px; }
   .vae-pair .vae-column { flex-basis: 150px; max-width: 290px; }
   .vae-pair .vae-column:last-child { flex-basis: 240px; }
-  @container (max-width: 420px) { .vae-live figure, .vae-live .vae-picture { width: 168px; }
-    .vae-plane { width: calc(100% - 20px); }               /* room for a finger that scrolls the page */
-    .vae-still text { font-size: 18px; } }
   .vae-plane { width: 100%; height: auto; display: block; background: #fff; color: #000; touch-action: none;
     cursor: crosshair; user-select: none; font: 13px system-ui, sans-serif; }
   .vae-frame { display: block; width: auto; max-width: 100%; background: #fff; }
@@ -222,6 +219,11 @@ const STYLE = `
   .vae-mark { background: #fff; border-radius: 3px; vertical-align: -1px; }
   .vae-path .vae-coordinate { flex: 1 1 240px; }
   .vae-path .vae-coordinate span:first-child { min-width: 0; }
+  @container (max-width: 420px) {                          /* a phone */
+    .vae-live figure, .vae-live .vae-picture { width: 168px; }
+    .vae-plane:not(.vae-still) { width: calc(100% - 20px); }       /* room for a finger that scrolls the page */
+    .vae-still text { font-size: 17px; }
+  }
 `;
 
 // make("button", { class: "x", onclick: f }, "text", child, ...): an HTML element. An attribute that is true
@@ -829,7 +831,7 @@ class GapExplorer {
       text("grey: posterior p(z|x), blue: q", across(0), 20, "start"),
       bound, gap, reached, draw("line", { ...end, stroke: "#000", "stroke-width": 3 }),
       text("blue: up to the ELBO, orange: the gap", across(0), bar + 45, "start"),
-      text(`log p(x) = ${number(logEvidence)}`, nats(logEvidence), bar + 45));
+      text(`log p(x) = ${number(logEvidence)}`, across(1), bar + 45, "end"));
     this.readout = make("div", { class: "vae-readout" });
     this.model = model;
     this.q = [...model.get("q")];
