@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from notebook_definitions import definitions
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
-from vae_utils import evaluation, figures
+from vae_utils import evaluation, explore, figures
 from vae_utils.checkpoints import ASSETS
 from vae_utils.data import MNIST, load_mnist
 from vae_utils.models import mlp_vae
@@ -102,6 +102,14 @@ def test_slerp_begins_and_ends_where_it_should(lesson):
 def test_typical_is_of_its_class_and_near_its_middle(lesson):
     codes = torch.tensor([[0.0, 0], [1, 0], [2, 0], [1.1, 0]])
     assert lesson.typical(1, codes, torch.tensor([1, 1, 1, 0])) == 1
+
+
+def test_typical_digits_of_the_explorer_are_the_lessons(lesson, digits):
+    codes, _ = evaluation.posterior_parameters(plane(), digits.test[:explore.NUM_SHOWN])
+    labels = digits.test_labels[:explore.NUM_SHOWN]
+    expected = torch.stack([codes[lesson.typical(digit, codes, labels)] for digit in range(10)])
+    shown = explore.LatentExplorer(plane(), data=digits).spec["typical"]
+    torch.testing.assert_close(torch.tensor(shown), expected)
 
 
 def test_a_traversal_moves_one_number(lesson):
