@@ -16,24 +16,22 @@ It writes explorer-speed.json, with the load that the computer had before the st
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import tempfile
 import time
-from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from browser import assert_healthy, evaluate, new_page, open_notebook, run_all, running_chromium, running_lab
+from browser import (KEPT_IN_KERNEL, assert_healthy, evaluate, new_page, open_notebook, run_all,
+                     running_chromium, running_lab)
 
-from vae_utils.checkpoints import ASSETS, write_atomically
+from vae_utils.checkpoints import ASSETS
 from vae_utils.models import load_vae
-from vae_utils.reproduce.common import processor
+from vae_utils.reproduce.common import versions, write_record
 
-PACKAGES = ("torch", "jupyterlab", "ipywidgets", "anywidget", "matplotlib")
+PACKAGES = ("jupyterlab", "ipywidgets", "anywidget", "matplotlib")
 PREPARE = """
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -53,19 +51,7 @@ def show(z1, z2):
 
 ipywidgets.interact(show, z1=(-3.5, 3.5, 0.05), z2=(-3.5, 3.5, 0.05));
 """
-KERNEL = """
-class Here(torch.nn.Module):                       # its `if` cannot be written as a list of layers
-    def __init__(self, decoder):
-        super().__init__()
-        self.decoder = decoder
-
-    def forward(self, z):
-        if z.isnan().any():
-            raise ValueError("a number was expected")
-        return self.decoder(z)
-
-LatentExplorer(VAE(vae.encoder, Here(vae.decoder), None, 2))
-"""
+KERNEL = KEPT_IN_KERNEL + "LatentExplorer(VAE(vae.encoder, Fussy(vae.decoder, 9), None, 2))"
 # name: the cell that shows the design, the stored model that it decodes, and how JavaScript moves it
 DESIGNS = {
     "interact, matplotlib figure drawn anew": (INTERACT, "manifold", "keys"),
@@ -233,15 +219,10 @@ def main():
                   f"{row['framed_median_ms']:19.1f} {row['framed_p95_ms']:5.1f} "
                   f"{row['frames_per_second']:10.1f} {row['lag_ms']:7.0f}", flush=True)
         chromium = browser.version
-    record = {
-        "command": "python tests/benchmark_explorer.py", "date": date.today().isoformat(), "seed": None,
-        "versions": {name: version(name) for name in PACKAGES} | {"chromium": chromium,
-                                                                  "python": platform.python_version()},
-        "processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-        "load_before": round(load, 2), "seconds": round(time.perf_counter() - start), "results": rows,
-    }
-    with write_atomically(options.out / "explorer-speed.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    packages = {name: version(name) for name in PACKAGES}
+    write_record(options.out / "explorer-speed.json", "python tests/benchmark_explorer.py", start, rows,
+                 seed=None, versions=versions() | packages | {"chromium": chromium}, cores=os.cpu_count(),
+                 load_before=round(load, 2))
 
 
 if __name__ == "__main__":

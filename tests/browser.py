@@ -40,6 +40,19 @@ FOLDERS = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_
            "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
            "IPYTHONDIR": "ipython"}
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+# Source of a decoder that stays in the kernel, and fails where z1 is above its limit.
+KEPT_IN_KERNEL = """
+class Fussy(torch.nn.Module):                      # its `if` cannot be written as a list of layers
+    def __init__(self, decoder, limit):
+        super().__init__()
+        self.decoder, self.limit = decoder, limit
+
+    def forward(self, z):
+        if z[0, 0] > self.limit:
+            raise ArithmeticError("too far to the right")
+        return self.decoder(z)
+
+"""
 # Errors in the console that are not the widget's, as parts of their text, each with its reason.
 NOT_OURS = ()
 

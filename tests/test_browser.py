@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import torch
 from browser import chromium, jupyter_lab, page  # noqa: F401  (fixtures)
-from browser import (PROJECT, assert_healthy, chromium_or_skip, evaluate, new_page, open_notebook, printed,
-                     problems, run_all, run_cell, set_theme, write_notebook)
+from browser import (KEPT_IN_KERNEL, PROJECT, assert_healthy, chromium_or_skip, evaluate, new_page, open_notebook,
+                     printed, problems, run_all, run_cell, set_theme, write_notebook)
 
 from vae_utils.data import load_mnist
 from vae_utils.evaluation import active_units, posterior_parameters
@@ -31,19 +31,7 @@ LESSON = PROJECT / "notebooks" / "04_latent_manifold.ipynb"
 # ipywidgets keeps a list of the widgets that are open.
 ALIVE = ("from ipywidgets.widgets import widget; "
          "print(sum(type(w).__name__ == 'LatentExplorer' for w in widget._instances.values()))")
-KERNEL_DECODED = """
-class Fussy(torch.nn.Module):                      # its `if` cannot be written as a list of layers
-    def __init__(self, decoder):
-        super().__init__()
-        self.decoder = decoder
-
-    def forward(self, z):
-        if z[0, 0] > 1:
-            raise ArithmeticError("too far to the right")
-        return self.decoder(z)
-
-fussy = VAE(vae.encoder, Fussy(vae.decoder), None, 2)
-"""
+KERNEL_DECODED = KEPT_IN_KERNEL + "fussy = VAE(vae.encoder, Fussy(vae.decoder, 1), None, 2)\n"
 PREPARE = """
 import torch
 from vae_utils.explore import FramePlayer, GapExplorer, LatentExplorer
@@ -369,6 +357,23 @@ def test_python_and_the_page_know_the_same_z(workshop, jupyter_lab):
     wait_for_z(root, (0.25, 0.75))
 
 
+def test_on_axes_of_quantiles_equal_steps_are_equal_shares_of_the_prior(workshop, vae):
+    root = widget(workshop, "one")
+    quantiles, dots = (root.get_by_label(name, exact=True) for name in ("quantiles", "test images"))
+    quantiles.check()
+    dots.uncheck()                                         # a click on one would go to its code
+    (x, y, width, height), _ = axes(root)
+    for shares in ((0.5, 0.5), (0.1, 0.8), (0.97, 0.03)):
+        workshop.mouse.click(x + width * shares[0], y + height * (1 - shares[1]))
+        z = torch.tensor(assert_shows_its_decoder(root, vae))
+        assert torch.distributions.Normal(0, 1).cdf(z).tolist() == pytest.approx(shares, abs=0.005)
+        point = root.locator(".vae-point circle").last.bounding_box()
+        assert point["x"] + point["width"] / 2 == pytest.approx(x + width * shares[0], abs=1)
+    quantiles.uncheck()
+    dots.check()
+    assert_healthy(workshop)
+
+
 # --- buttons, dots, paths
 
 def test_a_click_on_a_dot_shows_the_test_image_beside_its_reconstruction(workshop, vae, mnist):
@@ -672,11 +677,15 @@ def test_a_finger_taps_and_drags_on_a_phone(chromium, jupyter_lab, vae):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """A page with one explorer, made by nbconvert as README says."""
-    folder = tmp_path_factory.mktemp("page")
-    write_notebook(folder / "one.ipynb", CELLS["prepare"], CELLS["one"])
-    subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "one.ipynb"], cwd=folder,
+    return export(tmp_path_factory.mktemp("page"), CELLS["prepare"], CELLS["one"])
+
+
+def export(folder, *cells):
+    """The page that nbconvert makes of these cells."""
+    write_notebook(folder / "lesson.ipynb", *cells)
+    subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "lesson.ipynb"], cwd=folder,
                    check=True, capture_output=True)
-    return folder / "one.html"
+    return folder / "lesson.html"
 
 
 def test_an_exported_page_is_alive_without_kernel_and_network(chromium, exported, vae, mnist):
@@ -701,11 +710,8 @@ def test_an_exported_page_is_alive_without_kernel_and_network(chromium, exported
 
 
 def test_an_exported_page_says_that_a_decoder_needs_a_kernel_and_keeps_the_still(chromium, tmp_path):
-    write_notebook(tmp_path / "fussy.ipynb", PREPARE, KERNEL_DECODED + "LatentExplorer(fussy)")
-    subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "fussy.ipynb"], cwd=tmp_path,
-                   check=True, capture_output=True)
     page = new_page(chromium, offline=True)
-    page.goto((tmp_path / "fussy.html").as_uri())
+    page.goto(export(tmp_path, PREPARE, KERNEL_DECODED + "LatentExplorer(fussy)").as_uri())
     page.locator(".vae-message", has_text="needs a kernel").wait_for()
     assert page.locator(".vae-page img").is_visible()
     assert_healthy(page)

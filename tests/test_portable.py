@@ -96,7 +96,8 @@ class Sum(nn.Module):
     (mlp_vae(2, (4,), likelihood=ContinuousBernoulli()), "ContinuousBernoulli"),
     (mlp_vae(2, (4, 5000, 1000)), "too many for a page"),
     (conv_vae(2, (128, 256), 32), "too many for a page"),
-], ids=["in place", "unused", "factor", "broadcast", "softplus", "transposed", "no weights", "branch", "link", "bytes", "products"])
+], ids=["in place", "unused", "factor", "broadcast", "softplus", "transposed", "no weights", "branch", "link",
+        "bytes", "products"])
 def test_what_cannot_leave_says_why(vae, reason):
     with pytest.raises(NotPortable, match=reason):
         decoder_program(vae)

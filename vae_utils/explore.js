@@ -1,8 +1,8 @@
 // The interactive pieces of the lessons, drawn in the reader's browser. explore.py holds the other half.
 //
-// A widget is a function of (model, root): `model` gives the values that Python sent (model.get), `root` is an
-// empty <div> in the page. Three widgets stand at the end of this file: LatentExplorer, GapExplorer,
-// FramePlayer. Before them come what they share: a decoder, a Gaussian, paths, and the making of elements.
+// A widget is a class made of (model, root): `model` gives the values that Python sent (model.get), `root` is an
+// empty <div> in the page. Three of them stand at the end of this file: LatentExplorer, GapExplorer, FramePlayer.
+// Before them comes what they share: a decoder, Gaussians and paths, and the making of elements.
 // No library, no build step, no network; the same file serves JupyterLab and an exported page.
 
 // ---------------------------------------------------------------------------------------------------------
@@ -122,13 +122,24 @@ const OPERATIONS = {
 // ---------------------------------------------------------------------------------------------------------
 
 const LOG_2_PI = Math.log(2 * Math.PI);
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 const squares = (z) => z.reduce((sum, value) => sum + value * value, 0);
 
+// The number of the point that is closest to `place`, or null if none is within reach.
+function closest(points, place, reach = Infinity) {
+  let best = reach ** 2, chosen = null;
+  points.forEach((point, i) => {
+    const distance = squares(point.map((value, d) => value - place[d]));
+    if (distance < best) [best, chosen] = [distance, i];
+  });
+  return chosen;
+}
+
 // log N(z; 0, I) in nats.
-export const logPrior = (z) => -0.5 * (squares(z) + z.length * LOG_2_PI);
+const logPrior = (z) => -0.5 * (squares(z) + z.length * LOG_2_PI);
 
 // The share of N(0, 1) below z: Abramowitz and Stegun 1964, formula 7.1.26, right to 2e-7.
-export function quantile(z) {
+function quantile(z) {
   const t = 1 / (1 + 0.3275911 * Math.abs(z) / Math.SQRT2);
   const tail = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
   const above = 0.5 * tail * Math.exp(-z * z / 2);
@@ -136,7 +147,7 @@ export function quantile(z) {
 }
 
 // The z below which that share lies, between -limit and limit, by halving.
-export function fromQuantile(share, limit) {
+function fromQuantile(share, limit) {
   let low = -limit, high = limit;
   for (let i = 0; i < 40; i++) {
     const middle = (low + high) / 2;
@@ -152,7 +163,7 @@ export function between(a, b, t, sphere) {
   if (sphere) {
     const product = a.reduce((sum, value, i) => sum + value * b[i], 0);
     const [from, to] = [a, b].map((end) => Math.sqrt(squares(end)));
-    const angle = Math.acos(Math.min(1, Math.max(-1, product / (from * to))));
+    const angle = Math.acos(clamp(product / (from * to), -1, 1));
     // No angle at the origin, none to speak of between neighbours, no unique turn between opposites: go straight.
     if (Math.sin(angle) > 1e-6) {
       const scale = (first * from + second * to) / Math.sin(angle);
@@ -162,17 +173,21 @@ export function between(a, b, t, sphere) {
   return a.map((value, i) => first * value + second * b[i]);
 }
 
-// The ELBO of q = N(mean, width^2) and the KL from q to the posterior, by a sum over an even grid z.
-export function gaussianBound(z, logJoint, mean, width) {
-  const dz = z[1] - z[0];
+// log p(x), by a sum over an even grid z.
+function evidence(z, logJoint) {
   const peak = Math.max(...logJoint);
-  const logEvidence = peak + Math.log(logJoint.reduce((sum, value) => sum + Math.exp(value - peak), 0) * dz);
+  return peak + Math.log(logJoint.reduce((sum, value) => sum + Math.exp(value - peak), 0) * (z[1] - z[0]));
+}
+
+// The density of q = N(mean, width^2) on that grid, and its ELBO.
+function gaussianBound(z, logJoint, mean, width) {
+  const dz = z[1] - z[0];
   const density = z.map((value) => Math.exp(-0.5 * ((value - mean) / width) ** 2 - 0.5 * LOG_2_PI) / width);
   let elbo = 0;
   for (let i = 0; i < z.length; i++) {
     if (density[i] > 0) elbo += density[i] * (logJoint[i] - Math.log(density[i])) * dz;
   }
-  return { elbo, gap: logEvidence - elbo, logEvidence, density };
+  return { elbo, density };
 }
 
 // ---------------------------------------------------------------------------------------------------------
@@ -280,7 +295,7 @@ function saveSoon(owner, name, lost) {
 function play(seconds, tick, done) {
   const start = performance.now();
   let request = requestAnimationFrame(function frame(now) {
-    const share = Math.min(1, Math.max(0, (now - start) / 1000 / seconds));
+    const share = clamp((now - start) / 1000 / seconds, 0, 1);
     tick(share);
     if (share < 1) request = requestAnimationFrame(frame); else done();
   });
@@ -291,12 +306,11 @@ function makeButton(action, text, onclick) {
   return make("button", { type: "button", "data-action": action, onclick }, text);
 }
 
-// A button that plays and stops; `tick` as above, `begin` before.
-function makePlayer(seconds, tick, begin = () => {}) {
+// A button that plays and stops; `tick` as above.
+function makePlayer(seconds, tick) {
   let stop = null;
   const button = makeButton("play", "▶ play", () => {
     if (stop) return stop();
-    begin();
     button.textContent = "■ stop";
     stop = play(seconds, tick, () => {
       stop = null;
@@ -311,10 +325,10 @@ function makePlayer(seconds, tick, begin = () => {}) {
 // ---------------------------------------------------------------------------------------------------------
 
 class Picture {
-  constructor(caption, width = 28, height = 28) {
-    this.canvas = make("canvas", { class: "vae-picture", width, height, role: "img" });
+  constructor(caption) {
+    this.canvas = make("canvas", { class: "vae-picture", width: 28, height: 28, role: "img" });
     this.context = this.canvas.getContext("2d");
-    this.image = this.context.createImageData(width, height);
+    this.image = this.context.createImageData(28, 28);
     this.image.data.fill(255);
     this.caption = make("figcaption");
     this.element = make("figure", {}, this.canvas, this.caption);
@@ -335,10 +349,10 @@ class Picture {
 }
 
 // Means in [0, 1] to ink on paper, as figures.image_wall does it.
-export function ink(means) {
+function ink(means) {
   return Array.from(means, (mean) => {
     if (!Number.isFinite(mean)) throw new Error("the decoder gave a pixel that is no number; are its weights finite?");
-    return 255 - Math.round(255 * Math.min(1, Math.max(0, mean)));
+    return 255 - Math.round(255 * clamp(mean, 0, 1));
   });
 }
 
@@ -380,7 +394,7 @@ class Plane {
     this.halo = draw("circle", { ...TRAIL, r: 13, visibility: "hidden" });
     const guarded = (act) => (event) => explorer.guard(() => act(event));
     this.point = draw("g", {
-      class: "vae-point", tabindex: 0, role: "slider", 
+      class: "vae-point", tabindex: 0, role: "slider",
       "aria-label": `point z in the plane of ${explorer.names[m]}; arrow keys move it`,
       "aria-valuemin": -explorer.extent, "aria-valuemax": explorer.extent,
       onkeydown: guarded((event) => this.key(event)),
@@ -403,7 +417,7 @@ class Plane {
   }
 
   coordinate(share) {
-    const { extent } = this.explorer, inside = Math.min(1, Math.max(0, share));
+    const { extent } = this.explorer, inside = clamp(share, 0, 1);
     return this.quantiles ? fromQuantile(inside, FURTHEST_QUANTILE) : (2 * inside - 1) * extent;
   }
 
@@ -479,15 +493,15 @@ class Plane {
 
   // Move the point, the ring around the chosen test image, and the path.
   show() {
-    const { z, chosen, way } = this.explorer;
-    const inside = z.map((value) => Math.min(this.explorer.extent, Math.max(-this.explorer.extent, value)));
-    this.point.setAttribute("transform", `translate(${this.place(inside)})`);          // at the edge, if z is beyond it
+    const { z, chosen, way, extent } = this.explorer;
+    const inside = z.map((value) => clamp(value, -extent, extent));            // at the edge, if z is beyond it
+    this.point.setAttribute("transform", `translate(${this.place(inside)})`);
     this.point.setAttribute("aria-valuenow", z[0]);
     this.point.setAttribute("aria-valuetext", `z1 ${number(z[0])}, z2 ${number(z[1])}`);
     this.halo.setAttribute("visibility", chosen === null ? "hidden" : "visible");
     if (chosen !== null) this.halo.setAttribute("transform", `translate(${this.place(this.codes[chosen])})`);
     if (way !== this.drawnWay || this.quantiles !== this.drawnQuantiles) {
-      this.path.setAttribute("points", (way || []).map((step) => this.place(step).join()).join(" "));
+      this.path.setAttribute("points", (way ?? []).map((step) => this.place(step).join()).join(" "));
       [this.drawnWay, this.drawnQuantiles] = [way, this.quantiles];
     }
   }
@@ -523,11 +537,7 @@ class Plane {
     const at = this.pressed;
     this.pressed = null;
     if (!at || !this.still || !this.explorer.dots) return;
-    let best = 8, chosen = null;                           // a click: is a dot within reach?
-    this.codes.forEach((code, i) => {
-      const [x, y] = this.place(code), distance = Math.hypot(x - at[0], y - at[1]);
-      if (distance < best) [best, chosen] = [distance, i];
-    });
+    const chosen = closest(this.codes.map((code) => this.place(code)), at, 8);     // a click: within reach of a dot?
     if (chosen !== null) this.explorer.choose(chosen, this.codes[chosen]);
   }
 
@@ -538,7 +548,7 @@ class Plane {
     }[event.key];
     if (!move) return;
     event.preventDefault();                                // the page does not scroll
-    this.explorer.moveTo(z.map((value, i) => Math.min(extent, Math.max(-extent, value + move[i]))));
+    this.explorer.moveTo(z.map((value, i) => clamp(value + move[i], -extent, extent)));
   }
 }
 
@@ -575,7 +585,8 @@ class LatentExplorer {
     const column = (...children) => make("div", { class: "vae-column" }, ...children);
     const columns = [];
     if (flat && single) {
-      columns.push(column(this.planes[0].element), column(row(...pictures, ...test), this.coordinates(), this.readout));
+      const below = this.compact ? [] : [this.readout];
+      columns.push(column(this.planes[0].element), column(row(...pictures, ...test), this.coordinates(), ...below));
     } else if (flat) {
       columns.push(...this.planes.map((plane, m) => column(this.names[m], plane.element, pictures[m])),
         column(this.coordinates(), this.readout, row(...test)));
@@ -593,7 +604,7 @@ class LatentExplorer {
   // A slider for each latent, in the order of its KL; those that carry nothing are folded away.
   coordinates() {
     this.sliders = this.order.map((index) => {
-      const kl = this.kl && this.latent_size > 2 ? ` (KL ${number(this.kl[index])})` : "";
+      const kl = this.kl ? ` (KL ${number(this.kl[index])})` : "";
       const range = { min: -this.extent, max: this.extent, step: 0.05, index, describe: (value) => number(value) + kl };
       return makeSlider(`z${subscript(index + 1)}`, range, (value) => this.guard(() => {
         this.moveTo(this.z.map((old, i) => (i === index ? value : old)));
@@ -643,74 +654,66 @@ class LatentExplorer {
     const digits = this.typical.map((_, digit) => option(digit, `a ${digit}${this.ofTheFirst}`));
     this.ends = [1, 7].map((digit) => this.typical[digit] || this.start);
     const end = (e, word, which) => {
-      const chosen = () => this.guard(() => {
+      const chosen = () => {
         this.ends[e] = select.value === "here" ? [...this.z] : this.typical[select.value];
-        restart();
-        go(0);
-      });
+        begin();
+      };
       const select = make("select", { "aria-label": `${which} of the path`, "data-end": e, onchange: chosen },
         ...digits.map((choice) => choice.cloneNode(true)), option("here", "a point"));
       select.value = digits.length ? [1, 7][e] : "here";
       const here = makeButton(`here-${e}`, "here", () => this.guard(() => {
         this.ends[e] = [...this.z];
         select.value = "here";
-        restart();
+        layOut();
         slider.show(e);
+        this.show();
       }));
       here.setAttribute("aria-label", `${which} the path here`);
       return make("span", { class: "vae-end" }, word, select, here);
     };
-    const again = () => this.guard(() => {
-      restart();
-      go(0);
-    });
-    const kind = make("select", { "aria-label": "kind of path", "data-action": "kind", onchange: again },
+    const kind = make("select", { "aria-label": "kind of path", "data-action": "kind", onchange: () => begin() },
       option("straight", "straight"), option("sphere", "along the sphere"));
     const at = (t) => between(...this.ends, t, kind.value === "sphere");
-    const layOut = () => { this.way = Array.from({ length: 41 }, (_, i) => at(i / 40)); };
-    const go = (t) => this.guard(() => { this.moveTo(at(t), true); slider.show(t); });
+    const go = (t) => this.guard(() => { this.moveTo(at(t), { playing: true }); slider.show(t); });
     const slider = makeSlider("along it", { min: 0, max: 1, step: 0.01, index: "path" }, (t) => {
       player.stop();
-      layOut();
       go(t);
     });
-    const player = makePlayer(3, go, layOut);
-    const restart = () => {
-      player.stop();
-      layOut();
-      this.show();
-    };
+    const player = makePlayer(3, go);
     this.stopPlaying = player.stop;
-    if (digits.length) layOut();
+    // The line that the planes draw: anew whenever an end or the kind has changed.
+    const layOut = () => {
+      player.stop();
+      this.way = Array.from({ length: 41 }, (_, i) => at(i / 40));
+    };
+    const begin = () => {
+      layOut();
+      go(0);
+    };
+    layOut();
     slider.show(0);
     return make("div", { class: "vae-line vae-path" },
       "path", end(0, "from", "start"), end(1, "to", "end"), kind, player.button, slider.element);
   }
 
   // The one way in which z changes.
-  moveTo(z, playing = false) {
+  moveTo(z, { playing = false, chosen = null } = {}) {
     if (!z.every(Number.isFinite)) throw new Error(`a position was expected as finite numbers, got ${z}`);
     if (!playing && this.stopPlaying) this.stopPlaying();
     this.z = z;
-    this.chosen = null;
+    this.chosen = chosen;
     this.show();
     saveSoon(this, "z", () => this.lost());
   }
 
   choose(i, code) {
-    this.moveTo([...code]);
-    this.chosen = i;
     this.test.say(`test image: a ${this.labels[i]}`);
     this.test.show(Array.from({ length: 784 }, (_, k) => 255 - this.images.getUint8(784 * i + k)));
-    this.show();
+    this.moveTo([...code], { chosen: i });
   }
 
   nearest() {
-    let best = Infinity, chosen = 0;
-    this.codes[0].forEach((code, i) => {
-      const distance = code.reduce((sum, value, d) => sum + (value - this.z[d]) ** 2, 0);
-      if (distance < best) [best, chosen] = [distance, i];
-    });
+    const chosen = closest(this.codes[0], this.z);
     this.choose(chosen, this.codes[0][chosen]);
   }
 
@@ -801,7 +804,7 @@ function gaussianDraw() {
 class GapExplorer {
   constructor(model, root, { guard }) {
     const { z, log_joint: logJoint, view: [left, right] } = model.get("spec"), room = right - left;
-    const { logEvidence } = gaussianBound(z, logJoint, 0, 1);
+    const logEvidence = evidence(z, logJoint);
     const shown = z.map((_, i) => i).filter((i) => z[i] >= left && z[i] <= right);
     const posterior = shown.map((i) => Math.exp(logJoint[i] - logEvidence)), highest = 2 * Math.max(...posterior);
     // The curves are 250 high, the bar under them 26; the bar covers 4 nats, and what is below leaves it.
@@ -837,7 +840,7 @@ class GapExplorer {
     this.q = [...model.get("q")];
     this.show = () => {
       const [mean, spread] = this.q;
-      const { elbo, gap: missing, density } = gaussianBound(z, logJoint, mean, spread);
+      const { elbo, density } = gaussianBound(z, logJoint, mean, spread);
       q.setAttribute("points", curve(shown.map((i) => density[i])));
       bound.setAttribute("width", nats(elbo) - across(0));
       gap.setAttribute("x", nats(elbo));
@@ -845,7 +848,7 @@ class GapExplorer {
       gap.setAttribute("width", Math.max(0, nats(logEvidence) - nats(elbo)));
       this.sliders[0].show(mean);
       this.sliders[1].show(spread);
-      const said = `ELBO ${number(elbo, 3)} nats   gap ${number(missing, 3)} nats   `
+      const said = `ELBO ${number(elbo, 3)} nats   gap ${number(logEvidence - elbo, 3)} nats   `
         + `log p(x) ${number(logEvidence, 3)} nats`;
       this.readout.textContent = said;
       this.drawing.setAttribute("aria-label", `q with mean ${number(mean)} and width ${number(spread)}: ${said}`);

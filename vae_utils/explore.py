@@ -5,8 +5,8 @@
     FramePlayer(frames, labels, "epoch") stored pictures under a slider
 
 Each is an anywidget: Python sends numbers once, and `explore.js`, beside this file, answers every move in the
-reader's browser. Only a decoder that is too large for that stays here and answers through the kernel. In a
-notebook that is stored, and on a page that runs no code, each leaves a still picture.
+reader's browser. Only a decoder that `portable` cannot translate stays here and answers through the kernel. In
+a notebook that is stored, and on a page that runs no code, each leaves a still picture.
 """
 
 import base64
@@ -24,8 +24,16 @@ import traitlets
 from PIL import Image
 
 from vae_utils.evaluation import active_units, kl_per_dimension, posterior_parameters
-from vae_utils.figures import COLOURS, DIGIT_COLOURS, GREY, figure_png, image_wall, prior_grid, scatter_codes
-from vae_utils.figures import show_images
+from vae_utils.figures import (
+    COLOURS,
+    DIGIT_COLOURS,
+    GREY,
+    figure_png,
+    image_wall,
+    manifold,
+    scatter_codes,
+    show_images,
+)
 from vae_utils.models import VAE
 from vae_utils.portable import NotPortable, decoder_program
 
@@ -90,7 +98,7 @@ class LatentExplorer(LiveWidget):
         data: test images to show as codes, as `load_mnist()` returns them; None for none. With two models,
             paths between digits and the nearest test image go by the codes of the first.
         z: where the point starts; the origin if None.
-        compact: leave out the buttons, the path and the legend.
+        compact: leave out the buttons, the path, the legend, and what a newcomer has no words for yet.
 
     Raises:
         ValueError: if there is no model, the latent sizes differ, `data` is something else, or `z` is not D
@@ -156,33 +164,33 @@ class LatentExplorer(LiveWidget):
 
         With more, one latent of the first model at a time.
         """
-        walls = {}
-        for name, model in self.models.items():
-            if self._latent_size == 2:
-                z = prior_grid(9)
-            else:
-                z = torch.tensor(self.z).repeat(5, 9, 1)
-                for row, j in enumerate(self.spec["order"][:5]):
-                    z[row, :, j] = torch.linspace(-3, 3, 9)
-            walls[name] = model.decode(z.to(model.prior.mean)).mean
-        if self._latent_size != 2:
-            name, wall = next(iter(walls.items()))
-            rows = {f"latent {j + 1}": images for j, images in zip(self.spec["order"], wall)}
-            return figure_png(show_images(rows, title=f"{name}, one latent at a time, from −3 to 3"))
-        dots = len(walls) == 1 and len(self.spec["labels"]) > 0
-        count = len(walls) + dots
+        return figure_png(self._planes() if self._latent_size == 2 else self._traversals())
+
+    def _planes(self):
+        dots = len(self.models) == 1 and len(self.spec["labels"]) > 0
+        count = len(self.models) + dots
         figure, axes = plt.subplots(1, count, squeeze=False, layout="constrained", figsize=(3.9 * count, 4.1))
-        for ax, (name, wall) in zip(axes[0, ::-1] if dots else axes[0], walls.items()):
-            ax.imshow(image_wall(wall, gap=0), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 0, 1))
-            ax.set(xlabel="$z_1$: quantile of the prior", ylabel="$z_2$: quantile of the prior",
-                   xticks=(0.1, 0.5, 0.9), yticks=(0.1, 0.5, 0.9), title=f"decoded by {name}")
+        scale, ticks = ("", ()) if self.spec["compact"] else (": quantile of the prior", (0.1, 0.5, 0.9))
+        for ax, (name, model) in zip(axes[0, dots:], self.models.items()):
+            ax.imshow(image_wall(manifold(model, 9), gap=0), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 0, 1))
+            ax.set(xlabel=f"$z_1${scale}", ylabel=f"$z_2${scale}", title=f"decoded by {name}",
+                   xticks=ticks, yticks=ticks)
             ax.grid(False)
         if dots:
             codes = torch.from_numpy(np.frombuffer(self.codes[0], np.float32).reshape(-1, 2).copy())
             extent = self.spec["extent"]
             scatter_codes(codes, torch.tensor(self.spec["labels"]), axes[0, 0])
             axes[0, 0].set(title="codes of test images", xlim=(-extent, extent), ylim=(-extent, extent))
-        return figure_png(figure)
+        return figure
+
+    def _traversals(self):
+        name, model = next(iter(self.models.items()))
+        rows = {}
+        for j in self.spec["order"][:5]:
+            z = torch.tensor(self.z).to(model.prior.mean).repeat(9, 1)
+            z[:, j] = torch.linspace(-3, 3, 9)
+            rows[f"latent {j + 1}"] = model.decode(z).mean
+        return show_images(rows, title=f"{name}, one latent at a time, from −3 to 3")
 
 
 def _named(models):
@@ -223,16 +231,16 @@ def _encode(models, data):
         return about, {"codes": [], "images": b""}
     if not hasattr(data, "test_labels"):
         raise ValueError(f"data was expected as load_mnist() returns it, got {type(data).__name__}")
-    images, labels = data.test[:NUM_SHOWN], data.test_labels[:NUM_SHOWN]
-    images = images.to("cpu", torch.float32)
+    measured = data.test[:MEASURED].to("cpu", torch.float32)
+    images, labels = measured[:NUM_SHOWN], data.test_labels[:NUM_SHOWN]
     codes = [posterior_parameters(model, images)[0] for model in models.values()]
     reach = torch.cat([code.abs().flatten() for code in codes]).quantile(0.998).item()
     about |= {"labels": labels.tolist(), "extent": max(LEAST_EXTENT, math.ceil(2 * reach) / 2),
               "typical": _typical(codes[0], labels)}
-    if size > 2 and len(data.test) > 1:
-        some = data.test[:MEASURED].to("cpu", torch.float32)       # of several models, the one that uses a latent most counts
-        kl = torch.stack([kl_per_dimension(model, some) for model in models.values()]).amax(0)
-        active = torch.stack([active_units(model, some) for model in models.values()]).any(0)
+    if size > 2 and len(measured) > 1:
+        # Of several models, the one that uses a latent most counts.
+        kl = torch.stack([kl_per_dimension(model, measured) for model in models.values()]).amax(0)
+        active = torch.stack([active_units(model, measured) for model in models.values()]).any(0)
         about |= {"kl": kl.tolist(), "order": kl.argsort(descending=True).tolist(),
                   "collapsed": (~active).nonzero()[:, 0].tolist()}
     return about, {"codes": [code.numpy().tobytes() for code in codes],
@@ -313,7 +321,8 @@ class GapExplorer(LiveWidget):
 
 
 def _is_even(grid):
-    return len(grid) > 1 and bool(grid[1] > grid[0]) and torch.allclose(grid.diff(), grid[1] - grid[0], rtol=1e-3)
+    rises = len(grid) > 1 and bool(grid[1] > grid[0])
+    return rises and torch.allclose(grid.diff(), grid[1] - grid[0], rtol=1e-3)
 
 
 class FramePlayer(LiveWidget):

@@ -133,7 +133,7 @@ def save_image(array, path, scale=1):
 
 
 def png_bytes(image, scale=8):
-    """One image as the bytes of a PNG file, ink on paper, for `ipywidgets.Image`.
+    """One image as the bytes of a PNG file, ink on paper, e.g. a frame of `explore.FramePlayer`.
 
     Args:
         image: tensor [1, H, W] in [0, 1].
@@ -149,7 +149,7 @@ def png_bytes(image, scale=8):
 
 
 def figure_png(figure):
-    """A figure as the bytes of a PNG file, for `ipywidgets.Image`.
+    """A figure as the bytes of a PNG file, e.g. a frame of `explore.FramePlayer`.
 
     pyplot forgets the figure, so that the cell which made it does not show it a second time; it can still be
     drawn on.
@@ -237,7 +237,7 @@ def manifold(vae, n=20):
     if vae.latent_size != 2:
         raise ValueError(f"a model of 2 latent dimensions was expected, got one of {vae.latent_size}, whose "
                          "codes no plane can show; build it with latent_size=2")
-    return vae.decode(prior_grid(n).to(vae.prior.mean.device)).mean.cpu()
+    return vae.decode(prior_grid(n).to(vae.prior.mean)).mean.cpu()
 
 
 def show_manifold(vae, n=20):

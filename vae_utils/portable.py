@@ -112,7 +112,7 @@ class _Writer:
             return
         if node.op == "output":
             if inputs != [len(self.steps)]:
-                raise NotPortable("it computes something that it does not return, or returns more than one result")
+                raise NotPortable("it computes something that it does not return, or returns several results")
             return
         module = self.modules.get(node.target) if node.op == "call_module" else None
         if isinstance(module, UNCHANGED) or node.op == "call_method" and node.target in UNCHANGED_METHODS:

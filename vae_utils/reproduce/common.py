@@ -34,11 +34,16 @@ class Recipe:
     seed: int = 0
     training: dict = field(default_factory=dict)
 
-    def train(self, mnist, **kwargs):
-        """Build, start at the data's mean, train: returns the model and its `History`."""
+    def start(self, mnist):
+        """Build, and start at the data's mean: the model before its first step."""
         torch.manual_seed(self.seed)
         vae = self.build()
         start_at_mean(vae, mnist.train)
+        return vae
+
+    def train(self, mnist, **kwargs):
+        """`start`, then train: returns the model and its `History`."""
+        vae = self.start(mnist)
         history = fit(vae, mnist.train, epochs=self.epochs, learning_rate=self.learning_rate,
                       batch_size=self.batch_size, seed=self.seed, **(self.training | kwargs))
         return vae, history
@@ -70,13 +75,18 @@ def summary(result):
 
 def record(name, options, results):
     """Write the provenance record `NAME.json` of one command into `options.out`."""
+    write_record(options.out / f"{name}.json", command(name, options), options.start, results,
+                 seed=options.seed, versions=versions())
+
+
+def write_record(path, command, start, results, **others):
+    """Write what is known of a run that began at `start` (of time.perf_counter), and `others` with it."""
     content = {
-        "command": command(name, options), "date": date.today().isoformat(),
-        "seed": options.seed, "versions": versions(), "processor": processor(),
-        "threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - options.start),
+        "command": command, "date": date.today().isoformat(), **others, "processor": processor(),
+        "threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - start),
         "cpu_seconds": round(time.process_time()), "results": results,
     }
-    with write_atomically(options.out / f"{name}.json") as temporary:
+    with write_atomically(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

@@ -8,7 +8,6 @@ import torch
 
 from vae_utils.evaluation import load_classifier
 from vae_utils.figures import image_wall, manifold, save_image
-from vae_utils.models import start_at_mean
 from vae_utils.objectives import elbo_of_set
 from vae_utils.reproduce.common import full_mnist, record
 from vae_utils.reproduce.stored import RECIPES
@@ -65,9 +64,7 @@ def replay(options):
 
 def untrained(recipe, mnist):
     """The weights with which `recipe.train` begins, and what is known of them."""
-    torch.manual_seed(recipe.seed)
-    vae = recipe.build().eval()
-    start_at_mean(vae, mnist.train)
+    vae = recipe.start(mnist).eval()
     terms = elbo_of_set(vae, mnist.test)
     tested = (term.mean().item() for term in (terms.elbo, terms.rate, terms.distortion))
     return vae, Report(0, 0.0, 0.0, math.nan, math.nan, math.nan, *tested)
