@@ -9,22 +9,29 @@ from hypothesis import strategies as st
 from torch.nn.functional import binary_cross_entropy
 
 from vae_utils.data import binarise
-from vae_utils.likelihoods import FAMILIES, Bernoulli, ContinuousBernoulli, Gaussian, GreyCrossEntropy
+from vae_utils.likelihoods import (
+    FAMILIES,
+    Bernoulli,
+    ContinuousBernoulli,
+    Gaussian,
+    GreyCrossEntropy,
+    PixelGaussian,
+)
 
-ALL = [Bernoulli(), GreyCrossEntropy(), ContinuousBernoulli(), Gaussian(0.3), Gaussian()]
-names = dict(argvalues=ALL, ids=["bernoulli", "grey", "continuous", "gaussian", "learned"])
+ALL = [Bernoulli(), GreyCrossEntropy(), ContinuousBernoulli(), Gaussian(0.3), Gaussian(), PixelGaussian()]
+names = dict(argvalues=ALL, ids=["bernoulli", "grey", "continuous", "gaussian", "learned", "pixel"])
 seeds = given(st.integers(0, 2**31))
 
 
-def random_features(*batch, seed=0, scale=3.0):
+def random_features(*batch, seed=0, scale=3.0, per_pixel=1):
     generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(*batch, 1, 28, 28, generator=generator, dtype=torch.float64)
+    return scale * torch.randn(*batch, per_pixel, 28, 28, generator=generator, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("likelihood", **names)
 @pytest.mark.parametrize("batch", [(), (3,), (4, 3), (5, 4, 3)])
 def test_one_number_for_each_image_of_any_batch(likelihood, batch, images):
-    p = likelihood(random_features(*batch).float())
+    p = likelihood(random_features(*batch, per_pixel=likelihood.features_per_pixel).float())
     x = likelihood.observe(images[:3])
     assert p.event_shape == (1, 28, 28) and p.batch_shape == batch
     assert p.log_prob(x).shape == (batch or (3,))
@@ -33,7 +40,7 @@ def test_one_number_for_each_image_of_any_batch(likelihood, batch, images):
 
 @pytest.mark.parametrize("likelihood", **names)
 def test_its_own_draws_are_outcomes(likelihood):
-    p = likelihood(random_features(3).float())
+    p = likelihood(random_features(3, per_pixel=likelihood.features_per_pixel).float())
     assert p.log_prob(p.sample()).isfinite().all()
 
 
@@ -129,6 +136,27 @@ def test_learned_sigma_stays_above_one_grey_level():
     likelihood = Gaussian()
     likelihood.log_sigma.data.fill_(-1000)
     assert likelihood.sigma.item() == pytest.approx(1 / 256)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([0.0, 1 / 256, 0.1]))
+def test_pixel_gaussian_is_equation_12(seed, floor):
+    """By hand: a mean through a sigmoid, a log-variance (not a log-sigma), and the floor added to the variance."""
+    features = random_features(3, seed=seed, scale=1.0, per_pixel=2)
+    x = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    mean, variance = 1 / (1 + torch.exp(-features[:, 0])), torch.exp(features[:, 1]) + floor**2
+    by_hand = -0.5 * (torch.log(2 * math.pi * variance) + (x[:, 0] - mean) ** 2 / variance)
+    assert torch.allclose(PixelGaussian(floor)(features).log_prob(x), by_hand.sum((1, 2)))
+
+
+def test_a_floor_keeps_the_density_of_a_pixel_bounded():
+    certain = torch.cat([torch.zeros(1, 28, 28), torch.full((1, 28, 28), -60.0)])
+    grey = torch.full((1, 28, 28), 0.5)
+    highest = 784 * math.log(256 / math.sqrt(2 * math.pi))
+    assert PixelGaussian(1 / 256)(certain).log_prob(grey) == pytest.approx(highest, rel=1e-4)
+    assert PixelGaussian(0.0)(certain).log_prob(grey) > 4 * highest
+    with pytest.raises(ValueError, match="floor was expected to be a standard deviation of 0 or more, got -1"):
+        PixelGaussian(-1)
 
 
 def test_only_a_learned_sigma_is_a_parameter():

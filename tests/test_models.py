@@ -8,7 +8,13 @@ from torch import nn
 
 from vae_utils import models
 from vae_utils.checkpoints import load_tensors, save_tensors
-from vae_utils.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, GreyCrossEntropy
+from vae_utils.likelihoods import (
+    Bernoulli,
+    ContinuousBernoulli,
+    Gaussian,
+    GreyCrossEntropy,
+    PixelGaussian,
+)
 from vae_utils.models import (
     VAE,
     ResidualBlock,
@@ -35,6 +41,31 @@ def build(request):
 
 
 # Three distributions
+
+
+@pytest.mark.parametrize("family, features", [(GreyCrossEntropy, 1), (PixelGaussian, 2)])
+def test_images_of_another_shape_are_a_setting(family, features, tmp_path):
+    torch.manual_seed(0)
+    vae = paper_vae(2, 7, likelihood=family(), image_shape=(1, 28, 20))
+    x = torch.rand(5, 1, 28, 20)
+    p = vae.decode(vae.encode(x).sample((3,)))
+    assert p.batch_shape == (3, 5) and p.event_shape == (1, 28, 20) and p.log_prob(x).isfinite().all()
+    assert vae.decode(torch.zeros(2)).batch_shape == ()
+    assert sum(w.numel() for w in vae.decoder.parameters()) == 3 * 7 + 8 * 560 * features
+    save_vae(vae, tmp_path / "faces.safetensors")
+    again = load_vae(tmp_path / "faces.safetensors")
+    assert torch.allclose(again.decode(torch.ones(4, 2)).mean, vae.decode(torch.ones(4, 2)).mean, atol=1e-3)
+    with pytest.raises(ValueError, match=r"of shape \[B, 1, 28, 20\], got float32 of shape \[5, 1, 28, 28\]"):
+        vae.encode(torch.rand(5, 1, 28, 28))
+    with pytest.raises(ValueError, match=r"\[N, 1, 28, 20\], got \[5, 1, 28, 28\]"):
+        start_at_mean(vae, torch.rand(5, 1, 28, 28))
+
+
+def test_a_convolutional_decoder_has_a_variance_for_each_pixel_too(images):
+    vae = conv_vae(3, (2, 4), 8, likelihood=PixelGaussian())
+    start_at_mean(vae, images)
+    p = vae.decode(torch.zeros(4, 3))
+    assert p.event_shape == (1, 28, 28) and p.stddev.flatten(1).std(1).max() >= 0
 
 
 def test_prior_is_a_standard_normal():

@@ -27,32 +27,16 @@ from vae_utils.runtime import fixed_seed
 NUM_TEST, NUM_HELD_OUT = 40, 30
 
 
-@pytest.fixture(scope="module")
-def toy():
-    """Squares of random place and size in the place of digits: 256 to train on, 40 to test on."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.zeros(256 + NUM_TEST, 1, 28, 28)
-    corners = torch.randint(4, 16, (len(images), 2), generator=generator).tolist()
-    for image, (top, left) in zip(images[:, 0], corners):
-        image[top:top + 8, left:left + 8] = torch.rand(8, 8, generator=generator)
-    labels = torch.arange(len(images)) % 10
-    return MNIST(images[:256], labels[:256], images[256:], labels[256:], "VAE_DATA", True)
+@pytest.fixture
+def toy(toy_mnist):
+    return toy_mnist
 
 
 @pytest.fixture(autouse=True)
-def small(toy, monkeypatch, tmp_path):
+def small(full_toy_mnist, monkeypatch, tmp_path):
     """Every module finds the toy in the place of MNIST, and small networks in the place of large ones."""
-
-    def full_mnist(hold_out=0):
-        if not hold_out:
-            return toy
-        apart = slice(0, NUM_HELD_OUT)
-        rest = slice(NUM_HELD_OUT, None)
-        return MNIST(toy.train[rest], toy.train_labels[rest], toy.train[apart], toy.train_labels[apart],
-                     toy.source, True)
-
     for module in (paper, replay, speed, stored, table):
-        monkeypatch.setattr(module, "full_mnist", full_mnist)
+        monkeypatch.setattr(module, "full_mnist", full_toy_mnist)
     monkeypatch.setattr(stored, "DATA", tmp_path / "data")
     monkeypatch.setitem(stored.RECIPES, "mlp-2-minutes", common.Recipe(
         lambda: mlp_vae(3, (16,)), epochs=18, learning_rate=3e-3))
@@ -101,7 +85,7 @@ def test_training_leaves_weights_curve_and_record(out, toy, capsys):
 
 
 def test_a_command_without_options_is_recorded_as_it_is_typed(out):
-    options = SimpleNamespace(seed=0, epochs=None, held_out=False, out=out, start=0.0)
+    options = SimpleNamespace(seed=0, epochs=None, samples=None, latents=None, held_out=False, out=out, start=0.0)
     common.record("table", options, {})
     assert record_of("table", out)["command"] == "python -m vae_utils.reproduce table"
 

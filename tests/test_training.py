@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 import torch
 
+from vae_utils import training
 from vae_utils.likelihoods import Gaussian, GreyCrossEntropy
 from vae_utils.models import conv_vae, mlp_vae
 from vae_utils.objectives import Terms, elbo, elbo_of_set, reconstruction
@@ -249,6 +250,71 @@ def test_an_interrupt_before_the_first_step_leaves_an_empty_history(pictures):
     assert (
         history == [] and "after 0 images" in str(history) and same(weights_of(vae), weights_of(small_vae()))
     )
+
+
+# a state on disk
+
+def long_run(vae, pictures, checkpoint=None, objective=elbo, **others):
+    """Three and a half epochs with reports off the epochs' ends: 4 reports, 21 steps, a schedule that waits."""
+    return fit(vae, pictures, epochs=3.5, batch_size=8, test=pictures[:5], objective=objective,
+               report_at=[40, 56, 120], learning_rate=1e-2, checkpoint=checkpoint, **others)
+
+
+@pytest.mark.parametrize("optimiser", [training.adam, paper_adagrad(48)], ids=["adam", "adagrad"])
+@pytest.mark.parametrize("stops", [(3,), (6, 2), (9, 9, 1)])
+def test_an_interrupted_training_goes_on_to_the_same_numbers(optimiser, stops, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(training._State, "SECONDS", 0)              # the state is written after each step
+    whole = small_vae()
+    history = long_run(whole, pictures, optimiser=optimiser)
+    path = tmp_path / "state.safetensors"
+    for stop in stops:
+        stopped = long_run(small_vae(), pictures, path, after(stop, interrupt), optimiser=optimiser)
+        assert "interrupted" in stopped.stopped
+    vae = small_vae(seed=1)                                         # its own weights do not matter any more
+    resumed = long_run(vae, pictures, path, after(-1, interrupt), optimiser=optimiser)
+    assert same(weights_of(vae), weights_of(whole))
+    for name in ("samples", "train_elbo", "train_rate", "test_elbo", "test_distortion"):
+        assert resumed.column(name) == history.column(name), name
+    finished = long_run(small_vae(), pictures, path, after(0, interrupt), optimiser=optimiser)
+    assert finished == resumed and finished.stopped is None         # not one step was made again
+
+
+def test_between_reports_the_state_is_written_twice_a_minute(pictures, tmp_path, monkeypatch):
+    now, written = [0.0], []
+    monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
+    save = training.save_tensors
+    monkeypatch.setattr(training, "save_tensors",
+                        lambda path, *args, **kwargs: (written.append(args[1]["step"]), save(path, *args, **kwargs)))
+
+    def slow(vae, x):
+        now[0] += 10
+        return elbo(vae, x)
+
+    fit(small_vae(), pictures, epochs=2, batch_size=8, objective=slow, report_at=[48],
+        checkpoint=tmp_path / "state.safetensors")
+    assert written == [4, 6, 10, 12]                                # more than 30 s later, and at the reports
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"batch_size": 4}, {"learning_rate": 1e-3}, {"epochs": 2},
+                                    {"objective": partial(elbo, beta=2.0)}])
+def test_the_state_of_another_training_is_refused(change, pictures, tmp_path):
+    call = dict(epochs=1, batch_size=8, learning_rate=1e-2, checkpoint=tmp_path / "state.safetensors")
+    fit(small_vae(), pictures, **call)
+    with pytest.raises(ValueError, match="state.safetensors was expected to hold the state of the training .*; "
+                                         "finish that one first, or delete the file"):
+        fit(small_vae(), pictures, **(call | change))
+
+
+def test_the_schedule_of_the_author_waits_and_gathers(pictures):
+    """After steps that do not move, Adagrad's step is divided by the root of all squares so far."""
+    schedule = training.after(3, 8)
+    assert [schedule(step / 8) for step in range(1, 9)] == [0, 0, 0, 1, 1, 1, 1, 1]
+    vae, start = small_vae(Gaussian(0.5)), weights_of(small_vae(Gaussian(0.5)))
+    fit(vae, pictures, epochs=4, batch_size=48, objective=reconstruction, learning_rate=0.1,
+        optimiser=paper_adagrad(48), schedule=training.after(3, 4), max_norm=None)
+    moved = torch.cat([(w - start[name]).flatten().abs() for name, w in vae.state_dict().items()])
+    # Four equal gradients g: lr * g / sqrt(4 g^2). The weights have not moved between, so they are equal.
+    assert moved.max() == pytest.approx(0.05, rel=1e-3)
 
 
 def test_a_loss_that_is_no_number_names_the_step_and_restores_the_last_report(pictures):

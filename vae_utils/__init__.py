@@ -10,12 +10,14 @@ import pkgutil
 
 _HOMES = {
     "data": ("load_mnist", "binarise", "MNIST"),
-    "likelihoods": ("Bernoulli", "GreyCrossEntropy", "Gaussian", "ContinuousBernoulli"),
+    "likelihoods": ("Bernoulli", "GreyCrossEntropy", "Gaussian", "PixelGaussian",
+                    "ContinuousBernoulli"),
     "models": ("VAE", "mlp_vae", "paper_vae", "conv_vae", "load_vae", "save_vae"),
     "objectives": ("elbo", "importance_weighted_bound", "reconstruction", "Terms"),
     "training": ("fit", "History"),
     "runtime": ("best_device",),
     "evaluation": ("evaluate", "log_likelihood", "active_units", "kl_per_dimension"),
+    "baselines": ("wake_sleep",),
     "explore": ("LatentExplorer", "GapExplorer", "FramePlayer"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -1,6 +1,7 @@
-"""Images in memory: MNIST from wherever it can be had, and the draw that makes grey pixels binary."""
+"""Images in memory: MNIST and Frey Face from wherever they can be had, and the draw that makes pixels binary."""
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -33,6 +34,23 @@ import socket, sys
 socket.setdefaulttimeout(float(sys.argv[2]))
 from torchvision.datasets import MNIST
 MNIST(sys.argv[1], download=True)
+"""
+
+FREY_FACE_URL = "https://cs.nyu.edu/~roweis/data/frey_rawface.mat"
+# Of the pixels, not of the file: MATLAB and scipy write the date into a file, so that copies of the same
+# faces differ.
+FREY_FACE_SHA256 = "2438ba4f0d2a6bd8bac43de756141eaa33c8d248dd613d464bdb1210d9b7af78"
+FREY_FACE_SHAPE = (560, 1965)  # of the key `ff`: one column a frame, 28 rows of 20 pixels
+FREY_TRAIN = 1600  # the split of the author's later program (dpkingma/nips14-ssl); the paper gives none
+FREY_FACE_FILE = "FreyFace/frey_rawface.mat"
+STAND_IN = "a window that wanders over a photograph of scikit-learn"
+NUM_LEVELS = 256  # bytes / 256, as in the author's program: with / 255 a density would have other units
+
+FREY_FACE_SCRIPT = """
+import shutil, sys, urllib.request
+with urllib.request.urlopen(sys.argv[3], timeout=float(sys.argv[2])) as answer:
+    with open(sys.argv[1] + "/frey_rawface.mat", "wb") as file:
+        shutil.copyfileobj(answer, file)
 """
 
 
@@ -84,6 +102,61 @@ def load_mnist(hold_out=0):
     return mnist
 
 
+@dataclass(frozen=True, repr=False)
+class FreyFace:
+    """Faces as tensors: float32 [N, 1, 28, 20] in [0, 1).
+
+    `source` is "VAE_DATA", "data/", "download" or "stand-in"; `is_frey` tells whether they are faces. `test`
+    holds the 365 test frames, or, after `load_frey_faces(hold_out=n)`, the n training frames set apart.
+    """
+
+    train: torch.Tensor
+    test: torch.Tensor
+    source: str
+    is_frey: bool
+
+    def __repr__(self):
+        return (f"FreyFace(train={len(self.train):,}, test={len(self.test):,}, source={self.source!r}, "
+                f"is_frey={self.is_frey})")
+
+
+def load_frey_faces(hold_out=0):
+    """Frey Face, or a stand-in where it cannot be had, from a place that is named in one printed line.
+
+    1,965 frames of a short film of one man's face (B. Frey; S. Roweis), in a random order that is the same
+    every time: 1,600 to train on and 365 to test on. A test frame therefore has training frames from the
+    same second of film beside it. A pixel is its byte / 256, as in the author's program.
+
+    The places, in order: `FreyFace/frey_rawface.mat` (key `ff`) in the folder that the environment variable
+    VAE_DATA names, if it has it; the same in `data/`; a download, kept in `data/`. Where none has it, as many
+    frames of a film that the reader does have: a window that wanders over the photograph "china.jpg" of
+    scikit-learn. They too are continuous, grey, 28 x 20, and explained by few numbers (where the window is).
+    VAE_DATA=embedded goes straight to them.
+
+    Args:
+        hold_out: number of training frames, the same ones every time, that leave `train` and replace `test`,
+            as in `load_mnist`.
+
+    Returns:
+        `FreyFace`: train, test, source, is_frey.
+
+    Raises:
+        FileNotFoundError: if VAE_DATA names a folder that does not exist.
+        ValueError: if a file is truncated, damaged or another one than its name says, or if `hold_out` is
+            not a whole number from 0 to 1,599.
+    """
+    frames, source, where = _find_frey_faces()
+    order = torch.randperm(len(frames), generator=torch.Generator().manual_seed(0))
+    faces = FreyFace(frames[order[:FREY_TRAIN]], frames[order[FREY_TRAIN:]], source, source != "stand-in")
+    if hold_out != 0:
+        kept, apart = _held_out(len(faces.train), hold_out)
+        faces = replace(faces, train=faces.train[kept], test=faces.train[apart])
+    kind = "held-out training" if hold_out else "test"
+    name = "Frey Face" if faces.is_frey else "No Frey Face, but a stand-in"
+    print(f"{name}: {len(faces.train):,} training and {len(faces.test):,} {kind} images, {where}")
+    return faces
+
+
 def binarise(images, generator=None):
     """One draw of black-and-white images from grey ones: each pixel is Bernoulli(its brightness).
 
@@ -103,19 +176,21 @@ def binarise(images, generator=None):
     return uniform.lt_(images)
 
 
-def require_images(images):
+def require_images(images, shape=(1, 28, 28)):
     """Refuse what is no batch of grey images, before it does harm far from its cause.
 
     Args:
-        images: what should be a floating tensor [N, 1, 28, 28], N at least 1, values in [0, 1].
+        images: what should be a floating tensor [N, *shape], N at least 1, values in [0, 1].
+        shape: of one image: a model's `image_shape`.
 
     Raises:
         ValueError: if it is not.
     """
     _require_brightness(images)
-    if images.ndim != 4 or images.shape[1:] != (1, 28, 28) or len(images) == 0:
-        raise ValueError(f"Expected one or more images of shape [N, 1, 28, 28], got {list(images.shape)}; "
-                         "reshape them, for instance by images.view(-1, 1, 28, 28).")
+    if images.shape[1:] != tuple(shape) or len(images) == 0:
+        size = ", ".join(map(str, shape))
+        raise ValueError(f"Expected one or more images of shape [N, {size}], got {list(images.shape)}; "
+                         f"reshape them, for instance by images.view(-1, {size}).")
 
 
 def _require_brightness(images):
@@ -158,14 +233,18 @@ def _find_mnist():
 
 
 def _hold_out(mnist, count):
-    total = len(mnist.train)
+    kept, apart = _held_out(len(mnist.train), count)
+    return replace(mnist, train=mnist.train[kept], train_labels=mnist.train_labels[kept],
+                   test=mnist.train[apart], test_labels=mnist.train_labels[apart])
+
+
+def _held_out(total, count):
+    """Indices of the training images that stay and of the `count` that are set apart, always the same."""
     if type(count) is not int or not 0 < count < total:
         raise ValueError(f"hold_out should be a whole number from 0 to {total - 1:,}, so that some of the "
                          f"{total:,} training images remain, but is {count!r}.")
     order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
-    kept, apart = order[count:], order[:count]
-    return replace(mnist, train=mnist.train[kept], train_labels=mnist.train_labels[kept],
-                   test=mnist.train[apart], test_labels=mnist.train_labels[apart])
+    return order[count:], order[:count]
 
 
 def _read_mnist(folder, source, remedy):
@@ -199,16 +278,37 @@ def _read_idx(path, remedy):
 
 
 def _download_mnist(folder):
-    """Put the official files into `folder`; returns why that failed, or None.
+    """Put the official files into `folder`; returns why that failed, or None."""
+    files = {name: Path("MNIST", "raw", name) for name in MNIST_FILES}
+    return _download(DOWNLOAD_SCRIPT, [], files, folder,
+                     lambda path: _read_idx(path, remedy="try again"), "the official files")
 
-    Nothing appears in `folder` before all four files have arrived and been verified.
+
+def _download_frey_faces(folder):
+    """Put the file of Frey Face into `folder`; returns why that failed, or None."""
+    return _download(FREY_FACE_SCRIPT, [FREY_FACE_URL], {"frey_rawface.mat": Path("frey_rawface.mat")}, folder,
+                     lambda path: _read_frey_faces(path, remedy="try again"), "Frey Face")
+
+
+def _download(script, arguments, files, folder, verify, what):
+    """Fetch files by a child process and put them into `folder`; returns why that failed, or None.
+
+    Nothing appears in `folder` before all files have arrived and been verified.
+
+    Args:
+        script: Python; it gets a temporary folder, SOCKET_SECONDS and `arguments`.
+        arguments: list of str.
+        files: dict from a file's name to where the script leaves it in the temporary folder.
+        folder: where they go.
+        verify: function of a path, which raises ValueError.
+        what: the name of what should have arrived.
     """
     try:
         DATA.mkdir(exist_ok=True)
         # Errors of the clean-up are ignored: Windows may hold the files of a stopped child a moment longer.
         with tempfile.TemporaryDirectory(prefix=".download-", dir=DATA,
                                          ignore_cleanup_errors=True) as temporary:
-            command = [sys.executable, "-c", DOWNLOAD_SCRIPT, temporary, str(SOCKET_SECONDS)]
+            command = [sys.executable, "-c", script, temporary, str(SOCKET_SECONDS), *arguments]
             try:
                 child = subprocess.run(command, timeout=DOWNLOAD_SECONDS, stdin=subprocess.DEVNULL,
                                        capture_output=True, text=True, errors="replace")
@@ -217,15 +317,15 @@ def _download_mnist(folder):
             if child.returncode:
                 said = [line for line in child.stderr.splitlines() if line.strip()]
                 return said[-1].strip(" <>") if said else f"exit code {child.returncode}"
-            arrived = Path(temporary) / "MNIST" / "raw"
+            arrived = {name: Path(temporary) / place for name, place in files.items()}
             try:
-                for name in MNIST_FILES:
-                    _read_idx(arrived / name, remedy="try again")
+                for path in arrived.values():
+                    verify(path)
             except ValueError:
-                return "what arrived is not the official files"
+                return f"what arrived is not {what}"
             folder.mkdir(parents=True, exist_ok=True)
-            for name in MNIST_FILES:
-                os.replace(arrived / name, folder / name)
+            for name, path in arrived.items():
+                os.replace(path, folder / name)
     except OSError as error:
         return f"data/ cannot be written: {error.strerror}"
     return None
@@ -254,3 +354,73 @@ def _as_images(pixels):
 
 def _as_labels(labels):
     return torch.from_numpy(labels.reshape(-1).astype(np.int64))
+
+
+def _find_frey_faces():
+    """All frames [1965, 1, 28, 20], the source, and the words that say where they came from, without paths."""
+    named = os.environ.get("VAE_DATA")
+    remedy = "put another copy in its place, or unset VAE_DATA"
+    if named == "embedded":
+        return _wandering_window(), "stand-in", f"{STAND_IN} (VAE_DATA=embedded)"
+    if named:
+        root = PROJECT / Path(named).expanduser()
+        if not root.is_dir():
+            raise FileNotFoundError(f"VAE_DATA={named} should name a folder that holds {FREY_FACE_FILE}, but "
+                                    f"there is no {root}; correct VAE_DATA, or unset it to use data/ or a "
+                                    "download.")
+        if (root / FREY_FACE_FILE).is_file():
+            return (_read_frey_faces(root / FREY_FACE_FILE, remedy), "VAE_DATA",
+                    "from the folder that VAE_DATA names")
+    path = DATA / FREY_FACE_FILE
+    remedy = "delete it, and the next run downloads it again"
+    if path.is_file():
+        return _read_frey_faces(path, remedy), "data/", "from data/"
+    failure = _download_frey_faces(path.parent)
+    if failure:
+        return _wandering_window(), "stand-in", (
+            f"{STAND_IN}, because Frey Face could not be downloaded ({failure}); for the faces run again with a "
+            f"network, or let VAE_DATA name a folder that holds {FREY_FACE_FILE}")
+    return _read_frey_faces(path, remedy), "download", "downloaded into data/"
+
+
+def _read_frey_faces(path, remedy):
+    """The frames in a MATLAB file: float32 [1965, 1, 28, 20]."""
+    from scipy.io import loadmat
+
+    content, fault = path.read_bytes(), None
+    try:
+        pixels = loadmat(io.BytesIO(content), variable_names=["ff"]).get("ff")
+    except Exception as error:  # scipy has a different one for each place where a file may be broken
+        fault = f"is truncated, damaged or no MATLAB file ({error})"
+    else:
+        if not isinstance(pixels, np.ndarray) or pixels.shape != FREY_FACE_SHAPE or pixels.dtype != np.uint8:
+            found = "nothing" if pixels is None else f"{pixels.dtype} of shape {list(pixels.shape)}"
+            fault = f"should hold bytes of shape {list(FREY_FACE_SHAPE)} under the key ff, but holds {found}"
+        elif hashlib.sha256(np.ascontiguousarray(pixels.T)).hexdigest() != FREY_FACE_SHA256:
+            fault = "is damaged: its pixels have not the checksum of Frey Face"
+    if fault:
+        raise ValueError(f"{path} {fault}; {remedy}.")
+    return _as_frames(pixels.T)
+
+
+def _wandering_window():
+    """1,965 frames of a window that wanders over a photograph: float32 [1965, 1, 28, 20].
+
+    The photograph is china.jpg (a pavilion by a lake), which scikit-learn carries. The window's centre follows
+    two slow waves each way whose periods have no common multiple, so that it never stands twice in one place.
+    """
+    from PIL import Image
+    from sklearn.datasets import load_sample_image
+
+    photograph = Image.fromarray(load_sample_image("china.jpg")).convert("L")
+    time = np.arange(FREY_FACE_SHAPE[1])
+    across = np.sin(time / 17.3) + 0.5 * np.sin(time / 5.1)                      # in [-1.5, 1.5]
+    down = np.cos(time / 23.9) + 0.5 * np.cos(time / 7.7)
+    left, top = 120 + 40 * across, 70 + 40 * down                                # corners of the window, in pixels
+    frames = [photograph.resize((20, 28), Image.Resampling.BILINEAR, box=(x, y, x + 160, y + 224))
+              for x, y in zip(left, top, strict=True)]
+    return _as_frames(np.stack([np.asarray(frame) for frame in frames]))
+
+
+def _as_frames(pixels):
+    return torch.from_numpy(pixels.astype(np.float32)).div_(NUM_LEVELS).view(-1, 1, 28, 20)

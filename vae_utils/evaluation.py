@@ -107,7 +107,7 @@ def log_likelihood(vae, images, num_samples=5000, every=1, seed=0, device=None, 
     Raises:
         ValueError: if `images` are not grey images in [0, 1], or `num_samples` or `every` < 1.
     """
-    require_images(images)
+    require_images(images, vae.image_shape)
     if every < 1:
         raise ValueError(f"every was expected to be 1 (score all images) or more, got {every}")
     x = vae.observe(images.cpu(), torch.Generator().manual_seed(seed))[::every]
@@ -142,7 +142,7 @@ def posterior_parameters(vae, images, batch_size=1000):
     Raises:
         ValueError: if `images` are not grey images in [0, 1].
     """
-    require_images(images)
+    require_images(images, vae.image_shape)
     x = vae.observe(images, torch.Generator(images.device).manual_seed(0))
     posteriors = [vae.encode(batch).base_dist for batch in x.split(batch_size)]
     return torch.cat([q.loc for q in posteriors]), torch.cat([q.scale for q in posteriors])

@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib import patheffects
+from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 from PIL import Image
 from torch.distributions import Normal
@@ -42,6 +43,9 @@ DIGIT_COLOURS = (
 DIGIT_MARKERS = ("o", "v", "s", "^", "D", "p", "h", "<", "X", "P")
 LINE_STYLES = ("-", "--", "-.", ":")
 PAPER_WHITE, GAP_GREY = 255, 222
+METHOD_COLOURS = {"AEVB": COLOURS["blue"], "WS": COLOURS["vermilion"], "MCEM": COLOURS["green"]}
+METHOD_MARKERS = {"AEVB": "o", "WS": "s", "MCEM": "^"}
+METHOD_NAMES = {"AEVB": "AEVB, ours", "WS": "wake-sleep, ours", "MCEM": "Monte Carlo EM, ours"}
 SOLID_TRAIN_DASHED_TEST = {"train": "-", "test": "--"}
 Y_LABELS = {
     "elbo": "ELBO (nats per image)",
@@ -402,6 +406,96 @@ def paper_curves(figure, panel):
         raise ValueError(f"one of the paper's panels {known} was expected, got {(figure, panel)!r}")
     return {curve: (np.array(samples), np.array(nats))
             for curve, (samples, nats) in panels[figure, panel].items()}
+
+
+def read_curves(path):
+    """Curves that a command has written as CSV: figure, panel, curve, samples, nats, seed.
+
+    Args:
+        path: of the file, e.g. `ASSETS / "fig2-mnist.csv"`.
+
+    Returns:
+        Dict from (figure, panel) to a dict from a curve's name to a list of pairs of arrays, one pair a seed:
+        training images evaluated, and nats per image.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it has other columns.
+    """
+    panels = {}
+    with open(path, newline="") as file:
+        reader = csv.DictReader(file)
+        expected = ["figure", "panel", "curve", "samples", "nats", "seed"]
+        if reader.fieldnames != expected:
+            raise ValueError(f"{path} was expected to have the columns {', '.join(expected)}, but has "
+                             f"{reader.fieldnames}; make it again with python -m vae_utils.reproduce")
+        for row in reader:
+            seeds = panels.setdefault((row["figure"], row["panel"]), {}).setdefault(row["curve"], {})
+            samples, nats = seeds.setdefault(row["seed"], ([], []))
+            samples.append(float(row["samples"]))
+            nats.append(float(row["nats"]))
+    return {panel: {curve: [(np.array(samples), np.array(nats)) for samples, nats in seeds.values()]
+                    for curve, seeds in curves.items()} for panel, curves in panels.items()}
+
+
+def plot_over_paper(ax, figure, panel, curves):
+    """Our curves, thin and dark, over the paper's of the same name, broad and pale; train solid, test dashed.
+
+    Args:
+        ax: Axes to draw on.
+        figure, panel: as in `paper_curves`.
+        curves: one panel of `read_curves`.
+
+    Returns:
+        Axes, without a legend.
+
+    Raises:
+        ValueError: if there is no such panel.
+    """
+    paper = paper_curves(figure, panel)
+    for curve, seeds in sorted(curves.items()):
+        method, part = curve.split()
+        style = dict(linestyle=SOLID_TRAIN_DASHED_TEST[part], color=METHOD_COLOURS[method])
+        if curve in paper:
+            ax.plot(*paper[curve], linewidth=7, alpha=0.3, solid_capstyle="butt", dash_capstyle="butt", zorder=1.5,
+                    **style)
+        for samples, nats in seeds:
+            ax.plot(samples, nats, linewidth=1.8, marker=METHOD_MARKERS[method], markersize=4,
+                    markevery=4, **style)
+    ax.set(xscale="log", title=panel, xlabel="training images evaluated")
+    return ax
+
+
+def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8), y_label=Y_LABELS["elbo"]):
+    """A figure of the paper with ours over it: panels side by side on the paper's axes.
+
+    Args:
+        figure: "Fig2" or "Fig3".
+        panels: names of its panels, as in `paper_curves`; one that `curves` has not is left with the paper's.
+        curves: as `read_curves` returns them.
+        y_limits, x_limits: of the axes.
+        y_label: what is drawn.
+
+    Returns:
+        matplotlib figure.
+    """
+    drawn, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels) + 1, 4.8), sharey=True, squeeze=False,
+                               layout="constrained")
+    methods = {}
+    for ax, panel in zip(axes[0], panels):
+        ours = curves.get((figure, panel), {})
+        plot_over_paper(ax, figure, panel, ours)
+        methods |= dict.fromkeys(curve.split()[0] for curve in ours)
+    axes[0, 0].set(xlim=x_limits, ylim=y_limits, ylabel=y_label)
+    for ax in axes[0, 1:]:
+        ax.set_xlim(x_limits)
+    handles = [Line2D([], [], color=METHOD_COLOURS[method], marker=METHOD_MARKERS[method], markersize=4,
+                      linewidth=1.8, label=METHOD_NAMES[method]) for method in sorted(methods)]
+    handles += [Line2D([], [], color=GREY, linewidth=7, alpha=0.4, label="the paper's (broad, pale)"),
+                Line2D([], [], color=GREY, linestyle="-", label="train"),
+                Line2D([], [], color=GREY, linestyle="--", label="test")]
+    drawn.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return drawn
 
 
 def plot_paper_curves(ax, panel, curves=("AEVB train", "AEVB test"), figure="Fig2"):

@@ -2,11 +2,11 @@
 
     vae.prior          p(z) = N(0, I), event shape [D]
     vae.encode(x)      q(z|x), diagonal Gaussian, batch shape [B], event shape [D]
-    vae.decode(z)      p(x|z) over whole images, batch shape [B] or [K, B], event shape [1, 28, 28]
+    vae.decode(z)      p(x|z) over whole images, batch shape [B] or [K, B], event shape [1, H, W]
 
-An encoder is any module from images [B, 1, 28, 28] to [B, 2D] (means, then log-variances); a decoder is any
-module from codes [B, D] to features [B, 1, 28, 28]. Nothing outside this file needs to know which kind
-it has.
+An encoder is any module from images [B, 1, H, W] to [B, 2D] (means, then log-variances); a decoder is any
+module from codes [B, D] to features [B, F, H, W], F the likelihood's features per pixel. Nothing outside
+this file needs to know which kind it has. Images are MNIST's, 28 x 28, unless the model says otherwise.
 """
 
 import math
@@ -21,7 +21,6 @@ from vae_utils.data import require_images
 from vae_utils.likelihoods import FAMILIES, Bernoulli
 
 IMAGE_SHAPE = (1, 28, 28)
-NUM_PIXELS = math.prod(IMAGE_SHAPE)
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
 
 
@@ -29,22 +28,25 @@ class VAE(nn.Module):
     """Prior, approximate posterior and likelihood of one model.
 
     Args:
-        encoder: module from images [B, 1, 28, 28] to [B, 2 * latent_size]: means, then log-variances.
-        decoder: module from codes [B, latent_size] to features [B, 1, 28, 28].
+        encoder: module from images [B, *image_shape] to [B, 2 * latent_size]: means, then log-variances.
+        decoder: module from codes [B, latent_size] to features [B, F, H, W], F =
+            `likelihood.features_per_pixel`.
         likelihood: a `likelihoods.Likelihood`: what the features mean; `Bernoulli()` if None.
         latent_size: D, the number of latent dimensions.
         settings: builder and arguments that make the networks again, for `save_vae`; None if built by hand.
+        image_shape: [1, H, W].
 
     Raises:
         ValueError: if `latent_size` < 1.
     """
 
-    def __init__(self, encoder, decoder, likelihood, latent_size, settings=None):
+    def __init__(self, encoder, decoder, likelihood, latent_size, settings=None, image_shape=IMAGE_SHAPE):
         super().__init__()
         _require_positive("latent_size", latent_size)
         self.encoder, self.decoder = encoder, decoder
         self.likelihood = Bernoulli() if likelihood is None else likelihood
         self.latent_size = latent_size
+        self.image_shape = tuple(image_shape)
         self.settings = settings
         self.metadata = {}                  # what a checkpoint said of this model, for the reader
         self.register_buffer("_origin", torch.zeros(latent_size), persistent=False)
@@ -58,7 +60,7 @@ class VAE(nn.Module):
         """q(z|x) = N(mean(x), diag sigma(x)^2): Eq. 9 and Appendix C.
 
         Args:
-            x: images, shape [B, 1, 28, 28].
+            x: images, shape [B, *image_shape].
 
         Returns:
             Distribution over codes: batch shape [B], event shape [D].
@@ -66,10 +68,10 @@ class VAE(nn.Module):
         Raises:
             ValueError: if `x` has another shape or is not floating-point.
         """
-        if x.shape[1:] != IMAGE_SHAPE or not x.is_floating_point():
+        if x.shape[1:] != self.image_shape or not x.is_floating_point():
             raise ValueError(
                 "images were expected as floating-point numbers of shape "
-                f"[B, {', '.join(map(str, IMAGE_SHAPE))}], got {str(x.dtype).removeprefix('torch.')} of "
+                f"[B, {', '.join(map(str, self.image_shape))}], got {str(x.dtype).removeprefix('torch.')} of "
                 f"shape {list(x.shape)}; are these labels, or is a dimension missing?"
             )
         mean, log_variance = self.encoder(x).chunk(2, dim=-1)
@@ -82,7 +84,7 @@ class VAE(nn.Module):
             z: codes, shape [..., D] with any number of leading dimensions.
 
         Returns:
-            Distribution over images: batch shape [...], event shape [1, 28, 28].
+            Distribution over images: batch shape [...], event shape `image_shape`.
 
         Raises:
             ValueError: if the last dimension of `z` is not D.
@@ -91,7 +93,7 @@ class VAE(nn.Module):
             raise ValueError(f"codes were expected with {self.latent_size} numbers in the last dimension, "
                              f"got {list(z.shape)}")
         features = self.decoder(z.reshape(-1, self.latent_size))
-        return self.likelihood(features.reshape(*z.shape[:-1], *IMAGE_SHAPE))
+        return self.likelihood(features.reshape(*z.shape[:-1], *features.shape[1:]))
 
     def observe(self, images, generator=None):
         """Outcomes of p(x|z) made from grey `images` in [0, 1]: drawn anew at each call if binary."""
@@ -103,9 +105,9 @@ class VAE(nn.Module):
 class MLPEncoder(nn.Module):
     """Images to means and log-variances through fully connected layers."""
 
-    def __init__(self, latent_size, hidden, activation, layer_norm):
+    def __init__(self, latent_size, hidden, activation, layer_norm, image_shape=IMAGE_SHAPE):
         super().__init__()
-        self.trunk = _layers(NUM_PIXELS, hidden, activation, layer_norm)
+        self.trunk = _layers(math.prod(image_shape), hidden, activation, layer_norm)
         self.output = nn.Linear(hidden[-1], 2 * latent_size)
 
     def forward(self, x):
@@ -113,19 +115,20 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """Codes to features through fully connected layers: the encoder's widths in reverse."""
+    """Codes to features [B, *feature_shape] through fully connected layers: the encoder's widths in reverse."""
 
-    def __init__(self, latent_size, hidden, activation, layer_norm):
+    def __init__(self, latent_size, hidden, activation, layer_norm, feature_shape=IMAGE_SHAPE):
         super().__init__()
+        self.feature_shape = tuple(feature_shape)
         self.trunk = _layers(latent_size, hidden[::-1], activation, layer_norm)
-        self.output = nn.Linear(hidden[0], NUM_PIXELS)
+        self.output = nn.Linear(hidden[0], math.prod(feature_shape))
 
     @property
     def output_bias(self):
         return self.output.bias
 
     def forward(self, z):
-        return self.output(self.trunk(z)).unflatten(1, IMAGE_SHAPE)
+        return self.output(self.trunk(z)).unflatten(1, self.feature_shape)
 
 
 def _layers(size, hidden, activation, layer_norm):
@@ -162,7 +165,7 @@ class ConvDecoder(nn.Module):
     That is sub-pixel convolution (Shi et al. 2016).
     """
 
-    def __init__(self, latent_size, channels, hidden, blocks):
+    def __init__(self, latent_size, channels, hidden, blocks, features_per_pixel=1):
         super().__init__()
         first, second = channels
         self.trunk = nn.Sequential(
@@ -170,10 +173,11 @@ class ConvDecoder(nn.Module):
             nn.Linear(hidden, second * 7 * 7), nn.Unflatten(1, (second, 7, 7)),
             *(ResidualBlock(second) for _ in range(blocks)),
             nn.SiLU(), nn.Conv2d(second, 4 * first, 3, padding=1), nn.PixelShuffle(2),
-            nn.SiLU(), nn.Conv2d(first, 4, 5, padding=2, bias=False), nn.PixelShuffle(2),
+            nn.SiLU(), nn.Conv2d(first, 4 * features_per_pixel, 5, padding=2, bias=False),
+            nn.PixelShuffle(2),
         )
-        # one bias a pixel: the mean image costs no capacity
-        self.output_bias = nn.Parameter(torch.zeros(IMAGE_SHAPE))
+        # one bias a feature: the mean image costs no capacity
+        self.output_bias = nn.Parameter(torch.zeros(features_per_pixel, *IMAGE_SHAPE[1:]))
 
     def forward(self, z):
         return self.trunk(z) + self.output_bias
@@ -197,7 +201,8 @@ class ResidualBlock(nn.Module):
 
 # Whole models
 
-def mlp_vae(latent_size=20, hidden=(512, 512), activation="silu", layer_norm=True, likelihood=None):
+def mlp_vae(latent_size=20, hidden=(512, 512), activation="silu", layer_norm=True, likelihood=None,
+            image_shape=IMAGE_SHAPE):
     """A VAE of fully connected networks.
 
     Args:
@@ -206,6 +211,7 @@ def mlp_vae(latent_size=20, hidden=(512, 512), activation="silu", layer_norm=Tru
         activation: "tanh", "relu" or "silu".
         layer_norm: whether a LayerNorm stands before each activation.
         likelihood: a `likelihoods.Likelihood`; `Bernoulli()` if None.
+        image_shape: [1, H, W].
 
     Returns:
         VAE with torch's default initial weights.
@@ -218,11 +224,14 @@ def mlp_vae(latent_size=20, hidden=(512, 512), activation="silu", layer_norm=Tru
     _require_positive("latent_size", latent_size)
     _require_positive("the number of hidden layers and the width of each", min([len(hidden), *hidden]))
     network = dict(latent_size=latent_size, hidden=list(hidden), activation=activation, layer_norm=layer_norm)
-    return VAE(MLPEncoder(**network), MLPDecoder(**network), likelihood, latent_size,
-               {"builder": "mlp_vae", **network})
+    likelihood = Bernoulli() if likelihood is None else likelihood
+    feature_shape = (likelihood.features_per_pixel, *image_shape[1:])
+    return VAE(MLPEncoder(**network, image_shape=image_shape), MLPDecoder(**network, feature_shape=feature_shape),
+               likelihood, latent_size, {"builder": "mlp_vae", **network, "image_shape": list(image_shape)},
+               image_shape)
 
 
-def paper_vae(latent_size=20, hidden=500, std=0.01, likelihood=None):
+def paper_vae(latent_size=20, hidden=500, std=0.01, likelihood=None, image_shape=IMAGE_SHAPE):
     """The paper's network (Appendix C): one tanh layer each way, every parameter drawn from N(0, std^2).
 
     "N(0, 0.01)" in the paper's section 5 leaves open whether 0.01 is a variance (std = 0.1) or a standard
@@ -233,11 +242,13 @@ def paper_vae(latent_size=20, hidden=500, std=0.01, likelihood=None):
         hidden: width of the one hidden layer of the encoder, and of the decoder.
         std: standard deviation of the initial weights and biases.
         likelihood: a `likelihoods.Likelihood`; `Bernoulli()` if None.
+        image_shape: [1, H, W].
 
     Raises:
         ValueError: if a size is below 1.
     """
-    vae = mlp_vae(latent_size, (hidden,), "tanh", layer_norm=False, likelihood=likelihood)
+    vae = mlp_vae(latent_size, (hidden,), "tanh", layer_norm=False, likelihood=likelihood,
+                  image_shape=image_shape)
     with torch.no_grad():
         for parameter in (*vae.encoder.parameters(), *vae.decoder.parameters()):
             parameter.normal_(0, std)
@@ -265,8 +276,10 @@ def conv_vae(latent_size=20, channels=(32, 64), hidden=256, blocks=(0, 0), likel
     if min(blocks) < 0:
         raise ValueError(f"the number of blocks was expected to be 0 or more, got {min(blocks)}")
     network = dict(latent_size=latent_size, channels=list(channels), hidden=hidden)
+    likelihood = Bernoulli() if likelihood is None else likelihood
     return VAE(
-        ConvEncoder(**network, blocks=blocks[0]), ConvDecoder(**network, blocks=blocks[1]), likelihood,
+        ConvEncoder(**network, blocks=blocks[0]),
+        ConvDecoder(**network, blocks=blocks[1], features_per_pixel=likelihood.features_per_pixel), likelihood,
         latent_size, {"builder": "conv_vae", **network, "blocks": list(blocks)},
     )
 
@@ -285,12 +298,12 @@ def start_at_mean(vae, images):
 
     Args:
         vae: a model whose decoder has an `output_bias`.
-        images: grey images in [0, 1], shape [N, 1, 28, 28].
+        images: grey images in [0, 1], shape [N, *image_shape].
 
     Raises:
         ValueError: if `images` are not grey images in [0, 1].
     """
-    require_images(images)
+    require_images(images, vae.image_shape)
     bias = vae.decoder.output_bias
     bias.copy_(vae.likelihood.unconstrained(images.mean(0)).reshape(bias.shape))
 

@@ -80,7 +80,7 @@ def elbo_of_set(vae, images, num_samples=1, seed=0, batch_size=1000):
     Raises:
         ValueError: if `images` are not grey images in [0, 1], or `num_samples` < 1.
     """
-    require_images(images)
+    require_images(images, vae.image_shape)
     x = vae.observe(images.cpu(), torch.Generator().manual_seed(seed))
     device = next(vae.parameters()).device
     with fixed_seed(seed):

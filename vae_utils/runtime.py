@@ -29,6 +29,22 @@ def on_device(module, device=None):
 
 
 @contextmanager
+def fast_products():
+    """Inside, matrix products of float32 may round their factors to bfloat16, where the processor is made for it.
+
+    Sums and results stay in float32. It is for long runs of small networks, and pays even where nothing is
+    rounded: PyTorch then takes another routine for the product, twice as fast on some processors, with results
+    that differ from the usual ones in the seventh digit.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
 def fixed_seed(seed):
     """Draws inside depend on `seed` alone; draws outside go on as if nothing had happened."""
     with torch.random.fork_rng():

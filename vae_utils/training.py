@@ -4,15 +4,17 @@ Any objective, any model, images in memory.
 """
 
 import csv
+import functools
 import math
 import sys
 import time
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from vae_utils.checkpoints import write_atomically
+from vae_utils.checkpoints import load_tensors, save_tensors, write_atomically
 from vae_utils.data import require_images
 from vae_utils.objectives import elbo, elbo_of_set
 from vae_utils.runtime import fixed_seed, on_device
@@ -89,26 +91,43 @@ def adam(parameters, learning_rate):
     return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
 
 
-def paper_adagrad(num_images):
+def after(num_waiting, num_steps):
+    """Learning-rate schedule: 0 for the first `num_waiting` of `num_steps` steps, then 1.
+
+    The author's program lets Adagrad gather the squares of 100 gradients before its first step, which the
+    paper does not mention; `torch.optim.Adagrad` gathers them at a learning rate of 0 as well.
+    """
+
+    def schedule(progress):
+        return float(round(progress * num_steps) > num_waiting)
+
+    return schedule
+
+
+def paper_adagrad(num_images, prior=1.0):
     """The paper's optimiser for `fit`: Adagrad with the prior p(theta) = N(0, I), an approximate MAP.
 
     The prior is on weight matrices, not on bias vectors. The paper's gradient is summed over a minibatch and
     the prior's is scaled by M/N; `fit` averages over the minibatch, so the prior's share is 1/N: a weight
     decay of 1/`num_images`.
+
+    Args:
+        num_images: N.
+        prior: factor on the prior's share; 0 for maximum likelihood.
     """
 
     def optimiser(parameters, learning_rate):
         parameters = list(parameters)
-        groups = [{"params": [p for p in parameters if p.dim() > 1], "weight_decay": 1 / num_images},
+        groups = [{"params": [p for p in parameters if p.dim() > 1], "weight_decay": prior / num_images},
                   {"params": [p for p in parameters if p.dim() <= 1]}]
-        return torch.optim.Adagrad(groups, lr=learning_rate)
+        return torch.optim.Adagrad(groups, lr=learning_rate, fused=True)
 
     return optimiser
 
 
 def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learning_rate=2e-3, optimiser=adam,
         schedule=linear_decay, max_norm=200.0, seed=0, device=None, report_at=None, on_report=None,
-        progress=True):
+        checkpoint=None, progress=True):
     """Maximise an objective by stochastic gradient ascent (Algorithm 1 of the paper).
 
     Grey images become outcomes of p(x|z) by `vae.observe`: with a Bernoulli likelihood, a fresh binary draw
@@ -117,7 +136,7 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
 
     Args:
         vae: the model; it is trained in place and comes back to the device where it was.
-        images: grey training images in [0, 1], shape [N, 1, 28, 28].
+        images: grey training images in [0, 1], shape [N, *image_shape].
         epochs: passes over `images`; a fraction is allowed.
         test: images for the test columns of the history, or None.
         objective: function of (vae, x) that returns `Terms`; the mean of `Terms.objective` is maximised.
@@ -130,19 +149,22 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
         device: where to train; `runtime.best_device()` if None.
         report_at: numbers of training images after which to report; by default at the end of each epoch.
         on_report: function of (vae, report) called at each report, e.g. to keep a picture.
-        progress: whether to show a text bar with the running bound.
+        checkpoint: path of a file that keeps the state of the training (weights, optimiser, random numbers,
+            history), written at each report and twice a minute, or None. Where there is such a file, the same
+            call goes on from it, on a CPU to the same numbers as without the interruption.
+        progress: whether to show a text bar with the running bound and the time left.
 
     Returns:
         History: a `Report` for each epoch (or for each entry of `report_at`) and one for the end.
 
     Raises:
-        ValueError: if images are not [N, 1, 28, 28] in [0, 1], the batch is larger than the data, or `epochs`
-            is not above 0.
+        ValueError: if images are not [N, *image_shape] in [0, 1], the batch is larger than the data, `epochs`
+            is not above 0, or `checkpoint` holds the state of another training.
         FloatingPointError: if the loss stops being finite; the model is put back to its last report.
     """
-    require_images(images)
+    require_images(images, vae.image_shape)
     if test is not None:
-        require_images(test)
+        require_images(test, vae.image_shape)
     if not 1 <= batch_size <= len(images):
         raise ValueError(f"batch_size was expected from 1 to the {len(images)} images given, got "
                          f"{batch_size}")
@@ -155,12 +177,18 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
         images = images.to(device)
         optimiser = optimiser(vae.parameters(), learning_rate)
         peaks = [group["lr"] for group in optimiser.param_groups]
+        batches = _Minibatches(len(images), batch_size, device)
+        call = {"epochs": epochs, "images": len(images), "batch_size": batch_size, "learning_rate": peaks[0],
+                "objective": _name(objective), "seed": seed}
+        state = _State(checkpoint, call, vae, optimiser, batches, run, history)
+        done = state.load()
         last_good = _copy_weights(vae)
-        bar = tqdm(total=num_steps * batch_size, unit=" images", unit_scale=True, disable=not progress,
-                   leave=False, mininterval=0.5, ncols=100, file=sys.stdout)
+        bar = tqdm(total=num_steps * batch_size, initial=done * batch_size, unit=" images", unit_scale=True,
+                   disable=not progress, leave=False, mininterval=0.5, ncols=100, file=sys.stdout)
         try:
             vae.train()
-            for step, batch in enumerate(_minibatches(len(images), batch_size, num_steps, device), start=1):
+            for step in range(done + 1, num_steps + 1):
+                batch = batches.draw()
                 factor = schedule(step / num_steps)
                 for group, peak in zip(optimiser.param_groups, peaks, strict=True):
                     group["lr"] = peak * factor
@@ -175,6 +203,11 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
                     if on_report is not None:
                         with torch.random.fork_rng():  # a picture on the way must not change where it leads
                             on_report(vae, history[-1])
+                    state.save(step)
+                    run.start_watch()
+                elif state.is_due():
+                    run.stop_watch()
+                    state.save(step)
                     run.start_watch()
         except KeyboardInterrupt:
             samples = run.samples
@@ -270,13 +303,80 @@ def _report_steps(report_at, batch_size, num_steps, steps_per_epoch):
     return {max(1, round(samples / batch_size)) for samples in report_at} | {num_steps}
 
 
-def _minibatches(num_images, batch_size, num_steps, device):
-    """`num_steps` tensors of indices, [batch_size] each: a new order for each epoch, no partial batches."""
-    while num_steps > 0:
-        order = torch.randperm(num_images, device=device)
-        for batch in order[: len(order) // batch_size * batch_size].split(batch_size)[:num_steps]:
-            yield batch
-        num_steps -= num_images // batch_size
+class _Minibatches:
+    """Tensors of indices, [batch_size] each: a new order for each epoch, no partial batches."""
+
+    def __init__(self, num_images, batch_size, device):
+        self.num_images, self.batch_size, self.device = num_images, batch_size, device
+        self.order = torch.empty(0, dtype=torch.long, device=device)
+        self.position = 0
+
+    def draw(self):
+        if self.position + self.batch_size > len(self.order):
+            self.order, self.position = torch.randperm(self.num_images, device=self.device), 0
+        self.position += self.batch_size
+        return self.order[self.position - self.batch_size:self.position]
+
+
+class _State:
+    """All that a training needs to go on after an interruption, and the file that keeps it."""
+
+    SECONDS = 30                # between two writes: what a machine that stops at a bad moment costs
+
+    def __init__(self, path, call, vae, optimiser, batches, run, history):
+        self.path, self.call = path and Path(path), call
+        self.vae, self.optimiser, self.batches, self.run, self.history = vae, optimiser, batches, run, history
+        self.written = time.perf_counter()
+
+    def is_due(self):
+        return self.path is not None and time.perf_counter() - self.written > self.SECONDS
+
+    def save(self, step):
+        if self.path is None:
+            return
+        tensors = {f"model.{name}": value for name, value in self.vae.state_dict().items()}
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
+        tensors |= {"order": self.batches.order, "random": torch.get_rng_state()}
+        sums = self.run.sums.tolist() if self.run.count else []
+        save_tensors(self.path, tensors, {
+            "call": self.call, "step": step, "position": self.batches.position, "sums": sums,
+            "count": self.run.count, "samples": self.run.samples, "seconds": self.run.seconds,
+            "reports": [asdict(report) for report in self.history]}, half=False)
+        self.written = time.perf_counter()
+
+    def load(self):
+        """Put everything back to where the file left it; the number of steps done, 0 without a file."""
+        if self.path is None or not self.path.is_file():
+            return 0
+        tensors, kept = load_tensors(self.path)
+        if kept.get("call") != self.call:
+            raise ValueError(f"{self.path} was expected to hold the state of the training {self.call}, but holds "
+                             f"that of {kept.get('call')}; finish that one first, or delete the file")
+        self.vae.load_state_dict({name.removeprefix("model."): value for name, value in tensors.items()
+                                  if name.startswith("model.")})
+        moments = {}
+        for name, value in tensors.items():
+            if name.startswith("optimiser."):
+                _, index, moment = name.split(".")
+                moments.setdefault(int(index), {})[moment] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self.batches.order, self.batches.position = tensors["order"].to(self.batches.device), kept["position"]
+        run = self.run
+        run.samples, run.seconds, run.count = kept["samples"], kept["seconds"], kept["count"]
+        run.sums = torch.tensor(kept["sums"], device=self.batches.device) if run.count else 0
+        self.history.extend(Report(**report) for report in kept["reports"])
+        torch.set_rng_state(tensors["random"])
+        run.start_watch()
+        return kept["step"]
+
+
+def _name(function):
+    """What tells one objective from another in a file: `elbo`, `elbo(beta=4.0)`."""
+    if isinstance(function, functools.partial):
+        return f"{_name(function.func)}({', '.join(f'{k}={v}' for k, v in function.keywords.items())})"
+    return getattr(function, "__qualname__", type(function).__qualname__)
 
 
 def _copy_weights(vae):

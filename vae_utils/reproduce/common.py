@@ -97,6 +97,10 @@ def command(name, options):
         words.append(f"--seed {options.seed}")
     if options.epochs is not None:
         words.append(f"--epochs {options.epochs:g}")
+    if options.samples is not None:
+        words.append(f"--samples {options.samples}")
+    if options.latents is not None:
+        words.append(f"--latents {' '.join(map(str, options.latents))}")
     if options.held_out:
         words.append("--held-out")
     return " ".join(words)

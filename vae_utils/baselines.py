@@ -1,0 +1,244 @@
+"""The paper's rivals: wake-sleep (Hinton et al. 1995) and Monte Carlo EM."""
+
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch.distributions import kl_divergence
+from tqdm import tqdm
+
+from vae_utils.checkpoints import load_tensors, save_tensors
+from vae_utils.data import require_images
+from vae_utils.hmc import adapt_step_size, hmc_step
+from vae_utils.objectives import Terms
+from vae_utils.runtime import fixed_seed
+
+
+def wake_sleep(vae, x):
+    """The two objectives of wake-sleep in one: each network follows its own, and there is no bound in common.
+
+    wake   log p(x|z),       z ~ q(z|x)             moves the decoder alone
+    sleep  log q(z'|x'),     z' ~ p(z), x' ~ p(x|z')  moves the encoder alone
+
+    Both gradients come out of one backward pass, because z and the dreams x', z' are drawn without a gradient.
+    The encoder is thus taught on images that the decoder dreams, and to cover the posterior, KL(p || q)
+    the other way round from the ELBO's.
+
+    Args:
+        vae: model with `prior`, `encode`, `decode`.
+        x: images, shape [B, *image_shape], outcomes of the decoder's likelihood.
+
+    Returns:
+        Terms: `objective` is the sum of the two; `rate` and `distortion` those of the ELBO at the present
+            weights, for the record.
+
+    Raises:
+        ValueError: as `objectives.elbo`.
+    """
+    with torch.no_grad():
+        q = vae.encode(x)
+        z = q.sample()
+        rate = kl_divergence(q, vae.prior)
+        dreamt_z = vae.prior.sample((len(x),))
+        dreamt_x = vae.decode(dreamt_z).sample()
+    distortion = -vae.decode(z).log_prob(x)
+    return Terms(vae.encode(dreamt_x).log_prob(dreamt_z) - distortion, rate, distortion.detach())
+
+
+@dataclass(frozen=True)
+class MCEMReport:
+    """What is known of a Monte Carlo EM at one moment.
+
+    Attributes:
+        iterations: E- and M-steps so far.
+        samples: training images evaluated so far, counted as `monte_carlo_em` says.
+        seconds: time spent so far, apart from `on_report`.
+        log_joint: log p(x, z) at the current weights and codes, nats per image. No bound on log p(x): it lacks
+            the entropy of the codes.
+        accepted: share of the moves accepted since the last report.
+        step_size: of the leapfrog, now, in units of z.
+    """
+
+    iterations: int
+    samples: int
+    seconds: float
+    log_joint: float
+    accepted: float
+    step_size: float
+
+
+def monte_carlo_em(vae, images, *, iterations, learning_rate, optimiser, waiting=0, num_leapfrog=10, num_updates=5,
+                   step_size=0.05, target=0.9, seed=0, report_at=None, on_report=None, checkpoint=None,
+                   chunk=2000, progress=True):
+    """Monte Carlo EM on all images at once: no encoder, one chain for each image (Appendix E of the paper).
+
+    E: one Hamiltonian move of every z_n towards p(z_n|x_n), from where the last iteration left it
+    M: `num_updates` steps up the mean of log p(x_n, z_n) in the weights of the decoder
+
+    The chains start from the prior. Grey images become outcomes of p(x|z) once, by one fixed draw, since a
+    chain needs a target that stays. A leapfrog step evaluates a training image once, and so does an update: an
+    iteration counts as N * (num_leapfrog + num_updates) images on the paper's horizontal axis.
+
+    Args:
+        vae: the model, on the CPU; the weights that p(x|z) depends on are trained in place.
+        images: grey training images in [0, 1], shape [N, 1, H, W].
+        iterations: E- and M-steps.
+        learning_rate: of `optimiser`.
+        optimiser: function of (parameters, learning_rate) that returns a torch optimiser, e.g.
+            `training.paper_adagrad(N)`.
+        waiting: updates at the beginning that let the optimiser see gradients and leave the weights alone, as
+            `training.after`.
+        num_leapfrog: leapfrog steps in a move.
+        num_updates: steps of the optimiser after it.
+        step_size: of the leapfrog, to begin with; then tuned so that a share of `target` is accepted.
+        target: share of the moves to accept.
+        seed: of every draw; the weights' own draw happens before, outside.
+        report_at: numbers of training images evaluated after which to report; by default at every tenth of the
+            run.
+        on_report: function of (vae, report, z) called at each report, z of shape [N, D].
+        checkpoint: file that keeps the whole state at each report and twice a minute; the same call goes on
+            from it. None for none.
+        chunk: images at a time: bounds the memory, and changes which random number goes to which image.
+        progress: whether to show a text bar with the time left.
+
+    Returns:
+        (reports, z): list of `MCEMReport`, and the codes, shape [N, D].
+
+    Raises:
+        ValueError: if images are not [N, 1, H, W] in [0, 1], a count is below 1, or the file holds the state
+            of another call.
+        KeyboardInterrupt: from the keyboard, after the state was written.
+    """
+    require_images(images, vae.image_shape)
+    if min(iterations, num_updates, num_leapfrog) < 1:
+        raise ValueError("iterations, num_updates and num_leapfrog were expected to be 1 or more, got "
+                         f"{iterations}, {num_updates} and {num_leapfrog}")
+    cost = len(images) * (num_leapfrog + num_updates)
+    if report_at is None:
+        report_at = [cost * iterations * tenth / 10 for tenth in range(1, 11)]
+    report_at = {min(iterations, max(1, round(samples / cost))) for samples in report_at} | {iterations}
+    call = {"iterations": iterations, "images": len(images), "learning_rate": learning_rate, "waiting": waiting,
+            "num_leapfrog": num_leapfrog, "num_updates": num_updates, "seed": seed}
+    with fixed_seed(seed):
+        x = vae.observe(images)
+        run = _MonteCarloEM(vae, x, optimiser(vae.parameters(), 0.0), step_size, call)
+        run.load(checkpoint)
+        bar = tqdm(total=iterations, initial=run.iteration, unit=" iterations", disable=not progress, leave=False,
+                   mininterval=0.5, ncols=100, file=sys.stdout)
+        try:
+            while run.iteration < iterations:
+                run.expect(num_leapfrog, target, chunk)
+                for update in range(num_updates):
+                    done = run.iteration * num_updates + update
+                    run.maximise(learning_rate if done >= waiting else 0.0, chunk)
+                run.iteration += 1
+                bar.update()
+                bar.set_postfix_str(f"log p(x, z) {run.log_joint:.1f}", refresh=False)
+                if run.iteration in report_at:
+                    run.stop_watch()
+                    run.report(cost)
+                    if on_report is not None:
+                        with torch.random.fork_rng():
+                            on_report(vae, run.reports[-1], run.z)
+                    run.save(checkpoint)
+                    run.start_watch()
+                elif run.is_due():
+                    run.save(checkpoint)
+        finally:
+            bar.close()
+    return run.reports, run.z
+
+
+class _MonteCarloEM:
+    """The state of one run between two iterations; only a state between two is ever written."""
+
+    SECONDS = 30
+
+    def __init__(self, vae, x, optimiser, step_size, call):
+        self.vae, self.x, self.optimiser, self.step_size, self.call = vae, x, optimiser, step_size, call
+        self.z = vae.prior.sample((len(x),))
+        self.iteration, self.reports, self.shares, self.log_joint, self.seconds = 0, [], [], math.nan, 0.0
+        self.start_watch()
+
+    def expect(self, num_leapfrog, target, chunk):
+        accepted = []
+        z = []
+        for x, start in zip(self.x.split(chunk), self.z.split(chunk), strict=True):
+            end, moved = hmc_step(lambda z, x=x: _log_joint(self.vae, x, z), start, self.step_size, num_leapfrog)
+            z.append(end)
+            accepted.append(moved)
+        self.z, accepted = torch.cat(z), torch.cat(accepted)
+        self.shares.append(accepted.float().mean().item())
+        self.step_size = adapt_step_size(self.step_size, accepted, target)
+
+    def maximise(self, learning_rate, chunk):
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+        self.optimiser.zero_grad()
+        total = 0.0
+        for x, z in zip(self.x.split(chunk), self.z.split(chunk), strict=True):
+            log_joint = _log_joint(self.vae, x, z).sum() / len(self.x)
+            (-log_joint).backward()
+            total += log_joint.item()
+        if not math.isfinite(total):
+            raise FloatingPointError("the log joint density stopped being a finite number in iteration "
+                                     f"{self.iteration}; try a learning rate 3 to 10 times smaller")
+        self.optimiser.step()
+        self.log_joint = total
+
+    def start_watch(self):
+        self.started = self.written = time.perf_counter()
+
+    def stop_watch(self):
+        now = time.perf_counter()
+        self.seconds += now - self.started
+        self.started = now
+
+    def report(self, cost):
+        self.reports.append(MCEMReport(self.iteration, self.iteration * cost, self.seconds, self.log_joint,
+                                       sum(self.shares) / len(self.shares), self.step_size))
+        self.shares = []
+
+    def is_due(self):
+        return time.perf_counter() - self.written > self.SECONDS
+
+    def save(self, path):
+        if path is None:
+            return
+        self.stop_watch()
+        tensors = {f"model.{name}": value for name, value in self.vae.state_dict().items()}
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
+        tensors |= {"z": self.z, "random": torch.get_rng_state()}
+        save_tensors(path, tensors, {
+            "call": self.call, "iteration": self.iteration, "seconds": self.seconds, "shares": self.shares,
+            "step_size": self.step_size, "reports": [asdict(report) for report in self.reports]}, half=False)
+        self.written = time.perf_counter()
+
+    def load(self, path):
+        if path is None or not Path(path).is_file():
+            return
+        tensors, kept = load_tensors(path)
+        if kept.get("call") != self.call:
+            raise ValueError(f"{path} was expected to hold the state of the run {self.call}, but holds that of "
+                             f"{kept.get('call')}; finish that one first, or delete the file")
+        self.vae.load_state_dict({name.removeprefix("model."): value for name, value in tensors.items()
+                                  if name.startswith("model.")})
+        moments = {}
+        for name, value in tensors.items():
+            if name.startswith("optimiser."):
+                _, index, moment = name.split(".")
+                moments.setdefault(int(index), {})[moment] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self.z, self.iteration, self.seconds = tensors["z"], kept["iteration"], kept["seconds"]
+        self.step_size, self.shares = kept["step_size"], kept["shares"]
+        self.reports = [MCEMReport(**report) for report in kept["reports"]]
+        torch.set_rng_state(tensors["random"])
+
+
+def _log_joint(vae, x, z):
+    return vae.decode(z).log_prob(x) + vae.prior.log_prob(z)

@@ -1,0 +1,133 @@
+"""Hamiltonian Monte Carlo: draws from a density that is known up to a constant, by rolling over its landscape.
+
+Each chain is a ball of mass 1 on the hill -log p(z): it gets a random push, rolls for some leapfrog steps, and
+its end point is accepted or refused so that the density is kept exactly (Duane et al. 1987; Neal 2011,
+section 3). Many independent chains move at once: `log_density` takes z of shape [..., D] and returns one
+number, in nats, for each chain: shape [...].
+"""
+
+import torch
+
+
+def value_and_gradient(log_density, z):
+    """log p(z) and its gradient with respect to z, for each chain.
+
+    Args:
+        log_density: function from [..., D] to [...]; the chains may not look at each other.
+        z: places, shape [..., D].
+
+    Returns:
+        (value, gradient): shapes [...] and [..., D], detached.
+    """
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        value = log_density(z)
+        (gradient,) = torch.autograd.grad(value.sum(), z)
+    return value.detach(), gradient
+
+
+def leapfrog(log_density, z, momentum, step_size, num_leapfrog):
+    """Roll without friction: half a step of the momentum, whole steps of both by turns, half a step to end.
+
+    The map keeps volume, and run again from its end with the momentum reversed it comes back to its start;
+    the energy -log p(z) + |momentum|^2 / 2 is kept up to an error of the order of step_size^2.
+
+    Args:
+        log_density: as `value_and_gradient`.
+        z, momentum: where the chains are and how fast they move, shape [..., D].
+        step_size: one number for all chains, or a tensor [...] with one for each.
+        num_leapfrog: whole steps of z, at least 1; each costs one gradient, and the start one more.
+
+    Returns:
+        (z, momentum, change): at the end, and by how much the energy has risen, shape [...], nats.
+
+    Raises:
+        ValueError: if `num_leapfrog` < 1.
+    """
+    if num_leapfrog < 1:
+        raise ValueError(f"num_leapfrog was expected to be 1 or more steps, got {num_leapfrog}")
+    step = torch.as_tensor(step_size, dtype=z.dtype, device=z.device).unsqueeze(-1)      # [1] or [..., 1]
+    start, gradient = value_and_gradient(log_density, z)
+    kinetic = momentum.square().sum(-1) / 2
+    momentum = momentum + step / 2 * gradient
+    for left in reversed(range(num_leapfrog)):
+        z = z + step * momentum
+        value, gradient = value_and_gradient(log_density, z)
+        momentum = momentum + (step if left else step / 2) * gradient
+    return z, momentum, start - value + momentum.square().sum(-1) / 2 - kinetic
+
+
+@torch.no_grad()
+def hmc_step(log_density, z, step_size, num_leapfrog):
+    """One move of every chain: a fresh push from N(0, I), a roll, and the test of Metropolis at its end.
+
+    Args:
+        log_density, z, step_size, num_leapfrog: as `leapfrog`.
+
+    Returns:
+        (z, accepted): the new places [..., D], which are the old ones where the move was refused, and which
+            moves were accepted: bool, [...].
+
+    Raises:
+        ValueError: as `leapfrog`.
+    """
+    end, _, change = leapfrog(log_density, z, torch.randn_like(z), step_size, num_leapfrog)
+    accepted = torch.rand_like(change).log() < -change          # never where the roll ended in NaN
+    return torch.where(accepted.unsqueeze(-1), end, z), accepted
+
+
+def adapt_step_size(step_size, accepted, target=0.9, gain=0.1):
+    """A step size a little longer after more acceptance than `target`, a little shorter after less.
+
+    step_size * exp(gain * (share of accepted moves - target)): a factor near 1, whatever the number of chains.
+    A chain whose step size goes on changing does not keep its density exactly; draw with a fixed one.
+
+    Args:
+        step_size: one number for all chains, or a tensor [...] with one for each.
+        accepted: what `hmc_step` returned, [...].
+        target: share of moves to accept, between 0 and 1; the paper's Appendix E asks for 0.9.
+        gain: how fast to follow.
+
+    Returns:
+        The new step size, of the kind given.
+    """
+    if torch.is_tensor(step_size) and step_size.dim():
+        return step_size * (gain * (accepted.to(step_size.dtype) - target)).exp()
+    return step_size * torch.tensor(gain * (accepted.float().mean().item() - target)).exp().item()
+
+
+@torch.no_grad()
+def hmc_sample(log_density, z, num_samples, burn_in, num_leapfrog, step_size=0.1, target=0.9, thin=1):
+    """Draws from a density: the step size of each chain is fitted during the burn-in and fixed after it.
+
+    Args:
+        log_density: as `value_and_gradient`.
+        z: where the chains start, shape [..., D]: the better the start, the shorter the burn-in may be.
+        num_samples: S, moves to keep; neighbours in a chain are correlated.
+        burn_in: moves to throw away, during which each chain's step size is fitted to `target`.
+        num_leapfrog: leapfrog steps of a move.
+        step_size: to begin with, in units of z.
+        target: share of moves to accept.
+        thin: moves from one kept draw to the next.
+
+    Returns:
+        (samples, accepted): shape [S, ..., D], and the share of accepted moves after the burn-in, [...].
+
+    Raises:
+        ValueError: if a count is below 1 (`burn_in`: below 0).
+    """
+    if min(num_samples, thin) < 1 or burn_in < 0:
+        raise ValueError("num_samples and thin were expected to be 1 or more and burn_in 0 or more, got "
+                         f"{num_samples}, {thin} and {burn_in}")
+    steps = z.new_full(z.shape[:-1], step_size)
+    for move in range(burn_in):
+        z, accepted = hmc_step(log_density, z, steps, num_leapfrog)
+        # Large corrections at first, small ones at the end: acceptance is a coin flip for a single chain.
+        steps = adapt_step_size(steps, accepted, target, gain=max(0.1, 0.5 * (1 - 2 * move / burn_in)))
+    samples, shares = [], []
+    for move in range(num_samples * thin):
+        z, accepted = hmc_step(log_density, z, steps, num_leapfrog)
+        shares.append(accepted)
+        if move % thin == thin - 1:
+            samples.append(z)
+    return torch.stack(samples), torch.stack(shares).float().mean(0)

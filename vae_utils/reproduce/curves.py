@@ -1,0 +1,127 @@
+"""Curves as the paper draws them: trained under its protocol, a state on disk, written beside its own curves."""
+
+import csv
+import sys
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+from vae_utils.baselines import wake_sleep
+from vae_utils.checkpoints import write_atomically
+from vae_utils.data import DATA
+from vae_utils.figures import paper_curves
+from vae_utils.objectives import elbo
+from vae_utils.runtime import fast_products
+from vae_utils.training import after, fit, paper_adagrad
+
+METHODS = {"AEVB": elbo, "WS": wake_sleep}       # named as the paper's figures name them
+BATCH_SIZE = 100                                 # M; L = 1
+WAITING = 100                                    # steps in which the author's program only gathers squares
+REPORTS_PER_DECADE = 8                           # so that 10^5.5, 10^6, 10^6.5 are among them
+HEADER = ("figure", "panel", "curve", "samples", "nats", "seed")
+
+
+def train_as_paper(label, vae, images, samples, learning_rate, *, method="AEVB", waiting=WAITING, prior=1.0,
+                   **kwargs):
+    """Algorithm 1, or wake-sleep, as the paper's section 5 has it; an interruption costs half a minute.
+
+    Adagrad at a constant step after `waiting` steps, M = 100, L = 1, the prior N(0, I) on the weights; matrix
+    products as in `runtime.fast_products`. Every
+    report is a line of text with the time left. The state lies in `data/reproduce/` until `forget` is called.
+
+    Args:
+        label: names the curve for the reader and, with the seed, the state on disk.
+        vae, images: as `training.fit`.
+        samples: training images evaluated, the paper's horizontal axis.
+        learning_rate: of Adagrad.
+        method: "AEVB" or "WS".
+        waiting: see `training.after`.
+        prior: see `training.paper_adagrad`.
+        kwargs: `seed`, `test` and others of `training.fit`.
+
+    Returns:
+        training.History.
+
+    Raises:
+        SystemExit: if the keyboard interrupts; the same call goes on from there.
+        FloatingPointError: as `training.fit`.
+    """
+    num_steps = max(1, round(samples / BATCH_SIZE))
+    epochs = num_steps / (len(images) // BATCH_SIZE)
+    start = time.perf_counter()
+    begun = []
+
+    def say(vae, report):
+        begun.append(report.samples)
+        passed = time.perf_counter() - start
+        new = report.samples - (begun[0] if len(begun) > 1 else 0)
+        left = passed * (samples - report.samples) / max(new, 1)
+        tqdm.write(f"{label}: {report.samples:,} images, train {report.train_elbo:.2f}, test "
+                   f"{report.test_elbo:.2f} nats per image; about {left / 60:.0f} min left", file=sys.stdout)
+        sys.stdout.flush()
+
+    with fast_products():
+        history = fit(vae, images, epochs=epochs, objective=METHODS[method], batch_size=BATCH_SIZE,
+                      learning_rate=learning_rate, optimiser=paper_adagrad(len(images), prior),
+                      schedule=after(waiting, num_steps), max_norm=None, report_at=report_points(samples),
+                      on_report=say, checkpoint=state_path(label, kwargs.get("seed", 0)),
+                      **({"progress": sys.stdout.isatty()} | kwargs))
+    if history.stopped:
+        raise SystemExit(f"{label}: {history.stopped}; the same command goes on from there")
+    return history
+
+
+def state_path(label, seed):
+    """Where the state of one curve lies on disk."""
+    return DATA / "reproduce" / f"{label.replace(' ', '-')}-seed-{seed}.safetensors"
+
+
+def forget(label, seed):
+    """Delete the state of a curve whose numbers have been written: the same command starts anew."""
+    state_path(label, seed).unlink(missing_ok=True)
+
+
+def report_points(samples, first=10**4.5):
+    """Numbers of training images at which to report: evenly spaced in their logarithm, 10^5, 10^6 included."""
+    count = int(np.floor(np.log10(samples / first) * REPORTS_PER_DECADE + 1e-9)) + 1
+    return first * 10 ** (np.arange(max(count, 0)) / REPORTS_PER_DECADE)
+
+
+def curve_rows(figure, panel, method, history, seed):
+    """Lines of the CSV for one training: the train and the test curve, ELBO in nats per image."""
+    return [(figure, panel, f"{method} {part}", report.samples, round(getattr(report, f"{part}_elbo"), 3), seed)
+            for part in ("train", "test") for report in history]
+
+
+def write_curves(path, rows):
+    """Write (figure, panel, curve, samples, nats, seed) as CSV; a failed write leaves the old file."""
+    with write_atomically(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEADER)
+        writer.writerows(rows)
+
+
+def paper_value(figure, panel, curve, samples, decades=0.05):
+    """The paper's curve at a number of training images: the mean of its points within `decades`, or None."""
+    x, nats = paper_curves(figure, panel)[curve]
+    near = abs(np.log10(x / samples)) <= decades
+    return float(nats[near].mean()) if near.any() else None
+
+
+def compare(figure, panel, curve, samples, nats, at=(10**5.5, 10**6, 10**6.5, 10**7, 10**7.5, 10**8)):
+    """Our curve beside the paper's where both have a value: list of dicts, nats per image.
+
+    Args:
+        figure, panel, curve: as in `figures.paper_curves`.
+        samples, nats: our curve.
+        at: numbers of training images to compare at.
+    """
+    rows = []
+    for point in at:
+        ours = [value for x, value in zip(samples, nats, strict=True) if abs(np.log10(x / point)) < 0.01]
+        paper = paper_value(figure, panel, curve, point)
+        if ours and paper is not None:
+            rows.append({"samples": round(point), "ours": round(ours[0], 2), "paper": round(paper, 2),
+                         "difference": round(ours[0] - paper, 2)})
+    return rows

@@ -1,0 +1,223 @@
+"""Figure 2, MNIST: the search for what the paper leaves unsaid, and its five panels over the paper's own."""
+
+import csv
+import json
+from dataclasses import dataclass, replace
+from itertools import product
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from vae_utils.checkpoints import write_atomically
+from vae_utils.evaluation import active_units, evaluate, kl_per_dimension
+from vae_utils.figures import plot_figure, read_curves, use_style
+from vae_utils.likelihoods import FAMILIES
+from vae_utils.models import paper_vae
+from vae_utils.reproduce.common import full_mnist, record, summary
+from vae_utils.reproduce.curves import (METHODS, WAITING, compare, curve_rows, forget, train_as_paper,
+                                        write_curves)
+
+FIGURE = "Fig2"
+LATENTS = (3, 5, 10, 20, 200)
+SAMPLES = 10_000_000
+HELD_OUT = 10_000                                # the author trains on 50,000 of the 60,000 images
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the paper leaves unsaid about its Figure 2, said.
+
+    Attributes:
+        pixels: name of the likelihood: what becomes of grey pixels.
+        std: standard deviation of the first weights and biases: "N(0, 0.01)".
+        waiting: steps in which Adagrad gathers squares and does not move.
+        rate: of Adagrad; the paper chooses from 0.01, 0.02, 0.1.
+        prior: weight of the prior on the weights relative to N(0, I)'s.
+        images: number of training images.
+    """
+
+    pixels: str = "GreyCrossEntropy"
+    std: float = 0.01
+    waiting: int = WAITING
+    rate: float = 0.02
+    prior: float = 1.0
+    images: int = 60_000 - HELD_OUT
+
+    def __str__(self):
+        return (f"{self.pixels}, std {self.std}, {self.waiting} steps of waiting, rate {self.rate}, prior "
+                f"x {self.prior:g}, {self.images:,} images")
+
+
+# The best of `fig2-search`: the nearest to the paper's curves, method by method.
+BEST = {"AEVB": Reading(rate=0.02), "WS": Reading(rate=0.01)}
+
+
+def train(label, method, latent_size, reading, samples, seed, mnist, test, **kwargs):
+    """One curve: the model and its history."""
+    torch.manual_seed(seed)
+    vae = paper_vae(latent_size, std=reading.std, likelihood=FAMILIES[reading.pixels]())
+    history = train_as_paper(label, vae, mnist.train[:reading.images], samples, reading.rate, method=method,
+                             waiting=reading.waiting, prior=reading.prior, test=test, seed=seed, **kwargs)
+    return vae, history
+
+
+# The curves
+
+def curve_label(method, latent_size):
+    """Names the training of one curve, for the reader and on disk."""
+    return f"fig2-mnist {method} {latent_size}"
+
+
+def fig2_mnist(options):
+    """Figure 2, upper row: AEVB and wake-sleep for 3, 5, 10, 20, 200 latents, over the paper's curves.
+
+    Curves that the record in the output folder already has, at this length and seed, are not trained again.
+    """
+    latents, samples = options.latents or LATENTS, options.samples or SAMPLES
+    mnist, test = full_mnist(hold_out=HELD_OUT), full_mnist().test
+    path = options.out / "fig2-mnist.csv"
+    runs, rows = finished(options.out / "fig2-mnist.json", path, options.seed)
+    for latent_size, method in product(latents, METHODS):
+        name, panel = f"{method} {latent_size}", f"MNIST Nz={latent_size}"
+        if runs.get(name, {}).get("asked") == samples:
+            print(f"{name}: {path.name} has it already; to train it again, let --out name an empty folder",
+                  flush=True)
+            continue
+        label = curve_label(method, latent_size)
+        vae, history = train(label, method, latent_size, BEST[method], samples, options.seed, mnist, test)
+        kl = kl_per_dimension(vae, test)
+        runs[name] = {
+            "asked": samples, "samples": history[-1].samples, "reading": str(BEST[method]),
+            "seconds": round(history[-1].seconds), "train": round(history[-1].train_elbo, 2),
+            **summary(evaluate(vae, test)), "units_with_kl_above_0.01": int((kl > 0.01).sum()),
+            "active_units": int(active_units(vae, test).sum()),
+            "against_paper": compare(FIGURE, panel, f"{method} test", history.column("samples"),
+                                     history.column("test_elbo"))}
+        rows = [row for row in rows if (row[1], row[2].split()[0]) != (panel, method)]
+        rows += curve_rows(FIGURE, panel, method, history, options.seed)
+        write_curves(path, rows)
+        record("fig2-mnist", options, {"runs": runs} | claims(rows, runs))
+        forget(label, options.seed)
+    draw(path, options.out / "fig2-mnist.png", [f"MNIST Nz={size}" for size in LATENTS])
+
+
+def finished(record_path, csv_path, seed):
+    """The runs and the lines that an earlier call has written with this seed: a dict and a list, or empty."""
+    if not (record_path.is_file() and csv_path.is_file()):
+        return {}, []
+    kept = json.loads(record_path.read_text("utf-8"))
+    if kept["seed"] != seed:
+        return {}, []
+    with open(csv_path, newline="") as file:
+        rows = [(figure, panel, curve, int(samples), float(nats), int(seed))
+                for figure, panel, curve, samples, nats, seed in list(csv.reader(file))[1:]]
+    return kept["results"]["runs"], rows
+
+
+def claims(rows, runs):
+    """The paper's claims about its Figure 2 in numbers: what more latents do to the gap, and who is faster."""
+    curves = {}
+    for _, panel, curve, samples, nats, _ in rows:
+        curves.setdefault((panel, curve), []).append((samples, nats))
+    gaps = {name: round(run["train"] - run["elbo"], 2) for name, run in runs.items()}
+    speed = {}
+    for panel in dict.fromkeys(panel for panel, _ in curves):
+        if {(panel, "AEVB test"), (panel, "WS test")} <= set(curves):
+            speed[panel] = speed_ratios(np.array(curves[panel, "AEVB test"]), np.array(curves[panel, "WS test"]))
+    return {"train_minus_test": gaps, "samples_of_ws_over_aevb": speed}
+
+
+def speed_ratios(aevb, wake_sleep, shares=(0.5, 0.9, 0.99)):
+    """Wake-sleep's samples over AEVB's to the same test bound: {bound: ratio}.
+
+    The bounds are those that wake-sleep reaches at three shares of its last decade of samples.
+
+    Args:
+        aevb, wake_sleep: curves, [N, 2]: samples, nats.
+        shares: of the way from a tenth of wake-sleep's samples to all of them, in logarithm.
+    """
+    found = {}
+    best_aevb, best_ws = (np.maximum.accumulate(curve[:, 1]) for curve in (aevb, wake_sleep))
+    for share in shares:
+        logarithm = np.log10(wake_sleep[-1, 0]) - (1 - share)
+        bound = np.interp(logarithm, np.log10(wake_sleep[:, 0]), best_ws)
+        if best_aevb[0] < bound <= best_aevb[-1]:
+            reached = np.interp(bound, best_aevb, np.log10(aevb[:, 0]))
+            found[f"{bound:.1f}"] = round(10 ** (logarithm - reached), 2)
+    return found
+
+
+def draw(csv_path, picture, panels):
+    """The panels of Figure 2 side by side: our curves over the paper's."""
+    use_style()
+    figure = plot_figure(FIGURE, panels, read_curves(csv_path))
+    with write_atomically(picture) as temporary:
+        figure.savefig(temporary, dpi=100)
+    plt.close(figure)
+
+
+# The search
+
+SEARCH_SAMPLES, SEARCH_LATENTS = 1_000_000, 20
+COMPARED_AT = (10**5.5, 10**5.75, 10**6)
+USELESS = -206                                   # nats: a model of the mean image alone
+
+
+def search_readings(best=BEST["AEVB"]):
+    """What is tried at 10^6 images: all of what is most in doubt, then one change at a time."""
+    tried = [replace(best, pixels=pixels, std=std, waiting=waiting, rate=rate) for pixels, std, waiting, rate
+             in product(("GreyCrossEntropy", "Bernoulli"), (0.01, 0.1), (WAITING, 0), (0.01, 0.02, 0.1))]
+    tried += [replace(best, prior=0.0), replace(best, prior=100.0), replace(best, images=60_000)]
+    return ([("AEVB", SEARCH_LATENTS, reading) for reading in tried]
+            + [("WS", SEARCH_LATENTS, replace(best, rate=rate)) for rate in (0.01, 0.02, 0.1)]
+            + [(method, latents, replace(best, rate=rate)) for latents in (3, 200) for method in METHODS
+               for rate in (0.01, 0.02)])
+
+
+def fig2_search(options):
+    """Which reading of what Figure 2 leaves unsaid lies on the paper's curve: 10^6 images each.
+
+    The distance is the mean absolute difference of the two test curves at 10^5.5, 10^5.75 and 10^6 images. A
+    reading whose training bound after a tenth of the images is still below a model of the mean image is
+    given up, and reported so.
+    """
+    samples = options.samples or SEARCH_SAMPLES
+    path = options.out / "fig2-search.csv"
+    runs, rows = finished(options.out / "fig2-search.json", path, options.seed)
+    for method, latent_size, reading in search_readings():
+        name = f"{method}, {latent_size} latents, {reading}"
+        if runs.get(name, {}).get("asked") == samples:
+            continue
+        mnist = full_mnist(hold_out=HELD_OUT if reading.images < 60_000 else 0)
+        runs[name] = {"asked": samples, "method": method, "latent_size": latent_size, **vars(reading)}
+        found, history = _try(name, method, latent_size, reading, samples, options.seed, mnist)
+        runs[name] |= found
+        print(f"{name}: {found}", flush=True)
+        rows += [(FIGURE, f"MNIST Nz={latent_size}", f"{name}: {part}", *rest)
+                 for _, _, part, *rest in curve_rows(FIGURE, "", method, history, options.seed)]
+        write_curves(path, rows)
+        record("fig2-search", options, {"runs": runs})
+
+
+def _try(name, method, latent_size, reading, samples, seed, mnist):
+    """What became of one reading, and its history: empty if it was given up."""
+    test, panel = full_mnist().test, f"MNIST Nz={latent_size}"
+    arguments = method, latent_size, reading
+    history = []
+    try:
+        _, history = train("fig2-search probe", *arguments, samples // 10, seed, mnist, test)
+        forget("fig2-search probe", seed)
+        if history[-1].train_elbo < USELESS:
+            return {"outcome": f"given up: training bound {history[-1].train_elbo:.3g} after "
+                               f"{history[-1].samples:,} images"}, history
+        _, history = train("fig2-search", *arguments, samples, seed, mnist, test)
+        forget("fig2-search", seed)
+    except FloatingPointError:
+        forget("fig2-search probe", seed)
+        forget("fig2-search", seed)
+        return {"outcome": "diverged"}, history
+    points = compare(FIGURE, panel, f"{method} test", history.column("samples"), history.column("test_elbo"),
+                     COMPARED_AT)
+    distance = float(np.mean([abs(point["difference"]) for point in points])) if points else None
+    return {"outcome": "trained", "distance": distance and round(distance, 2), "against_paper": points}, history
