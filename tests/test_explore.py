@@ -15,7 +15,8 @@ from torch.distributions import Normal, kl_divergence
 
 from vae_utils.data import MNIST
 from vae_utils.explore import FramePlayer, GapExplorer, LatentExplorer, _made_in_cell
-from vae_utils.models import VAE, mlp_vae
+from vae_utils.likelihoods import PixelGaussian
+from vae_utils.models import VAE, mlp_vae, paper_vae
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -48,6 +49,26 @@ def test_every_position_has_the_decoders_picture(vae, z1, z2):
         mean = vae.decode(torch.tensor([z1, z2], dtype=torch.float32)).mean[0]
     assert shown.dtype == np.uint8 and shown.shape == (28, 28)
     assert abs(shown - (255 - (255 * mean).round()).numpy()).max() <= 1
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_pictures_of_another_shape_and_light_ones(light):
+    torch.manual_seed(0)
+    faces = paper_vae(2, 8, std=1.0, likelihood=PixelGaussian(), image_shape=(1, 28, 20))
+    explorer = LatentExplorer(faces, light=light)
+    with torch.no_grad():
+        mean = faces.decode(torch.tensor([[0.5, -1.0]])).mean[0, 0]
+    shown, = explorer.pictures([0.5, -1.0])
+    assert shown.shape == (28, 20)
+    assert abs(shown / 255 - (mean if light else 1 - mean).numpy()).max() < 0.51 / 255
+    assert explorer.spec["size"] == [28, 20] and explorer.spec["light"] == light
+    assert explorer.spec["where"].startswith("Decoded in this page")
+    explorer.still()
+
+
+def test_models_of_pictures_of_two_shapes_are_refused(vae):
+    with pytest.raises(ValueError, match="images of one shape were expected"):
+        LatentExplorer({"digits": vae, "faces": mlp_vae(2, (8,), image_shape=(1, 28, 20))})
 
 
 @pytest.mark.parametrize("z", [[], [0.0], [0.0, 0, 0], [math.nan, 0], [0, math.inf], [0, -math.inf]])

@@ -27,10 +27,10 @@ COMMANDS = {
 }
 FLOORS = {  # as in a house: a module rests on those below it, never on its own floor or on one above
     "data": 0, "checkpoints": 0, "runtime": 0, "portable": 0, "pages": 0,
-    "likelihoods": 1, "objectives": 1,
+    "likelihoods": 1, "objectives": 1, "hmc": 1, "linear": 1,
     "models": 2,
     "training": 3, "evaluation": 3,
-    "figures": 4,
+    "baselines": 4, "bayes": 4, "figures": 4, "marginal": 4,
     "explore": 5, "reproduce": 5,
 }
 # name to import: name to install

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from vae_utils.likelihoods import ContinuousBernoulli, Gaussian
+from vae_utils.likelihoods import ContinuousBernoulli, Gaussian, PixelGaussian
 from vae_utils.models import VAE, conv_vae, load_vae, mlp_vae, paper_vae
 from vae_utils.portable import MOST_BYTES, NotPortable, decoder_program
 
@@ -49,6 +49,13 @@ def test_products_are_those_of_the_layers():
 def test_the_last_step_makes_features_into_means():
     assert decoder_program(mlp_vae(2, (4,))).steps[-1]["op"] == "sigmoid"
     assert decoder_program(mlp_vae(2, (4,), likelihood=Gaussian())).steps[-1]["op"] == "linear"
+
+
+def test_of_several_features_a_pixel_the_first_make_the_mean():
+    steps = decoder_program(paper_vae(2, 4, likelihood=PixelGaussian(), image_shape=(1, 28, 20))).steps
+    assert [step["op"] for step in steps] == ["linear", "tanh", "linear", "first", "sigmoid"]
+    assert [np.prod(step["shape"]) for step in steps] == [4, 4, 1120, 560, 560]
+    assert steps[-2]["inputs"] == [3] and steps[-1]["inputs"] == [4]
 
 
 def test_the_model_stays_as_it_was():

@@ -20,7 +20,7 @@ from vae_utils.figures import manifold as manifold_of
 from vae_utils.likelihoods import GreyCrossEntropy
 from vae_utils.models import conv_vae, load_vae, mlp_vae, save_vae
 from vae_utils.objectives import elbo_of_set
-from vae_utils.reproduce import common, paper, pictures, replay, speed, stored, table
+from vae_utils.reproduce import common, pictures, replay, speed, stored, table
 from vae_utils.reproduce.__main__ import COMMANDS, main
 from vae_utils.runtime import fixed_seed
 
@@ -35,9 +35,9 @@ def toy(toy_mnist):
 @pytest.fixture(autouse=True)
 def small(full_toy_mnist, monkeypatch, tmp_path):
     """Every module finds the toy in the place of MNIST, and small networks in the place of large ones."""
-    for module in (paper, replay, speed, stored, table):
+    for module in (replay, speed, stored, table):
         monkeypatch.setattr(module, "full_mnist", full_toy_mnist)
-    monkeypatch.setattr(stored, "DATA", tmp_path / "data")
+    monkeypatch.setattr(common, "DATA", tmp_path / "data")
     monkeypatch.setitem(stored.RECIPES, "mlp-2-minutes", common.Recipe(
         lambda: mlp_vae(3, (16,)), epochs=18, learning_rate=3e-3))
 
@@ -90,32 +90,27 @@ def test_a_command_without_options_is_recorded_as_it_is_typed(out):
     assert record_of("table", out)["command"] == "python -m vae_utils.reproduce table"
 
 
-@pytest.mark.parametrize("place, name, call, images", [(models.VAE, "encode", 5, 384),        # in a step
-                                                       (stored, "save_vae", 3, 768)])         # at a report
-def test_interruption_keeps_the_model_and_leaves_the_results(place, name, call, images, out, tmp_path,
-                                                             monkeypatch):
+def test_an_interrupted_training_goes_on_where_it_was(out, tmp_path, monkeypatch):
+    call = ["mlp-2-minutes", "--epochs", "6", "--out"]
+    main([*call, str(tmp_path / "whole")])
     out.mkdir()
     (out / "mlp-2-minutes.safetensors").write_bytes(b"an older result")
-    calls = []
+    steps, encode = [], models.VAE.encode
 
-    def interrupted(function):
-        def wrapper(*args, **kwargs):
-            result = function(*args, **kwargs)
-            calls.append(args[0])                                  # the model
-            if len(calls) == call:
-                raise KeyboardInterrupt
-            return result
+    def interrupted(*args):
+        steps.append(args)
+        if len(steps) == 9:                                        # the first step, the report, of the third epoch
+            raise KeyboardInterrupt
+        return encode(*args)
 
-        return wrapper
-
-    monkeypatch.setattr(place, name, interrupted(getattr(place, name)))
-    with pytest.raises(SystemExit, match=f"after {images} images .* in data/mlp-2-minutes-so-far"):
-        main(["mlp-2-minutes", "--epochs", "6", "--out", str(out)])
+    monkeypatch.setattr(models.VAE, "encode", interrupted)
+    with pytest.raises(SystemExit, match="the same command goes on from data/reproduce/mlp-2-minutes-seed-0"):
+        main([*call, str(out)])
     assert [path.read_bytes() for path in out.iterdir()] == [b"an older result"]
-    kept = load_vae(tmp_path / "data" / "mlp-2-minutes-so-far.safetensors")
-    assert "interrupted" in kept.metadata["stopped"]
-    for name, weight in calls[-1].state_dict().items():            # as they were at the interruption
-        assert torch.allclose(kept.state_dict()[name], weight, rtol=1e-3, atol=1e-4)
+    main([*call, str(out)])
+    whole, resumed = ((folder / "mlp-2-minutes.safetensors") for folder in (tmp_path / "whole", out))
+    assert all(torch.equal(*pair) for pair in zip(load_vae(whole).parameters(), load_vae(resumed).parameters()))
+    assert not list((tmp_path / "data" / "reproduce").iterdir())   # done, so forgotten
 
 
 # --- choosing settings
@@ -135,30 +130,6 @@ def test_selection_never_sees_the_test_set(out, toy, monkeypatch):
     assert [row["learning_rate"] for row in rows] == [1e-3, 2e-3]
     assert all(row["protocol"].startswith(f"{NUM_HELD_OUT} images") for row in rows)
     assert all(torch.equal(images, toy.train[:NUM_HELD_OUT]) for images in seen) and len(seen) == 2
-
-
-def test_paper_chooses_its_step_on_training_and_held_out_images(out, toy, monkeypatch):
-    monkeypatch.setattr(paper, "LEARNING_RATES", (0.01, 0.02))
-    monkeypatch.setattr(paper, "READINGS", {"grey, std 0.01": (GreyCrossEntropy, 0.01)})
-    monkeypatch.setattr(paper, "REPORT_AT", [200])
-    held_out = []
-
-    def watched(vae, images):
-        held_out.append(images)
-        return elbo_of_set(vae, images)
-
-    monkeypatch.setattr(paper, "elbo_of_set", watched)
-    main(["paper", "--epochs", "2", "--out", str(out)])
-    results = record_of("paper", out)["results"]
-    assert [torch.equal(images, toy.train[:NUM_HELD_OUT]) for images in held_out] == [True, True]
-    assert [row["learning_rate"] for row in results["learning_rates"]] == [0.01, 0.02]
-    best = max(results["learning_rates"], key=lambda row: row["train"])["learning_rate"]
-    assert results["runs"][0]["learning_rate"] == best
-    assert results["runs"][0]["protocol"].startswith(f"{NUM_TEST} images, cross-entropy of grey pixels")
-    with open(out / "paper.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["curve"].split(", ")[-1], row["samples"]) for row in rows] == [
-        ("train", "200"), ("train", "400"), ("test", "200"), ("test", "400")]
 
 
 # --- measuring what is stored
@@ -343,7 +314,21 @@ def test_help_lists_the_commands(capsys):
     assert stop.value.code == 0
     words = capsys.readouterr().out.replace("\n", "").replace(" ", "")
     assert all(name in words for name in COMMANDS)
-    assert {"mlp", "conv", "manifold", "paper", "pictures", "speed", "table"} <= set(COMMANDS)
+    assert {"fig2-mnist", "fig2-frey", "fig4", "fig5", "full-vb", "table", "all"} <= set(COMMANDS)
+    assert "inthepaper:up to 4e8 images a curve".replace(" ", "") in words and "stored:" in words
+
+
+def test_all_makes_everything_in_an_order_that_works(out, monkeypatch):
+    called = []
+    for name in set(COMMANDS) - {"all"}:
+        monkeypatch.setitem(COMMANDS, name, lambda options, name=name: called.append((name, options.samples)))
+    main(["all", "--samples", "500", "--out", str(out)])
+    names = [name for name, _ in called]
+    assert set(names) == {name for name in COMMANDS if not name.startswith("select-")} - {"all"}
+    assert {samples for _, samples in called} == {500}
+    for first, then in (("mlp", "likelihood-mlp"), ("fig2-frey", "fig4"), ("fig2-mnist", "fig5"),
+                        ("classifier", "replay"), ("likelihood-conv", "table"), ("full-vb", "table")):
+        assert names.index(first) < names.index(then)
 
 
 @pytest.mark.parametrize("arguments, sentence", [

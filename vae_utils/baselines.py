@@ -71,7 +71,7 @@ class MCEMReport:
 
 
 def monte_carlo_em(vae, images, *, iterations, learning_rate, optimiser, waiting=0, num_leapfrog=10, num_updates=5,
-                   step_size=0.05, target=0.9, seed=0, report_at=None, on_report=None, checkpoint=None,
+                   step_size=0.1, target=0.9, seed=0, report_at=None, on_report=None, checkpoint=None,
                    chunk=2000, progress=True):
     """Monte Carlo EM on all images at once: no encoder, one chain for each image (Appendix E of the paper).
 
@@ -172,7 +172,7 @@ class _MonteCarloEM:
             accepted.append(moved)
         self.z, accepted = torch.cat(z), torch.cat(accepted)
         self.shares.append(accepted.float().mean().item())
-        self.step_size = adapt_step_size(self.step_size, accepted, target)
+        self.step_size = adapt_step_size(self.step_size, accepted, target, gain=0.5)
 
     def maximise(self, learning_rate, chunk):
         for group in self.optimiser.param_groups:

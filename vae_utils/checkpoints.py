@@ -98,6 +98,40 @@ def load_tensors(path):
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, metadata
 
 
+def training_tensors(model, optimiser):
+    """The weights of a model, the moments of its optimiser and the state of the random numbers, by name.
+
+    Args:
+        model: nn.Module.
+        optimiser: torch optimiser of its parameters.
+
+    Returns:
+        Dict of name to tensor for `save_tensors(..., half=False)`; `restore_training` takes it back.
+    """
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for index, moments in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
+    return tensors | {"random": torch.get_rng_state()}
+
+
+def restore_training(model, optimiser, tensors):
+    """Put model, optimiser and the CPU's random numbers back to where `training_tensors` found them.
+
+    Args:
+        model, optimiser: built as those were.
+        tensors: as `load_tensors` returns them; other names are left alone.
+    """
+    model.load_state_dict({name.removeprefix("model."): value for name, value in tensors.items()
+                           if name.startswith("model.")})
+    moments = {}
+    for name, value in tensors.items():
+        if name.startswith("optimiser."):
+            _, index, moment = name.split(".")
+            moments.setdefault(int(index), {})[moment] = value
+    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    torch.set_rng_state(tensors["random"])
+
+
 def _to_half(name, tensor):
     if not tensor.is_floating_point():
         return tensor

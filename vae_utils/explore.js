@@ -70,6 +70,9 @@ function multiply(out, to, step, weight, bias, x) {
 // Each writes its result into `out`.
 const OPERATIONS = {
   constant() {},
+  first(out, [x]) {                                                       // as many as fit: features of the mean
+    out.set(x.subarray(0, out.length));
+  },
   sigmoid: elementwise((x) => 1 / (1 + Math.exp(-x))),
   silu: elementwise((x) => x / (1 + Math.exp(-x))),
   tanh: elementwise(Math.tanh),
@@ -321,14 +324,14 @@ function makePlayer(seconds, tick) {
 }
 
 // ---------------------------------------------------------------------------------------------------------
-// Images: ink on paper, 28 x 28 pixels, enlarged by the page without blur
+// Images: ink on paper, or light where a photograph is light, enlarged by the page without blur
 // ---------------------------------------------------------------------------------------------------------
 
 class Picture {
-  constructor(caption) {
-    this.canvas = make("canvas", { class: "vae-picture", width: 28, height: 28, role: "img" });
+  constructor(caption, [height, width]) {
+    this.canvas = make("canvas", { class: "vae-picture", width, height, role: "img" });
     this.context = this.canvas.getContext("2d");
-    this.image = this.context.createImageData(28, 28);
+    this.image = this.context.createImageData(width, height);
     this.image.data.fill(255);
     this.caption = make("figcaption");
     this.element = make("figure", {}, this.canvas, this.caption);
@@ -348,11 +351,11 @@ class Picture {
   }
 }
 
-// Means in [0, 1] to ink on paper, as figures.image_wall does it.
-function ink(means) {
+// Means in [0, 1] to ink on paper, as figures.image_wall does it; `light`: 1 is light, not ink.
+function ink(means, light) {
   return Array.from(means, (mean) => {
     if (!Number.isFinite(mean)) throw new Error("the decoder gave a pixel that is no number; are its weights finite?");
-    return 255 - Math.round(255 * clamp(mean, 0, 1));
+    return 255 - Math.round(255 * clamp(light ? 1 - mean : mean, 0, 1));
   });
 }
 
@@ -468,17 +471,21 @@ class Plane {
 
   // What the decoder makes of positions on a grid, pale enough for what lies on it.
   map() {
-    const count = this.explorer.compact ? 10 : MAP_SIDE;
-    const canvas = make("canvas", { width: 28 * count, height: 28 * count });
-    const context = canvas.getContext("2d"), tile = context.createImageData(28, 28);
-    for (let i = 0; i < count * count; i++) {
-      const column = i % count, row = Math.floor(i / count);
-      const shares = [(column + 0.5) / count, 1 - (row + 0.5) / count];
+    const [height, width] = this.explorer.size, { light } = this.explorer;
+    const down = this.explorer.compact ? 10 : MAP_SIDE, across = Math.round(down * height / width);
+    const canvas = make("canvas", { width: width * across, height: height * down });
+    const context = canvas.getContext("2d"), tile = context.createImageData(width, height);
+    for (let i = 0; i < across * down; i++) {
+      const column = i % across, row = Math.floor(i / across);
+      const shares = [(column + 0.5) / across, 1 - (row + 0.5) / down];
       const means = this.decode(shares.map((share) => this.coordinate(share)));
-      for (let k = 0; k < 784; k++) tile.data[4 * k + 3] = 150 * means[k];         // black, seen through
-      context.putImageData(tile, 28 * column, 28 * row);
+      for (let k = 0; k < height * width; k++) {
+        tile.data[4 * k + 3] = 150 * (light ? 1 - means[k] : means[k]);            // black, seen through
+      }
+      context.putImageData(tile, width * column, height * row);
     }
-    return draw("image", { x: LEFT, y: TOP, width: SIDE, height: SIDE, href: canvas.toDataURL() });
+    return draw("image", { x: LEFT, y: TOP, width: SIDE, height: SIDE, preserveAspectRatio: "none",
+                           href: canvas.toDataURL() });
   }
 
   // Ten digits by turns, in four layers, or the last digit would hide all that lies under it.
@@ -562,7 +569,7 @@ class LatentExplorer {
     Object.assign(this, { model, guard, tell });
     this.z = this.start = [...model.get("z")];
     this.codes = model.get("codes").map((view) => rows(view, this.latent_size));
-    this.images = model.get("images");                     // bytes, 784 for each test image
+    this.images = model.get("images");                     // bytes, all pixels of each test image
     this.decoders = model.get("weights").map((view, m) => makeDecoder(this.steps[m], readHalf(view)));
     this.chosen = null;                                    // the number of the test image that is shown
     this.dots = this.labels.length > 0 && this.latent_size === 2;
@@ -576,8 +583,8 @@ class LatentExplorer {
     const single = this.names.length === 1, flat = this.latent_size === 2;
     this.ofTheFirst = single ? "" : ` of ${this.names[0]}`;        // whose codes paths and neighbours are
     const shown = this.compact ? "the picture at the ring" : "mean of p(x|z)";
-    this.pictures = this.names.map((name) => new Picture(single ? shown : `${name}: ${shown}`));
-    this.test = this.labels.length ? new Picture("") : null;
+    this.pictures = this.names.map((name) => new Picture(single ? shown : `${name}: ${shown}`, this.size));
+    this.test = this.labels.length ? new Picture("", this.size) : null;
     this.planes = flat ? this.names.map((_, m) => new Plane(this, m)) : [];
     this.readout = make("div", { class: "vae-readout" });
     const pictures = this.pictures.map((picture) => picture.element), test = this.test ? [this.test.element] : [];
@@ -708,7 +715,8 @@ class LatentExplorer {
 
   choose(i, code) {
     this.test.say(`test image: a ${this.labels[i]}`);
-    this.test.show(Array.from({ length: 784 }, (_, k) => 255 - this.images.getUint8(784 * i + k)));
+    const pixels = this.size[0] * this.size[1];
+    this.test.show(ink(Array.from({ length: pixels }, (_, k) => this.images.getUint8(pixels * i + k) / 255), this.light));
     this.moveTo([...code], { chosen: i });
   }
 
@@ -724,7 +732,7 @@ class LatentExplorer {
     const z = this.latent_size > 2 ? "" : `z = (${this.z.map((value) => number(value)).join(", ")})   `;
     const length = number(Math.sqrt(squares(this.z)));
     this.readout.textContent = `${z}log p(z) = ${number(logPrior(this.z))} nats   |z| = ${length}`;
-    if (this.decoders.length) this.decoders.forEach((decode, m) => this.draw(m, this.z, ink(decode(this.z))));
+    if (this.decoders.length) this.decoders.forEach((decode, m) => this.draw(m, this.z, ink(decode(this.z), this.light)));
     else this.ask();
   }
 

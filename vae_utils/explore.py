@@ -99,28 +99,30 @@ class LatentExplorer(LiveWidget):
             paths between digits and the nearest test image go by the codes of the first.
         z: where the point starts; the origin if None.
         compact: leave out the buttons, the path, the legend, and what a newcomer has no words for yet.
+        light: whether a pixel of 1 is light, as in a photograph; by default it is ink on paper.
 
     Raises:
-        ValueError: if there is no model, the latent sizes differ, `data` is something else, or `z` is not D
+        ValueError: if there is no model, the latent sizes or the shapes of the images differ, `data` is something else, or `z` is not D
             finite numbers.
     """
 
     z = traitlets.List(traitlets.Float()).tag(sync=True)
     weights = traitlets.List().tag(sync=True)       # of each decoder, float16
     codes = traitlets.List().tag(sync=True)         # means of q(z|x) by each model, float32 [N, D]
-    images = traitlets.Bytes().tag(sync=True)       # of the same test images, uint8 [N, 784]
+    images = traitlets.Bytes().tag(sync=True)       # of the same test images, uint8 [N, H W]
 
-    def __init__(self, models, data=None, z=None, compact=False):
+    def __init__(self, models, data=None, z=None, compact=False, light=False):
         self.models = _named(models)
         vae = next(iter(self.models.values()))
-        self._latent_size = vae.latent_size
+        self._latent_size, self._light = vae.latent_size, light
         spec, binary = _programs(self.models)
         shown, encoded = _encode(self.models, data)
         spec |= shown
         binary |= encoded
         super().__init__(kind="latent", z=[0.0] * vae.latent_size if z is None else list(map(float, z)), **binary,
                          spec=spec | {"names": list(self.models), "latent_size": vae.latent_size,
-                                      "colours": list(DIGIT_COLOURS), "compact": compact})
+                                      "colours": list(DIGIT_COLOURS), "compact": compact, "light": light,
+                                      "size": list(vae.image_shape[1:])})
         self.on_msg(self._answer)
 
     @traitlets.validate("z")
@@ -138,7 +140,7 @@ class LatentExplorer(LiveWidget):
             z: D finite numbers.
 
         Returns:
-            List of uint8 arrays [28, 28], the mean of p(x|z) as ink on paper: 255 is white.
+            List of uint8 arrays [H, W], the mean of p(x|z), as ink on paper unless `light`: 255 is white.
 
         Raises:
             ValueError: if `z` is not D finite numbers.
@@ -146,8 +148,12 @@ class LatentExplorer(LiveWidget):
         z = self._require_position({"value": z})
         pictures = []
         for model in self.models.values():
-            pictures.append(image_wall(model.decode(torch.tensor([z]).to(model.prior.mean)).mean, gap=0))
+            pictures.append(image_wall(self._ink(model.decode(torch.tensor([z]).to(model.prior.mean)).mean), gap=0))
         return pictures
+
+    def _ink(self, images):
+        """The pictures module shows 1 as ink."""
+        return 1 - images if self._light else images
 
     def _answer(self, _, question, buffers):
         """Decode what the page asks for; whatever goes wrong is for the reader to see, on the widget."""
@@ -172,7 +178,9 @@ class LatentExplorer(LiveWidget):
         figure, axes = plt.subplots(1, count, squeeze=False, layout="constrained", figsize=(3.9 * count, 4.1))
         scale, ticks = ("", ()) if self.spec["compact"] else (": quantile of the prior", (0.1, 0.5, 0.9))
         for ax, (name, model) in zip(axes[0, dots:], self.models.items()):
-            ax.imshow(image_wall(manifold(model, 9), gap=0), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 0, 1))
+            height, width = model.image_shape[1:]
+            ax.imshow(image_wall(self._ink(manifold(model, 9)), gap=0), cmap="gray", vmin=0, vmax=255,
+                      extent=(0, 1, 0, 1), aspect=height / width)
             ax.set(xlabel=f"$z_1${scale}", ylabel=f"$z_2${scale}", title=f"decoded by {name}",
                    xticks=ticks, yticks=ticks)
             ax.grid(False)
@@ -189,7 +197,7 @@ class LatentExplorer(LiveWidget):
         for j in self.spec["order"][:5]:
             z = torch.tensor(self.z).to(model.prior.mean).repeat(9, 1)
             z[:, j] = torch.linspace(-3, 3, 9)
-            rows[f"latent {j + 1}"] = model.decode(z).mean
+            rows[f"latent {j + 1}"] = self._ink(model.decode(z).mean)
         return show_images(rows, title=f"{name}, one latent at a time, from −3 to 3")
 
 
@@ -202,6 +210,9 @@ def _named(models):
     sizes = {name: model.latent_size for name, model in models.items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"models with the same number of latents were expected, got {sizes}")
+    shapes = {name: model.image_shape for name, model in models.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"models of images of one shape were expected, got {shapes}")
     return {name: copy.deepcopy(model).to("cpu", torch.float32).eval() for name, model in models.items()}
 
 

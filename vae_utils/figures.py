@@ -116,6 +116,21 @@ def image_wall(images, columns=None, gap=1, scale=1):
     return wall
 
 
+def show_wall(ax, wall, **kwargs):
+    """Draw what `image_wall` has put together.
+
+    Args:
+        ax: Axes to draw on.
+        wall: uint8 array [H, W], ink on paper.
+        kwargs: of `Axes.imshow`.
+    """
+    # not gray_r: the wall holds the ink already
+    ax.imshow(wall, cmap="gray", vmin=0, vmax=PAPER_WHITE, interpolation="nearest", **kwargs)
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set(visible=True, color="#BBBBBB")
+
+
 def save_image(array, path, scale=1):
     """Write a picture as an 8-bit grey PNG, small, and whole or not at all.
 
@@ -192,7 +207,7 @@ def show_images(rows, title=None):
     # The layout reserves a little less than a horizontal label takes: leave it a fifth of an inch on the left.
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0.02, rect=(0.2 / width, 0, 1 - 0.2 / width, 1))
     for ax, (label, wall) in zip(axes[:, 0], walls.items()):
-        _show_wall(ax, wall)
+        show_wall(ax, wall)
         ax.set(xticks=[], yticks=[])
         ax.set_ylabel(label, rotation=0, ha="right", va="center")
     if title:
@@ -262,7 +277,7 @@ def show_manifold(vae, n=20):
     width, height = wall.shape[1] + left + 30, wall.shape[0] + bottom + 10
     figure = plt.figure(figsize=(width / dpi, height / dpi), layout="none")
     ax = figure.add_axes((left / width, bottom / height, wall.shape[1] / width, wall.shape[0] / height))
-    _show_wall(ax, wall, extent=(0, 1, 0, 1))
+    show_wall(ax, wall, extent=(0, 1, 0, 1))
     quantiles = (0.05, 0.25, 0.5, 0.75, 0.95)
     values = Normal(0.0, 1.0).icdf(torch.tensor(quantiles)).tolist()
     names = [f"{quantile:g}\n({value:.2f})".replace("-", "−") for quantile, value in zip(quantiles, values)]
@@ -587,14 +602,6 @@ def _png(array):
     file = io.BytesIO()
     Image.fromarray(array).save(file, format="PNG", optimize=True)
     return file.getvalue()
-
-
-def _show_wall(ax, wall, **kwargs):
-    # not gray_r: the wall holds the ink already
-    ax.imshow(wall, cmap="gray", vmin=0, vmax=PAPER_WHITE, interpolation="nearest", **kwargs)
-    ax.grid(False)
-    for spine in ax.spines.values():
-        spine.set(visible=True, color="#BBBBBB")
 
 
 def _apart(points, distance):

@@ -123,7 +123,7 @@ def hmc_sample(log_density, z, num_samples, burn_in, num_leapfrog, step_size=0.1
     for move in range(burn_in):
         z, accepted = hmc_step(log_density, z, steps, num_leapfrog)
         # Large corrections at first, small ones at the end: acceptance is a coin flip for a single chain.
-        steps = adapt_step_size(steps, accepted, target, gain=max(0.1, 0.5 * (1 - 2 * move / burn_in)))
+        steps = adapt_step_size(steps, accepted, target, gain=max(0.1, 2 * (1 - 2 * move / burn_in)))
     samples, shares = [], []
     for move in range(num_samples * thin):
         z, accepted = hmc_step(log_density, z, steps, num_leapfrog)

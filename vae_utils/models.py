@@ -93,7 +93,8 @@ class VAE(nn.Module):
             raise ValueError(f"codes were expected with {self.latent_size} numbers in the last dimension, "
                              f"got {list(z.shape)}")
         features = self.decoder(z.reshape(-1, self.latent_size))
-        return self.likelihood(features.reshape(*z.shape[:-1], *features.shape[1:]))
+        feature_shape = self.likelihood.features_per_pixel, *self.image_shape[1:]
+        return self.likelihood(features.reshape(*z.shape[:-1], *feature_shape))
 
     def observe(self, images, generator=None):
         """Outcomes of p(x|z) made from grey `images` in [0, 1]: drawn anew at each call if binary."""

@@ -69,6 +69,8 @@ def decoder_program(vae):
     writer = _Writer(graph)
     for node in graph.graph.nodes:
         writer.add(node)
+    if vae.likelihood.features_per_pixel > 1:                       # the first of them make the mean
+        writer.step("first", [len(writer.steps)], vae.image_shape)
     if vae.likelihood.link == "sigmoid":
         writer.step("sigmoid", [len(writer.steps)], writer.steps[-1]["shape"])
     weights = np.concatenate([tensor.detach().numpy().ravel() for tensor in writer.tensors])

@@ -14,7 +14,13 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from vae_utils.checkpoints import load_tensors, save_tensors, write_atomically
+from vae_utils.checkpoints import (
+    load_tensors,
+    restore_training,
+    save_tensors,
+    training_tensors,
+    write_atomically,
+)
 from vae_utils.data import require_images
 from vae_utils.objectives import elbo, elbo_of_set
 from vae_utils.runtime import fixed_seed, on_device
@@ -334,10 +340,7 @@ class _State:
     def save(self, step):
         if self.path is None:
             return
-        tensors = {f"model.{name}": value for name, value in self.vae.state_dict().items()}
-        for index, moments in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
-        tensors |= {"order": self.batches.order, "random": torch.get_rng_state()}
+        tensors = training_tensors(self.vae, self.optimiser) | {"order": self.batches.order}
         sums = self.run.sums.tolist() if self.run.count else []
         save_tensors(self.path, tensors, {
             "call": self.call, "step": step, "position": self.batches.position, "sums": sums,
@@ -353,21 +356,12 @@ class _State:
         if kept.get("call") != self.call:
             raise ValueError(f"{self.path} was expected to hold the state of the training {self.call}, but holds "
                              f"that of {kept.get('call')}; finish that one first, or delete the file")
-        self.vae.load_state_dict({name.removeprefix("model."): value for name, value in tensors.items()
-                                  if name.startswith("model.")})
-        moments = {}
-        for name, value in tensors.items():
-            if name.startswith("optimiser."):
-                _, index, moment = name.split(".")
-                moments.setdefault(int(index), {})[moment] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        restore_training(self.vae, self.optimiser, tensors)
         self.batches.order, self.batches.position = tensors["order"].to(self.batches.device), kept["position"]
         run = self.run
         run.samples, run.seconds, run.count = kept["samples"], kept["seconds"], kept["count"]
         run.sums = torch.tensor(kept["sums"], device=self.batches.device) if run.count else 0
         self.history.extend(Report(**report) for report in kept["reports"])
-        torch.set_rng_state(tensors["random"])
         run.start_watch()
         return kept["step"]
 

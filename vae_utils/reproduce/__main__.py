@@ -1,36 +1,68 @@
 """The command line: `python -m vae_utils.reproduce NAME`."""
 
 import argparse
+import json
 import os
 import time
 from functools import partial
 from pathlib import Path
 
 from vae_utils.checkpoints import ASSETS
-from vae_utils.reproduce import fig2, holes, paper, pictures, replay, speed, stored, table, trade
+from vae_utils.reproduce import (
+    fig2,
+    fig3,
+    frey,
+    full_vb,
+    holes,
+    pictures,
+    replay,
+    speed,
+    stored,
+    table,
+    trade,
+)
+
+
+def run_all(options):
+    """Every command that makes something stored, one after the other: about a day of one core."""
+    for name in COMMANDS:
+        if name != "all" and not name.startswith("select-"):
+            print(f"--- {name}", flush=True)
+            options.start = time.perf_counter()
+            COMMANDS[name](options)
+
 
 COMMANDS = {f"select-{name}": partial(stored.select, name) for name in stored.CANDIDATES}
 COMMANDS |= {name: partial(stored.train, name) for name in stored.RECIPES}
-COMMANDS["paper"] = paper.figure_2
-COMMANDS |= {"fig2-search": fig2.fig2_search, "fig2-mnist": fig2.fig2_mnist}
 COMMANDS |= {"rate-distortion": trade.rate_distortion, "likelihoods": trade.likelihoods}
 COMMANDS |= {"classifier": holes.classifier, "holes": holes.holes}
-COMMANDS |= {"pictures": pictures.pictures, "speed": speed.speed, "table": table.table,
-             "replay": replay.replay}
+COMMANDS |= {"pictures": pictures.pictures, "speed": speed.speed, "replay": replay.replay}
 COMMANDS |= {f"likelihood-{name}": partial(table.likelihood, name) for name in table.EVERY}
-ONLY_WITH = {                # option: the commands that know it
-    "held_out": ("speed",), "samples": ("fig2-search", "fig2-mnist"), "latents": ("fig2-mnist",),
+COMMANDS |= {"fig2-search": fig2.fig2_search, "fig2-mnist": fig2.fig2_mnist,
+             "fig2-frey-search": frey.frey_search, "fig2-frey": frey.fig2_frey,
+             "fig3": fig3.fig3, "fig4": pictures.fig4, "fig5": pictures.fig5, "full-vb": full_vb.full_vb}
+COMMANDS |= {"table": table.table, "all": run_all}
+
+ONLY_WITH = {                # option: the commands that know it, beside `all`
+    "held_out": ("speed",),
+    "samples": ("fig2-search", "fig2-mnist", "fig2-frey-search", "fig2-frey", "fig3", "fig4", "fig5", "full-vb"),
+    "latents": ("fig2-mnist", "fig2-frey", "fig5"),
+}
+IN_THE_PAPER = {
+    "fig2-mnist": "up to 4e8 images a curve; 20 to 40 minutes for each 1e6 on a Xeon of 40 GFLOPS",
+    "fig2-frey": "up to 5e8 images a curve",
+    "fig3": "N = 1,000 and 50,000; up to 6e7 to 1e8 images a curve; log p(x) by HMC and a density estimate",
+    "fig4": "20 x 20 digits and 10 x 10 faces", "fig5": "2, 5, 10 and 20 latents",
+    "full-vb": "equations and an algorithm, no experiment (Appendix F)",
 }
 
 
 def main(arguments=None):
     """Run one command; see `--help`."""
-    first_lines = {name: (getattr(command, "func", command).__doc__ or "").partition("\n")[0]
-                   for name, command in COMMANDS.items()}
     parser = argparse.ArgumentParser(
         prog="python -m vae_utils.reproduce", description="Make again what stands in assets/.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="\n".join(["names:"] + [f"  {name:16s} {line}" for name, line in first_lines.items()]))
+        epilog="\n".join(["names:", *(_help(name) for name in COMMANDS)]))
     parser.add_argument("name", choices=COMMANDS, metavar="NAME", help="one of the names below")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=_epochs, help="train shorter or longer than the recipe says")
@@ -42,11 +74,33 @@ def main(arguments=None):
     parser.add_argument("--out", type=_folder, default=ASSETS, help="folder to write to (default: assets/)")
     options = parser.parse_args(arguments)
     for option, names in ONLY_WITH.items():
-        if getattr(options, option) and options.name not in names:
+        if getattr(options, option) and options.name not in (*names, "all"):
             parser.error(f"--{option.replace('_', '-')} was expected with {' or '.join(names)} only, got it "
                          f"with {options.name}; leave it out")
     options.start = time.perf_counter()
     COMMANDS[options.name](options)
+
+
+def _help(name):
+    """What a command makes, what the paper used, and how long the stored result took."""
+    function = getattr(COMMANDS[name], "func", COMMANDS[name])
+    lines = [f"  {name:16s} {(function.__doc__ or '').partition(chr(10))[0]}"]
+    if name in IN_THE_PAPER:
+        lines.append(f"{'':19s}in the paper: {IN_THE_PAPER[name]}")
+    record = ASSETS / f"{name}.json"
+    if record.is_file():
+        record = json.loads(record.read_text("utf-8"))
+        lines.append(f"{'':19s}stored: {_duration(record)} on {record['threads']} thread"
+                     f"{'s' * (record['threads'] > 1)} of {record['processor']}, {record['date']}")
+    return "\n".join(lines)
+
+
+def _duration(record):
+    """Of all runs of a figure, where a call may have found some of them made already; else of the call."""
+    runs = record["results"].get("runs") if isinstance(record["results"], dict) else None
+    runs = runs.values() if isinstance(runs, dict) else ()
+    seconds = max(record["seconds"], sum(run.get("seconds", 0) for run in runs))
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
 def _epochs(text):

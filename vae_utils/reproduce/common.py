@@ -11,7 +11,7 @@ from importlib.metadata import version
 import torch
 
 from vae_utils.checkpoints import write_atomically
-from vae_utils.data import load_mnist
+from vae_utils.data import DATA, load_mnist
 from vae_utils.evaluation import Estimate
 from vae_utils.models import start_at_mean
 from vae_utils.training import fit
@@ -63,6 +63,11 @@ def full_mnist(hold_out=0):
         raise SystemExit("reproduce needs the full MNIST, and only the embedded 5,000 digits were found: "
                          "connect to the network once, or let VAE_DATA name a folder that has it")
     return mnist
+
+
+def state_path(label, seed):
+    """Where the state of a training lies, from which the same command goes on after an interruption."""
+    return DATA / "reproduce" / f"{label.replace(' ', '-')}-seed-{seed}.safetensors"
 
 
 def summary(result):

@@ -9,9 +9,9 @@ from tqdm import tqdm
 
 from vae_utils.baselines import wake_sleep
 from vae_utils.checkpoints import write_atomically
-from vae_utils.data import DATA
 from vae_utils.figures import paper_curves
 from vae_utils.objectives import elbo
+from vae_utils.reproduce.common import state_path
 from vae_utils.runtime import fast_products
 from vae_utils.training import after, fit, paper_adagrad
 
@@ -23,12 +23,13 @@ HEADER = ("figure", "panel", "curve", "samples", "nats", "seed")
 
 
 def train_as_paper(label, vae, images, samples, learning_rate, *, method="AEVB", waiting=WAITING, prior=1.0,
-                   **kwargs):
+                   on_report=None, **kwargs):
     """Algorithm 1, or wake-sleep, as the paper's section 5 has it; an interruption costs half a minute.
 
     Adagrad at a constant step after `waiting` steps, M = 100, L = 1, the prior N(0, I) on the weights; matrix
     products as in `runtime.fast_products`. Every
-    report is a line of text with the time left. The state lies in `data/reproduce/` until `forget` is called.
+    report is a line of text with the time left. The state stays in `data/reproduce/` when all is done, so that
+    another command that needs the same model has it at once, until `forget` is called or the file deleted.
 
     Args:
         label: names the curve for the reader and, with the seed, the state on disk.
@@ -38,7 +39,8 @@ def train_as_paper(label, vae, images, samples, learning_rate, *, method="AEVB",
         method: "AEVB" or "WS".
         waiting: see `training.after`.
         prior: see `training.paper_adagrad`.
-        kwargs: `seed`, `test` and others of `training.fit`.
+        on_report: as `training.fit`, after the line of text.
+        kwargs: `seed`, `test`, `report_at` and others of `training.fit`.
 
     Returns:
         training.History.
@@ -47,6 +49,9 @@ def train_as_paper(label, vae, images, samples, learning_rate, *, method="AEVB",
         SystemExit: if the keyboard interrupts; the same call goes on from there.
         FloatingPointError: as `training.fit`.
     """
+    state = state_path(label, kwargs.get("seed", 0))
+    if state.is_file():
+        print(f"{label}: goes on from data/reproduce/{state.name}; delete it to start anew", flush=True)
     num_steps = max(1, round(samples / BATCH_SIZE))
     epochs = num_steps / (len(images) // BATCH_SIZE)
     start = time.perf_counter()
@@ -60,25 +65,21 @@ def train_as_paper(label, vae, images, samples, learning_rate, *, method="AEVB",
         tqdm.write(f"{label}: {report.samples:,} images, train {report.train_elbo:.2f}, test "
                    f"{report.test_elbo:.2f} nats per image; about {left / 60:.0f} min left", file=sys.stdout)
         sys.stdout.flush()
+        if on_report is not None:
+            on_report(vae, report)
 
     with fast_products():
         history = fit(vae, images, epochs=epochs, objective=METHODS[method], batch_size=BATCH_SIZE,
                       learning_rate=learning_rate, optimiser=paper_adagrad(len(images), prior),
-                      schedule=after(waiting, num_steps), max_norm=None, report_at=report_points(samples),
-                      on_report=say, checkpoint=state_path(label, kwargs.get("seed", 0)),
-                      **({"progress": sys.stdout.isatty()} | kwargs))
+                      schedule=after(waiting, num_steps), max_norm=None, on_report=say, checkpoint=state,
+                      **({"progress": sys.stdout.isatty(), "report_at": report_points(samples)} | kwargs))
     if history.stopped:
         raise SystemExit(f"{label}: {history.stopped}; the same command goes on from there")
     return history
 
 
-def state_path(label, seed):
-    """Where the state of one curve lies on disk."""
-    return DATA / "reproduce" / f"{label.replace(' ', '-')}-seed-{seed}.safetensors"
-
-
 def forget(label, seed):
-    """Delete the state of a curve whose numbers have been written: the same command starts anew."""
+    """Delete the state of a training, so that the same call starts anew."""
     state_path(label, seed).unlink(missing_ok=True)
 
 

@@ -1,16 +1,15 @@
 """The models whose weights the lessons load, and the comparisons that chose how they are trained."""
 
 import sys
-import time
 from dataclasses import replace
 from functools import partial
 
+import torch
 from tqdm import tqdm
 
-from vae_utils.data import DATA
 from vae_utils.evaluation import evaluate
 from vae_utils.models import conv_vae, load_vae, mlp_vae, save_vae
-from vae_utils.reproduce.common import Recipe, full_mnist, record, summary, versions
+from vae_utils.reproduce.common import Recipe, full_mnist, record, state_path, summary, versions
 
 HELD_OUT = 5000             # training images on which every choice between settings is made
 
@@ -48,25 +47,25 @@ def select(name, options):
 
 
 def train(name, options):
-    """Train one stored model on all 60,000 images; write its weights, its curve and its record."""
+    """Train one stored model on all 60,000 images; write its weights, its curve and its record.
+
+    The same command goes on from an interruption: its state lies in `data/reproduce/` until it is done.
+    """
     recipe = RECIPES[name]
     recipe = replace(recipe, epochs=options.epochs or recipe.epochs, seed=options.seed)
     mnist = full_mnist()
-    so_far = DATA / f"{name}-so-far.safetensors"
+    state = state_path(name, options.seed)
 
-    def keep(vae, report):
+    def say(vae, report):
         tqdm.write(f"{name}: {report.epochs:.0f} epochs, {report.seconds:.0f} s, "
                    f"train ELBO {report.train_elbo:.2f}, test ELBO {report.test_elbo:.2f}", file=sys.stdout)
         sys.stdout.flush()
-        save_vae(vae, so_far, epochs=report.epochs)
 
-    start = time.process_time()
-    vae, history = recipe.train(mnist, test=mnist.test, on_report=keep)
+    vae, history = recipe.train(mnist, test=mnist.test, on_report=say, checkpoint=state)
     if history.stopped:
-        save_vae(vae, so_far, stopped=history.stopped)
-        raise SystemExit(f"{history.stopped}, in data/{so_far.name}; {options.out} is as it was")
-    spent = {"training_seconds": round(history[-1].seconds),
-             "training_cpu_seconds": round(time.process_time() - start)}
+        raise SystemExit(f"{history.stopped}; the same command goes on from data/reproduce/{state.name}; "
+                         f"{options.out} is as it was")
+    spent = {"training_seconds": round(history[-1].seconds), "threads": torch.get_num_threads()}
     path = options.out / f"{name}.safetensors"
     save_vae(vae, path)
     result = evaluate(load_vae(path), mnist.test)              # of the weights as stored: in half precision
@@ -75,3 +74,4 @@ def train(name, options):
     save_vae(vae, path, results=results, versions=versions())
     history.write_csv(options.out / f"{name}.csv")
     record(name, options, results)
+    state.unlink()

@@ -1,0 +1,73 @@
+"""Gaussian models of images whose evidence has a closed form: what a VAE with a Gaussian decoder has to beat.
+
+Each is a `torch.distributions` object over whole images, so that `model.log_prob(images)` is its exact log p(x).
+"""
+
+import math
+
+import torch
+from torch.distributions import Independent, LowRankMultivariateNormal, Normal, TransformedDistribution
+from torch.distributions.transforms import ReshapeTransform
+
+
+def pixel_gaussians(images):
+    """The most likely model without a code: one Gaussian for each pixel, independent of all others.
+
+    Args:
+        images: shape [N, 1, H, W], N at least 2.
+
+    Returns:
+        Distribution over images, float64: event shape [1, H, W].
+
+    Raises:
+        ValueError: if there are fewer than two images, or a pixel is the same in all of them, so that its density
+            has no upper bound.
+    """
+    _require_several(images, 2)
+    images = images.double()
+    scale = images.std(0, correction=0)
+    if not (scale > 0).all():
+        raise ValueError(f"pixels that differ between images were expected, but {int((scale == 0).sum())} are the "
+                         "same in all of them, and the density of a constant has no upper bound; leave them out")
+    return Independent(Normal(images.mean(0), scale), images.ndim - 1)
+
+
+def ppca(images, latent_size):
+    """Probabilistic PCA, the most likely linear VAE: x = W z + mean + noise (Tipping & Bishop 1999).
+
+    p(z) = N(0, I), p(x|z) = N(W z + mean, s^2 I), hence p(x) = N(mean, W W^T + s^2 I), whose greatest evidence
+    lies where column i of W points along the i-th principal direction, with squared length lambda_i - s^2, and
+    s^2 is the mean of the eigenvalues that are left over. Its mean log p(x) over `images` is
+    -(D log 2 pi + sum_{i <= K} log lambda_i + (D - K) log s^2 + D) / 2, and lesson 01 derives it.
+
+    Args:
+        images: shape [N, 1, H, W]; D = H W.
+        latent_size: K, from 1 to the number of principal directions that the images have, less one.
+
+    Returns:
+        Distribution over images, float64: event shape [1, H, W].
+
+    Raises:
+        ValueError: if `latent_size` is out of this range, or nothing is left over for the noise.
+    """
+    _require_several(images, 3)
+    shape, x = images.shape[1:], images.double().flatten(1)
+    most = min(len(x) - 1, x.shape[1]) - 1
+    if not 1 <= latent_size <= most:
+        raise ValueError(f"a latent size from 1 to {most} was expected for {len(x)} images of {x.shape[1]} pixels, "
+                         f"got {latent_size}")
+    mean = x.mean(0)
+    eigenvalues, directions = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
+    eigenvalues, directions = eigenvalues.flip(0).clamp(min=0), directions.flip(1)           # largest first
+    kept, noise = eigenvalues[:latent_size], eigenvalues[latent_size:].mean()
+    if not noise > 1e-12 * kept[0]:
+        raise ValueError(f"images that differ in more than {latent_size} directions were expected; with nothing "
+                         "left over for the noise the density has no upper bound: choose a smaller latent size")
+    factor = directions[:, :latent_size] * (kept - noise).sqrt()                             # W: [D, K]
+    flat = LowRankMultivariateNormal(mean, factor, noise.expand_as(mean))
+    return TransformedDistribution(flat, ReshapeTransform(mean.shape, shape))
+
+
+def _require_several(images, least):
+    if images.ndim != 4 or len(images) < least or math.prod(images.shape[1:]) == 0:
+        raise ValueError(f"{least} or more images of shape [N, 1, H, W] were expected, got {list(images.shape)}")

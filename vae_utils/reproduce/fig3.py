@@ -1,0 +1,231 @@
+"""Figure 3: log p(x) of models trained by AEVB, wake-sleep and Monte Carlo EM, from few images and from many."""
+
+import json
+import sys
+import time
+from functools import partial
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from vae_utils.baselines import monte_carlo_em
+from vae_utils.checkpoints import write_atomically
+from vae_utils.evaluation import Estimate, evaluate, log_likelihood
+from vae_utils.figures import plot_figure, read_curves, use_style
+from vae_utils.likelihoods import GreyCrossEntropy
+from vae_utils.marginal import posterior_sample_log_likelihood, quadrature_log_likelihood
+from vae_utils.models import paper_vae
+from vae_utils.reproduce.common import full_mnist, record, state_path
+from vae_utils.reproduce.curves import BATCH_SIZE, METHODS, WAITING, compare, train_as_paper, write_curves
+from vae_utils.reproduce.fig2 import HELD_OUT, finished
+from vae_utils.runtime import fast_products
+from vae_utils.training import after, fit, paper_adagrad
+
+FIGURE, LATENT_SIZE, HIDDEN, STD = "Fig3", 3, 100, 0.01
+SCORED = 1000                                    # the first so many training and test images, as in the paper
+RATES = (0.01, 0.02, 0.1)
+REPORTS_PER_DECADE = 4
+RUNS = {                                         # (method, N): training images evaluated
+    ("AEVB", 1000): 10**7.5, ("MCEM", 1000): 10**7.5, ("WS", 1000): 10**7,
+    ("AEVB", 50_000): 10**7, ("MCEM", 50_000): 10**7.75, ("WS", 50_000): 10**7,
+}
+NUM_LEAPFROG, NUM_UPDATES = 10, 5
+PROBE_SAMPLES, PROBE_ITERATIONS, PROBE_IMAGES = 40_000, 60, 1000
+IMPORTANCE_SAMPLES, POSTERIOR_SAMPLES, POSTERIOR_LEAPFROG = 500, 50, 4
+
+
+def panel(num_images):
+    """The paper's name of a panel of Figure 3."""
+    return f"MNIST Nz={LATENT_SIZE} H={HIDDEN} Ntrain={num_images}"
+
+
+def fig3(options):
+    """Figure 3: log p(x) under AEVB, wake-sleep and Monte Carlo EM, 1,000 and 50,000 images, over the paper's.
+
+    log p(x) of the first 1,000 training and test images is measured by quadrature, and at the end of each
+    curve also by Appendix D and by importance sampling. Curves that the record in the output folder already
+    has, at this length and seed, are not trained again.
+    """
+    mnist, test = full_mnist(hold_out=HELD_OUT), full_mnist().test[:SCORED]
+    path = options.out / "fig3.csv"
+    runs, rows = finished(options.out / "fig3.json", path, options.seed)
+    for (method, num_images), samples in RUNS.items():
+        samples = round(options.samples or samples)
+        name, images = f"{method} {num_images}", mnist.train[:num_images]
+        if runs.get(name, {}).get("asked") == samples:
+            print(f"{name}: {path.name} has it already; to train it again, let --out name an empty folder",
+                  flush=True)
+            continue
+        label = f"fig3 {name}"
+        curve = Curve(label, options.seed, images[:SCORED], test, samples)
+        rate, probes = choose_rate(method, images, options.seed)
+        vae, seconds = train(method, images, samples, rate, options.seed, curve)
+        points = sorted(curve.points.items())
+        runs[name] = {"asked": samples, "samples": points[-1][0], "learning_rate": rate, "probes": probes,
+                      "seconds": round(seconds), "estimates": estimates(vae, method, images[:SCORED], test)}
+        for part in ("train", "test"):
+            runs[name][f"against_paper_{part}"] = compare(
+                FIGURE, panel(num_images), f"{method} {part}", [point for point, _ in points],
+                [values[part] for _, values in points])
+        rows = [row for row in rows if (row[1], row[2].split()[0]) != (panel(num_images), method)]
+        rows += [(FIGURE, panel(num_images), f"{method} {part}", point, round(values[part], 3), options.seed)
+                 for part in ("train", "test") for point, values in points]
+        write_curves(path, rows)
+        record("fig3", options, {"settings": settings(), "runs": runs})
+        print(f"{name}: {runs[name]}", flush=True)
+    draw(path, options.out / "fig3.png")
+
+
+def settings():
+    """What all runs have in common, in words and numbers that JSON can hold."""
+    return {"model": start(0).settings, "pixels": "GreyCrossEntropy", "std": STD, "waiting": WAITING,
+            "batch_size": BATCH_SIZE, "scored_images": SCORED, "mcem_leapfrog_steps": NUM_LEAPFROG,
+            "mcem_weight_updates": NUM_UPDATES,
+            "mcem_samples": "training images evaluated by leapfrog steps and by weight updates",
+            "choice": "learning rate: the largest training bound (MCEM: log p(x, z)) in the first iterations"}
+
+
+def start(seed):
+    """The model before its first step."""
+    torch.manual_seed(seed)
+    return paper_vae(LATENT_SIZE, HIDDEN, STD, GreyCrossEntropy())
+
+
+def report_points(samples):
+    """Numbers of training images at which log p(x) is measured."""
+    count = int(np.log10(samples / 10**5.5) * REPORTS_PER_DECADE + 1e-6) + 1
+    return [10 ** (5.5 + step / REPORTS_PER_DECADE) for step in range(count)]
+
+
+# Training
+
+def train(method, images, samples, rate, seed, curve):
+    """One curve: the model, and the seconds of its training. `curve` is told of every report."""
+    vae = start(seed)
+    if method in METHODS:
+        history = train_as_paper(curve.label, vae, images, samples, rate, method=method, seed=seed,
+                                 report_at=report_points(samples), on_report=curve.add)
+        return vae, history[-1].seconds
+    with fast_products():
+        reports, _ = _mcem(vae, images, max(1, round(samples / _cost(images))), rate, seed,
+                           report_at=report_points(samples), progress=sys.stdout.isatty(),
+                           on_report=lambda vae, report, z: curve.add(vae, report),
+                           checkpoint=state_path(curve.label, seed))
+    return vae, reports[-1].seconds
+
+
+def _mcem(vae, images, iterations, rate, seed, **kwargs):
+    return monte_carlo_em(vae, images, iterations=iterations, learning_rate=rate,
+                          optimiser=paper_adagrad(len(images)), num_leapfrog=NUM_LEAPFROG,
+                          num_updates=NUM_UPDATES, seed=seed, **kwargs)
+
+
+def _cost(images):
+    return len(images) * (NUM_LEAPFROG + NUM_UPDATES)
+
+
+def choose_rate(method, images, seed):
+    """The paper's way: the learning rate of the best training performance in the first few iterations.
+
+    Monte Carlo EM is tried on the first 1,000 images: Adagrad takes the same steps on the mean gradient of
+    many as on that of some, up to their noise.
+
+    Returns:
+        (rate, rows): the choice, and what it was made from.
+    """
+    rows = []
+    for rate in RATES:
+        vae = start(seed)
+        with fast_products():
+            try:
+                reached = _probe(method, vae, images, rate, seed)
+            except FloatingPointError:
+                continue
+        rows.append({"learning_rate": rate, "train": round(reached, 2)})
+    return max(rows, key=lambda row: row["train"])["learning_rate"], rows
+
+
+def _probe(method, vae, images, rate, seed):
+    """Training performance at the end of a short run: nats per image."""
+    if method == "MCEM":
+        reports, _ = _mcem(vae, images[:PROBE_IMAGES], PROBE_ITERATIONS, rate, seed, progress=False)
+        return reports[-1].log_joint
+    steps = PROBE_SAMPLES // BATCH_SIZE
+    history = fit(vae, images, epochs=steps / (len(images) // BATCH_SIZE), objective=METHODS[method],
+                  batch_size=BATCH_SIZE, learning_rate=rate, optimiser=paper_adagrad(len(images)),
+                  schedule=after(WAITING, steps), max_norm=None, seed=seed, report_at=[0.75 * PROBE_SAMPLES],
+                  progress=False)
+    return history[-1].train_elbo
+
+
+# Measuring
+
+class Curve:
+    """log p(x) along one training, kept on disk beside the training's own state.
+
+    Attributes:
+        points: {training images evaluated: {"train": nats, "test": nats}}.
+    """
+
+    def __init__(self, label, seed, train, test, samples):
+        self.label, self.train, self.test, self.samples = label, train, test, samples
+        self.path = state_path(label, seed).with_suffix(".json")
+        # Where the training begins anew, so do its measurements.
+        known = self.path.is_file() and state_path(label, seed).is_file()
+        kept = json.loads(self.path.read_text("utf-8")) if known else {"samples": None}
+        self.points = ({int(point): values for point, values in kept["points"].items()}
+                       if kept["samples"] == samples else {})
+        self.begun, self.first = time.perf_counter(), None
+
+    def add(self, vae, report):
+        """Measure, print with the time left, and keep."""
+        values = {part: quadrature_log_likelihood(vae, images).per_image.mean().item()
+                  for part, images in (("train", self.train), ("test", self.test))}
+        self.points[report.samples] = values
+        with write_atomically(self.path) as temporary:
+            temporary.write_text(json.dumps({"samples": self.samples, "points": self.points}), encoding="utf-8")
+        passed = time.perf_counter() - self.begun
+        self.first = report.samples if self.first is None else self.first
+        left = passed * (self.samples - report.samples) / max(report.samples - self.first, report.samples / 2)
+        tqdm.write(f"{self.label}: {report.samples:,} images, log p(x) of train {values['train']:.2f}, of test "
+                   f"{values['test']:.2f} nats per image; about {left / 60:.0f} min left", file=sys.stdout)
+        sys.stdout.flush()
+
+
+def estimates(vae, method, train, test):
+    """The same quantity by several estimators, at the end: means with standard errors over images, nats.
+
+    `difference` is to the quadrature, image by image. Monte Carlo EM has no encoder, hence no importance
+    sampling and no ELBO.
+    """
+    found = {}
+    for part, images in (("train", train), ("test", test)):
+        exact = quadrature_log_likelihood(vae, images)
+        found[part] = {"quadrature": _summary(exact.per_image)}
+        measures = {f"Appendix D, {POSTERIOR_SAMPLES} posterior samples": partial(
+            posterior_sample_log_likelihood, vae, images, POSTERIOR_SAMPLES, POSTERIOR_LEAPFROG)}
+        if method in METHODS:
+            measures[f"importance sampling, {IMPORTANCE_SAMPLES} samples"] = (
+                lambda images=images: log_likelihood(vae, images, IMPORTANCE_SAMPLES, device="cpu").per_image)
+            measures["ELBO"] = lambda images=images: evaluate(vae, images, device="cpu").elbo
+        for name, measure in measures.items():
+            values = measure()
+            found[part][name] = _summary(values) | {"difference": _summary(values - exact.per_image)}
+    return found
+
+
+def _summary(per_image):
+    estimate = Estimate.of(per_image)
+    return {"mean": round(estimate.mean, 3), "standard_error": round(estimate.standard_error, 3)}
+
+
+def draw(csv_path, picture):
+    """The two panels of Figure 3 side by side: our curves over the paper's."""
+    use_style()
+    figure = plot_figure(FIGURE, [panel(num_images) for num_images in (1000, 50_000)], read_curves(csv_path),
+                         y_limits=(-165, -105), x_limits=(2e5, 7e7), y_label="log p(x) (nats per image)")
+    with write_atomically(picture) as temporary:
+        figure.savefig(temporary, dpi=100)
+    plt.close(figure)

@@ -1,0 +1,195 @@
+"""Figure 2, Frey Face: AEVB and wake-sleep over the paper's curves, beside models whose evidence is exact."""
+
+from itertools import product
+
+import torch
+
+from vae_utils.checkpoints import write_atomically
+from vae_utils.data import load_frey_faces
+from vae_utils.evaluation import Estimate, evaluate, kl_per_dimension
+from vae_utils.figures import image_wall, manifold, plot_figure, read_curves, save_image, use_style
+from vae_utils.likelihoods import PixelGaussian
+from vae_utils.linear import pixel_gaussians, ppca
+from vae_utils.models import load_vae, paper_vae, save_vae
+from vae_utils.reproduce.common import record, summary, versions
+from vae_utils.reproduce.curves import (WAITING, compare, curve_rows, forget, train_as_paper, write_curves)
+from vae_utils.reproduce.fig2 import finished
+
+FIGURE = "Fig2"
+LATENTS = (2, 10, 5, 20)
+HIDDEN = 200
+# AEVB's longest run shows where the test bound turns down; wake-sleep's curves are short because they are flat.
+SAMPLES = {"AEVB": {2: 10_000_000, 5: 10_000_000, 10: 30_000_000, 20: 10_000_000},
+           "WS": dict.fromkeys(LATENTS, 3_000_000)}
+LEARNING_RATES, PROBE = (0.01, 0.02, 0.1), 50_000
+STD, FLOOR = 0.01, 1 / 256
+STORED = (2, 10)                                 # latent sizes whose AEVB weights the lesson loads
+GRID = 10                                        # faces along each side of Figure 4
+SEARCH_SAMPLES, SEARCH_LATENTS = 1_000_000, 10
+COMPARED_AT = (10**5.75, 10**6)
+
+
+def frey_faces():
+    """Frey Face itself; numbers made from its stand-in are not this project's numbers."""
+    faces = load_frey_faces()
+    if not faces.is_frey:
+        raise SystemExit("reproduce needs Frey Face, and only a stand-in was found: connect to the network once, or "
+                         "let VAE_DATA name a folder that holds FreyFace/frey_rawface.mat")
+    return faces
+
+
+def train(label, method, latent_size, rate, samples, seed, faces, std=STD, floor=FLOOR, **kwargs):
+    """One curve of Figure 2's lower row: the model and its history."""
+    torch.manual_seed(seed)
+    vae = paper_vae(latent_size, HIDDEN, std, PixelGaussian(floor), faces.train.shape[1:])
+    history = train_as_paper(label, vae, faces.train, samples, rate, method=method, seed=seed,
+                             **({"test": faces.test} | kwargs))
+    return vae, history
+
+
+def fig2_frey(options):
+    """Figure 2, lower row: AEVB and wake-sleep for 2, 5, 10, 20 latents on Frey Face, over the paper's curves.
+
+    Gaussian decoder of Eq. 12 with a floor of one grey level under sigma; the learning rate is the paper's
+    choice, by the training bound in the first images. Beside it the exact evidence of pPCA and of one Gaussian
+    for each pixel, and Figure 4's faces. Curves that the record in the output folder already has, at this
+    length and seed, are not trained again.
+    """
+    faces = frey_faces()
+    paths = {kind: options.out / f"fig2-frey.{kind}" for kind in ("json", "csv", "png")}
+    for method, latent_size in product(SAMPLES, options.latents or LATENTS):
+        samples = options.samples or SAMPLES[method].get(latent_size, 3_000_000)
+        name, panel = f"{method} {latent_size}", f"Frey Nz={latent_size}"
+        if finished(paths["json"], paths["csv"], options.seed)[0].get(name, {}).get("asked") == samples:
+            print(f"{name}: {paths['csv'].name} has it already; to train it again, let --out name an empty folder",
+                  flush=True)
+            continue
+        label = f"fig2-frey {name}"
+        rate, tried = choose_rate(label, method, latent_size, min(PROBE, samples), options.seed, faces)
+        vae, history = train(label, method, latent_size, rate, samples, options.seed, faces)
+        if method == "AEVB" and latent_size in STORED:
+            path = options.out / f"frey-{latent_size}.safetensors"
+            save_vae(vae, path)
+            results = {"latent_size": latent_size, "samples": samples, "seed": options.seed,
+                       **summary(evaluate(load_vae(path), faces.test))}    # of the weights as stored
+            save_vae(vae, path, results=results, versions=versions())
+        # read again: another call may have written other curves to the same files meanwhile
+        runs, rows = finished(paths["json"], paths["csv"], options.seed)
+        runs[name] = {"asked": samples, "learning_rate": rate, "learning_rates": tried} | about(
+            method, vae, history, faces, panel)
+        rows = [row for row in rows if (row[1], row[2].split()[0]) != (panel, method)]
+        rows += curve_rows(FIGURE, panel, method, history, options.seed)
+        write_curves(paths["csv"], rows)
+        record("fig2-frey", options, {"runs": runs, "exact": exact(faces)})
+        print(f"{name}: {runs[name]}", flush=True)
+        forget(label, options.seed)
+    if paths["csv"].is_file():
+        draw(paths["csv"], paths["png"])
+    if (options.out / "frey-2.safetensors").is_file():
+        wall = image_wall(1 - manifold(load_vae(options.out / "frey-2.safetensors"), GRID), gap=0)
+        save_image(wall, options.out / "fig4-frey.png", scale=3)           # 1 -: a photograph is light, not ink
+
+
+def choose_rate(label, method, latent_size, samples, seed, faces):
+    """The paper's way: the learning rate with the best training bound in the first few iterations.
+
+    Returns:
+        (rate, tried): the best, and a list of dicts with the mean training bound over the second half of
+        `samples` images for each rate, None where the training diverged.
+    """
+    tried = []
+    for rate in LEARNING_RATES:
+        probe = f"{label} probe {rate}"
+        try:
+            _, history = train(probe, method, latent_size, rate, samples, seed, faces, test=None)
+            bound = round(history[-1].train_elbo, 2)
+        except FloatingPointError:
+            bound = None
+        forget(probe, seed)
+        tried.append({"learning_rate": rate, "train": bound})
+    trained = [row for row in tried if row["train"] is not None]
+    if not trained:
+        raise FloatingPointError(f"{label}: the loss overflowed with every learning rate of {LEARNING_RATES}")
+    return max(trained, key=lambda row: row["train"])["learning_rate"], tried
+
+
+def about(method, vae, history, faces, panel):
+    """What the record says of one trained model."""
+    best = max(history, key=lambda report: report.test_elbo)
+    on_test, on_train = evaluate(vae, faces.test, num_samples=10), evaluate(vae, faces.train, num_samples=10)
+    difference = Estimate.of(on_train.elbo).mean - Estimate.of(on_test.elbo).mean
+    return {"samples": history[-1].samples, "seconds": round(history[-1].seconds), **summary(on_test),
+            "train": summary(on_train), "train_minus_test": round(difference, 2),
+            "best_test": {"samples": best.samples, "elbo": round(best.test_elbo, 2)},
+            "kl_per_dimension": [round(kl, 4) for kl in kl_per_dimension(vae, faces.test).tolist()],
+            "smallest_sigma": smallest_sigma(vae, faces.test),
+            "against_paper": compare(FIGURE, panel, f"{method} test", history.column("samples"),
+                                     history.column("test_elbo"),
+                                     at=(10**5.75, 10**6, 10**6.5, 10**7, 10**7.5))}
+
+
+@torch.no_grad()
+def smallest_sigma(vae, images):
+    """The least standard deviation of a pixel that the decoder gives, at the means of q, in units of [0, 1]."""
+    return round(vae.decode(vae.encode(images).mean).stddev.min().item(), 5)
+
+
+def exact(faces, latents=(2, 5, 10, 20)):
+    """log p(x) in closed form: one Gaussian a pixel, and pPCA at each latent size; mean nats per image."""
+    models = {"pixel_gaussians": pixel_gaussians(faces.train)}
+    models |= {f"ppca {latent_size}": ppca(faces.train, latent_size) for latent_size in latents}
+    return {name: {"train": round(model.log_prob(faces.train.double()).mean().item(), 2),
+                   "test": round(model.log_prob(faces.test.double()).mean().item(), 2)}
+            for name, model in models.items()}
+
+
+def draw(csv_path, picture):
+    """The four panels of Figure 2's lower row on the paper's axes: our curves over the paper's."""
+    use_style()
+    figure = plot_figure(FIGURE, [f"Frey Nz={size}" for size in sorted(LATENTS)], read_curves(csv_path),
+                         y_limits=(0, 1600))
+    with write_atomically(picture) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+# The search
+
+def tries():
+    """What is tried at 10^6 images: method, settings of `train` and of `training.after`."""
+    base = {"rate": 0.01, "std": STD, "floor": FLOOR, "waiting": WAITING}
+    changes = [{}, {"rate": 0.02}, {"rate": 0.1}, {"std": 0.1}, {"waiting": 0}, {"floor": 0.0}]
+    return [("AEVB", base | change) for change in changes] + [
+        ("WS", base | {"rate": rate}) for rate in LEARNING_RATES]
+
+
+def frey_search(options):
+    """Which reading of what Figure 2 leaves unsaid lies on the paper's Frey Face curves: 10^6 images each."""
+    faces, samples = frey_faces(), options.samples or SEARCH_SAMPLES
+    paths = {kind: options.out / f"fig2-frey-search.{kind}" for kind in ("json", "csv")}
+    panel = f"Frey Nz={SEARCH_LATENTS}"
+    for method, settings in tries():
+        name = f"{method}, " + ", ".join(f"{key} {value:.4g}" for key, value in settings.items())
+        runs, rows = finished(paths["json"], paths["csv"], options.seed)
+        if runs.get(name, {}).get("asked") == samples:
+            continue
+        label = f"fig2-frey-search {name.replace(',', '')}"
+        runs[name] = {"asked": samples, "method": method, "latent_size": SEARCH_LATENTS, **settings}
+        try:
+            vae, history = train(label, method, SEARCH_LATENTS, samples=samples, seed=options.seed, faces=faces,
+                                 **settings)
+            points = compare(FIGURE, panel, f"{method} test", history.column("samples"),
+                             history.column("test_elbo"), COMPARED_AT)
+            distances = [abs(point["difference"]) for point in points]
+            runs[name] |= {"train_bounds": {report.samples: round(report.train_elbo, 1) for report in history},
+                           "against_paper": points,
+                           "distance": round(sum(distances) / len(distances), 2) if distances else None,
+                           "rate_of_test": round(history[-1].test_rate, 3),
+                           "smallest_sigma": smallest_sigma(vae, faces.test)}
+            rows += [(FIGURE, panel, f"{name}: {curve}", *rest)
+                     for _, _, curve, *rest in curve_rows(FIGURE, panel, method, history, options.seed)]
+        except FloatingPointError as error:
+            runs[name]["outcome"] = f"diverged: {error}"
+        print(f"{name}: {runs[name]}", flush=True)
+        write_curves(paths["csv"], rows)
+        record("fig2-frey-search", options, {"runs": runs})
+        forget(label, options.seed)
