@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from vae_utils import baselines, objectives
 from vae_utils.figures import paper_curves, read_curves
-from vae_utils.reproduce import common, curves, fig2
+from vae_utils.likelihoods import PixelGaussian
+from vae_utils.reproduce import common, curves, fig2, pictures
 from vae_utils.reproduce.__main__ import main
 
 
@@ -52,9 +54,9 @@ def test_figure_2_leaves_curves_a_picture_and_a_record(out, capsys):
         for part in ("train", "test")}
     assert [row[3] for row in rows[:3]] == ["200", "1000", "2000"] and {row[5] for row in rows} == {"2"}
     record = record_of("fig2-mnist", out)
-    assert record["command"] == ("python -m vae_utils.reproduce fig2-mnist --seed 2 --samples 2000 "
-                                 "--latents 3 5")
     runs = record["results"]["runs"]
+    assert record["command"] == "python -m vae_utils.reproduce fig2-mnist --seed 2 --samples 2000"
+    assert {run["made_by"]["command"] for run in runs.values()} == {f"{record['command']} --latents 3 5"}
     assert set(runs) == {"AEVB 3", "WS 3", "AEVB 5", "WS 5"}
     last = float(next(row[4] for row in rows if row[1:4] == ["MNIST Nz=5", "WS test", "2000"]))
     assert runs["WS 5"]["elbo"] == pytest.approx(last, abs=0.01)
@@ -210,3 +212,30 @@ def test_the_protocol_is_the_papers(toy_mnist, monkeypatch):
     assert [group["weight_decay"] for group in optimiser.param_groups] == [1 / 200, 0]
     assert isinstance(optimiser, torch.optim.Adagrad)
     assert [seen["schedule"](step / 20) for step in (1, 2, 3)] == [0, 0, 0]              # 100 of 20 steps
+
+
+# --- Figures 4 and 5
+
+def test_figure_5_draws_from_the_models_of_figure_2(out, monkeypatch):
+    monkeypatch.setattr(pictures, "full_mnist", fig2.full_mnist)
+    monkeypatch.setattr(pictures, "FIGURE_5_SIDE", 3)
+    main(["fig2-mnist", "--samples", "1000", "--latents", "3", "--out", str(out)])
+    trained, train = [], fig2.train
+    monkeypatch.setattr(fig2, "train", lambda *args: (trained.append(args[0]), train(*args))[1])
+    monkeypatch.setitem(curves.METHODS, "AEVB", lambda vae, x: pytest.fail("trained again"))
+    curves.METHODS["AEVB"].__qualname__ = "elbo"
+    main(["fig5", "--samples", "1000", "--latents", "3", "--out", str(out)])
+    assert trained == ["fig2-mnist AEVB 3"] and (out / "fig5.png").is_file()
+    found = record_of("fig5", out)["results"]["3 latents"]
+    assert found["elbo"] == pytest.approx(record_of("fig2-mnist", out)["results"]["runs"]["AEVB 3"]["elbo"])
+
+
+def test_figure_4_is_the_plane_of_two_latents(out, monkeypatch):
+    monkeypatch.setattr(pictures, "full_mnist", fig2.full_mnist)
+    torch.manual_seed(0)
+    faces = fig2.paper_vae(2, likelihood=PixelGaussian(), image_shape=(1, 28, 20))
+    monkeypatch.setattr(pictures, "load_vae", lambda name: faces)
+    main(["fig4", "--samples", "1000", "--out", str(out)])
+    sizes = {name: Image.open(out / f"fig4-{name}.png").size for name in ("mnist", "frey")}
+    assert sizes == {"mnist": (20 * 28, 20 * 28), "frey": (10 * 20 * 2, 10 * 28 * 2)}
+    assert record_of("fig4", out)["results"]["fig4-mnist.png"]["samples"] == 1000

@@ -147,7 +147,7 @@ def test_sample_tunes_each_chain_and_has_the_moments():
     def density(z):
         return -(z / scale).square().sum(-1) / 2
 
-    draws, accepted = hmc_sample(density, scale * torch.randn(2000, 1, dtype=torch.float64), 20, 100, 3, thin=2)
+    draws, accepted = hmc_sample(density, scale * torch.randn(2000, 1, dtype=torch.float64), 20, 150, 3, thin=2)
     assert draws.shape == (20, 2000, 1) and accepted.shape == (2000,)
     variances = (draws / scale).square().mean(0).view(-1, 2).mean(0)                # [2]
     torch.testing.assert_close(variances, torch.ones_like(variances), atol=0.1, rtol=0)

@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 
 _HOMES = {
-    "data": ("load_mnist", "binarise", "MNIST"),
+    "data": ("load_mnist", "load_frey_faces", "binarise", "MNIST", "FreyFace"),
     "likelihoods": ("Bernoulli", "GreyCrossEntropy", "Gaussian", "PixelGaussian",
                     "ContinuousBernoulli"),
     "models": ("VAE", "mlp_vae", "paper_vae", "conv_vae", "load_vae", "save_vae"),
@@ -17,7 +17,9 @@ _HOMES = {
     "training": ("fit", "History"),
     "runtime": ("best_device",),
     "evaluation": ("evaluate", "log_likelihood", "active_units", "kl_per_dimension"),
-    "baselines": ("wake_sleep",),
+    "baselines": ("wake_sleep", "monte_carlo_em"),
+    "marginal": ("quadrature_log_likelihood", "posterior_sample_log_likelihood"),
+    "bayes": ("BayesianVAE", "full_bound"),
     "explore": ("LatentExplorer", "GapExplorer", "FramePlayer"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -70,10 +70,11 @@ class BayesianVAE(VAE):
         prior = weight_prior(self.decoder) if prior is None else prior
         mean = parameters_to_vector(self.decoder.parameters()).detach()
         if prior.event_shape != mean.shape:
-            raise ValueError(f"a prior over the decoder's {len(mean):,} weights was expected, got one of event "
-                             f"shape {list(prior.event_shape)}; make it with weight_prior(vae.decoder)")
+            raise ValueError(f"a prior over the decoder's {len(mean):,} weights was expected, got one of "
+                             f"event shape {list(prior.event_shape)}; make it with weight_prior(vae.decoder)")
         if not initial_std > 0:
-            raise ValueError(f"initial_std was expected to be a standard deviation above 0, got {initial_std}")
+            raise ValueError("initial_std was expected to be a standard deviation above 0, got "
+                             f"{initial_std}")
         self.log_sigma = nn.Parameter(torch.full_like(mean, math.log(initial_std)))
         self.register_buffer("_prior_std", prior.stddev, persistent=False)
 
@@ -95,7 +96,8 @@ class BayesianVAE(VAE):
         """p(x|z, theta) at one fresh draw theta ~ q(theta); otherwise as `VAE.decode`."""
         parameters = dict(self.decoder.named_parameters())
         pieces = self.weights.rsample().split([parameter.numel() for parameter in parameters.values()])
-        drawn = {f"decoder.{name}": piece.view_as(parameters[name]) for name, piece in zip(parameters, pieces, strict=True)}
+        drawn = {f"decoder.{name}": piece.view_as(parameter)
+                 for (name, parameter), piece in zip(parameters.items(), pieces, strict=True)}
         return functional_call(self, drawn, (z,))
 
     def forward(self, z):
@@ -106,7 +108,7 @@ class BayesianVAE(VAE):
     def at(self, theta):
         """The ordinary VAE with decoder weights `theta`, shape [P]; it shares the encoder with this model."""
         decoder = copy.deepcopy(self.decoder)
-        vector_to_parameters(theta, decoder.parameters())
+        vector_to_parameters(theta.clone(), decoder.parameters())
         return VAE(self.encoder, decoder, self.likelihood, self.latent_size, image_shape=self.image_shape)
 
     def draw(self):
@@ -115,7 +117,7 @@ class BayesianVAE(VAE):
 
 
 def full_bound(vae, x, num_images):
-    """The bound of Appendix F on log p(X), divided by the number of images: Eq. 24 / N, a draw of theta and z.
+    """The bound of Appendix F on log p(X), divided by the number of images: Eq. 24 / N, one draw of theta.
 
     (1/M) sum_m [ log p(x_m|z_m, theta) - KL(q(z|x_m) || p(z)) ]  -  KL(q(theta) || p(theta)) / N
 
@@ -192,7 +194,8 @@ def predictive_elbo(vae, images, num_weights=10, seed=0, device=None):
         parts = [elbo_of_set(vae.draw(), images, seed=seed) for _ in range(num_weights)]
     rate, distortion = (torch.stack(values).mean(0) for values in
                         ([terms.rate for terms in parts], [terms.distortion for terms in parts]))
-    protocol = f"{len(images):,} images, {vae.likelihood.protocol}, {num_weights} draws of the weights, 1 of z each"
+    protocol = (f"{len(images):,} images, {vae.likelihood.protocol}, {num_weights} draws of the weights, "
+                "1 of z each")
     return Evaluation(-(rate + distortion), rate, distortion, protocol)
 
 
@@ -225,7 +228,8 @@ def predictive_log_likelihood(vae, images, num_weights=20, num_samples=50, every
     with on_device(vae, device) as device, fixed_seed(seed):
         for _ in range(num_weights):
             model = vae.draw()
-            log_weights = [importance_log_weights(model, batch.to(device), num_samples) for batch in x.split(100)]
+            log_weights = [importance_log_weights(model, batch.to(device), num_samples)
+                           for batch in x.split(100)]                                # [K, B] each
             totals.append(torch.cat([part.logsumexp(0) for part in log_weights]).cpu())
             totals_of_squares.append(torch.cat([(2 * part).logsumexp(0) for part in log_weights]).cpu())
     total = torch.stack(totals).logsumexp(0)

@@ -102,8 +102,8 @@ class LatentExplorer(LiveWidget):
         light: whether a pixel of 1 is light, as in a photograph; by default it is ink on paper.
 
     Raises:
-        ValueError: if there is no model, the latent sizes or the shapes of the images differ, `data` is something else, or `z` is not D
-            finite numbers.
+        ValueError: if there is no model, the latent sizes or the shapes of the images differ, `data` is something
+            else, or `z` is not D finite numbers.
     """
 
     z = traitlets.List(traitlets.Float()).tag(sync=True)

@@ -159,7 +159,8 @@ def _log_sum(log_terms, image, num_images):
 # Appendix D
 
 @torch.no_grad()
-def posterior_sample_log_likelihood(vae, images, num_samples=50, num_leapfrog=4, burn_in=50, seed=0):
+def posterior_sample_log_likelihood(vae, images, num_samples=50, num_leapfrog=4, burn_in=50, candidates=10_000,
+                                    seed=0):
     """log p(x) by the estimator of the paper's Appendix D, from draws of the true posterior. No encoder is needed.
 
     1. Hamiltonian Monte Carlo draws z_1, ..., z_S from p(z|x).
@@ -170,7 +171,7 @@ def posterior_sample_log_likelihood(vae, images, num_samples=50, num_leapfrog=4,
     errs upwards, the other way than importance sampling: log p(x) comes out too large on average (Jensen).
     Where a chain misses a part of the posterior, it errs the other way.
 
-    Each chain starts at one of 10,000 draws of the prior, chosen in proportion to p(x|z). The density is a
+    Each chain starts at one of many draws of the prior, chosen in proportion to p(x|z). The density is a
     sum of Gaussians in the shape of the draws' covariance, its bandwidth chosen for each image by fitting to
     one half of the first half and scoring the other; the paper says only that a density is fitted, the choice
     is that of its authors' program.
@@ -181,6 +182,7 @@ def posterior_sample_log_likelihood(vae, images, num_samples=50, num_leapfrog=4,
         num_samples: S, at least 8; the paper has 50.
         num_leapfrog: leapfrog steps in a move; the paper has 4.
         burn_in: moves to throw away first, in which the step size is tuned to 90% acceptance.
+        candidates: draws of the prior that a start is chosen from; with 1, a chain starts at a draw of the prior.
         seed: of the draws of pixels and of z.
 
     Returns:
@@ -195,20 +197,46 @@ def posterior_sample_log_likelihood(vae, images, num_samples=50, num_leapfrog=4,
                          f"got {num_samples}")
     x = vae.observe(images, torch.Generator().manual_seed(seed))
     with fixed_seed(seed):
-        return torch.cat([_reciprocal(vae, batch, num_samples, num_leapfrog, burn_in) for batch in x.split(1000)])
+        return torch.cat([reciprocal_log_likelihood(
+            vae, batch, posterior_samples(vae, batch, num_samples, num_leapfrog, burn_in, candidates))
+            for batch in x.split(1000)])
 
 
-def _reciprocal(vae, x, num_samples, num_leapfrog, burn_in):
+@torch.no_grad()
+def posterior_samples(vae, x, num_samples, num_leapfrog=4, burn_in=50, candidates=10_000):
+    """Draws of p(z|x) by Hamiltonian Monte Carlo, one chain an image: shape [S, B, D].
+
+    Args:
+        vae: as `posterior_sample_log_likelihood`.
+        x: outcomes of p(x|z), shape [B, 1, H, W].
+        num_samples, num_leapfrog, burn_in, candidates: as `posterior_sample_log_likelihood`.
+    """
     def log_joint(z):
         return vae.decode(z).log_prob(x) + vae.prior.log_prob(z)
 
-    candidates = vae.prior.sample((10_000,))
-    scores = torch.cat([vae.likelihood.pairwise_log_prob(vae.decoder(part), x) for part in candidates.split(PAIRS)])
-    chosen = torch.multinomial(scores.softmax(0).T, 1).squeeze(1)
-    z, _ = hmc_sample(log_joint, candidates[chosen], num_samples, burn_in, num_leapfrog)              # [S, B, D]
-    fitted, held_out = z[:num_samples // 2], z[num_samples // 2:]
-    log_density = kernel_log_density(fitted, held_out)
-    log_ratios = log_density - torch.stack([log_joint(draw) for draw in held_out])
+    if candidates == 1:
+        start = vae.prior.sample((len(x),))
+    else:
+        drawn = vae.prior.sample((candidates,))
+        scores = torch.cat([vae.likelihood.pairwise_log_prob(vae.decoder(part), x) for part in drawn.split(PAIRS)])
+        start = drawn[torch.multinomial(scores.softmax(0).T, 1).squeeze(1)]
+    return hmc_sample(log_joint, start, num_samples, burn_in, num_leapfrog)[0]
+
+
+@torch.no_grad()
+def reciprocal_log_likelihood(vae, x, z):
+    """Steps 2 and 3 of Appendix D, from any draws of the posterior.
+
+    Args:
+        vae, x: as `posterior_samples`.
+        z: draws of p(z|x), shape [S, B, D].
+
+    Returns:
+        Nats per image, shape [B].
+    """
+    fitted, held_out = z[:len(z) // 2], z[len(z) // 2:]
+    log_joint = torch.stack([vae.decode(draw).log_prob(x) + vae.prior.log_prob(draw) for draw in held_out])
+    log_ratios = kernel_log_density(fitted, held_out) - log_joint                            # [S/2, B]
     return math.log(len(held_out)) - log_ratios.logsumexp(0)
 
 
@@ -235,8 +263,9 @@ def _kernels(centres, z, factor):
     num, _, size = centres.shape
     deviations = (centres - centres.mean(0)).transpose(0, 1)                                # [B, S, D]
     covariance = deviations.mT @ deviations / (num - 1)
-    # A chain that has hardly moved has no covariance to speak of: a floor far below any posterior's width.
-    root = torch.linalg.cholesky(covariance + 1e-8 * torch.eye(size))
+    # A chain that has hardly moved has no covariance to speak of: a floor, in its own units and in the prior's.
+    floor = 1e-4 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-8
+    root = torch.linalg.cholesky(covariance + floor[:, None, None] * torch.eye(size))
     scaled, places = (torch.linalg.solve_triangular(root, draws.permute(1, 2, 0), upper=False).mT
                       for draws in (centres, z))                                            # [B, S, D], [B, T, D]
     factor = factor.expand(len(root))
@@ -286,9 +315,9 @@ def best_gaussian_posterior(vae, x, num_steps=500, learning_rate=0.05, num_sampl
 
 
 def _bound(vae, x, q, num_samples):
-    """The ELBO of any q(z), by draws of it: nats, shape [B] (Eq. 3)."""
+    """The ELBO of any q(z), by draws of it: nats, shape [B]. Eq. 6: the nearer q is to the posterior, the less noise."""
     z = q.rsample((num_samples,))
-    return vae.decode(z).log_prob(x).mean(0) - torch.distributions.kl_divergence(q, vae.prior)
+    return (vae.decode(z).log_prob(x) + vae.prior.log_prob(z) - q.log_prob(z)).mean(0)
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,13 @@ def summary(result):
 
 
 def record(name, options, results):
-    """Write the provenance record `NAME.json` of one command into `options.out`."""
-    write_record(options.out / f"{name}.json", command(name, options), options.start, results,
+    """Write the provenance record `NAME.json` of one command into `options.out`.
+
+    Where the results are of several runs, `--latents` only chose some of them: each run says by itself how it
+    was made (`made_by`), and the record names the command that makes them all.
+    """
+    chosen = options.latents if "runs" not in results else None
+    write_record(options.out / f"{name}.json", command(name, options, chosen), options.start, results,
                  seed=options.seed, versions=versions())
 
 
@@ -95,7 +100,13 @@ def write_record(path, command, start, results, **others):
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def command(name, options):
+def made_by(name, options):
+    """What a run of a figure says of itself: the command, the day, the processor and its threads, the versions."""
+    return {"command": command(name, options, options.latents), "date": date.today().isoformat(),
+            "processor": processor(), "threads": torch.get_num_threads(), "versions": versions()}
+
+
+def command(name, options, latents):
     """The command line that makes the same numbers again."""
     words = ["python -m vae_utils.reproduce", name]
     if options.seed != 0:
@@ -104,8 +115,8 @@ def command(name, options):
         words.append(f"--epochs {options.epochs:g}")
     if options.samples is not None:
         words.append(f"--samples {options.samples}")
-    if options.latents is not None:
-        words.append(f"--latents {' '.join(map(str, options.latents))}")
+    if latents is not None:
+        words.append(f"--latents {' '.join(map(str, latents))}")
     if options.held_out:
         words.append("--held-out")
     return " ".join(words)

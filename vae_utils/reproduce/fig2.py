@@ -14,7 +14,7 @@ from vae_utils.evaluation import active_units, evaluate, kl_per_dimension
 from vae_utils.figures import plot_figure, read_curves, use_style
 from vae_utils.likelihoods import FAMILIES
 from vae_utils.models import paper_vae
-from vae_utils.reproduce.common import full_mnist, record, summary
+from vae_utils.reproduce.common import full_mnist, made_by, record, summary
 from vae_utils.reproduce.curves import (METHODS, WAITING, compare, curve_rows, forget, train_as_paper,
                                         write_curves)
 
@@ -91,13 +91,14 @@ def fig2_mnist(options):
             "asked": samples, "samples": history[-1].samples, "reading": str(BEST[method]),
             "seconds": round(history[-1].seconds), "train": round(history[-1].train_elbo, 2),
             **summary(evaluate(vae, test)), "units_with_kl_above_0.01": int((kl > 0.01).sum()),
-            "active_units": int(active_units(vae, test).sum()),
+            "active_units": int(active_units(vae, test).sum()), "made_by": made_by("fig2-mnist", options),
             "against_paper": compare(FIGURE, panel, f"{method} test", history.column("samples"),
                                      history.column("test_elbo"))}
         rows = [row for row in rows if (row[1], row[2].split()[0]) != (panel, method)]
         rows += curve_rows(FIGURE, panel, method, history, options.seed)
         write_curves(path, rows)
         record("fig2-mnist", options, {"runs": runs} | claims(rows, runs))
+    record("fig2-mnist", options, {"runs": runs} | claims(rows, runs))
     draw(path, options.out / "fig2-mnist.png", [f"MNIST Nz={size}" for size in LATENTS])
 
 
@@ -187,7 +188,8 @@ def fig2_search(options):
         if runs.get(name, {}).get("asked") == samples:
             continue
         mnist = full_mnist(hold_out=HELD_OUT if reading.images < 60_000 else 0)
-        runs[name] = {"asked": samples, "method": method, "latent_size": latent_size, **vars(reading)}
+        runs[name] = {"asked": samples, "method": method, "latent_size": latent_size, **vars(reading),
+                      "made_by": made_by("fig2-search", options)}
         found, history = _try(name, method, latent_size, reading, samples, options.seed, mnist)
         runs[name] |= found
         print(f"{name}: {found}", flush=True)

@@ -7,11 +7,11 @@ import torch
 from vae_utils.checkpoints import write_atomically
 from vae_utils.data import load_frey_faces
 from vae_utils.evaluation import Estimate, evaluate, kl_per_dimension
-from vae_utils.figures import image_wall, manifold, plot_figure, read_curves, save_image, use_style
+from vae_utils.figures import plot_figure, read_curves, use_style
 from vae_utils.likelihoods import PixelGaussian
 from vae_utils.linear import pixel_gaussians, ppca
 from vae_utils.models import load_vae, paper_vae, save_vae
-from vae_utils.reproduce.common import record, summary, versions
+from vae_utils.reproduce.common import made_by, record, summary, versions
 from vae_utils.reproduce.curves import (WAITING, compare, curve_rows, forget, train_as_paper, write_curves)
 from vae_utils.reproduce.fig2 import finished
 
@@ -24,7 +24,6 @@ SAMPLES = {"AEVB": {2: 10_000_000, 5: 10_000_000, 10: 30_000_000, 20: 10_000_000
 LEARNING_RATES, PROBE = (0.01, 0.02, 0.1), 50_000
 STD, FLOOR = 0.01, 1 / 256
 STORED = (2, 10)                                 # latent sizes whose AEVB weights the lesson loads
-GRID = 10                                        # faces along each side of Figure 4
 SEARCH_SAMPLES, SEARCH_LATENTS = 1_000_000, 10
 COMPARED_AT = (10**5.75, 10**6)
 
@@ -52,7 +51,7 @@ def fig2_frey(options):
 
     Gaussian decoder of Eq. 12 with a floor of one grey level under sigma; the learning rate is the paper's
     choice, by the training bound in the first images. Beside it the exact evidence of pPCA and of one Gaussian
-    for each pixel, and Figure 4's faces. Curves that the record in the output folder already has, at this
+    for each pixel. Curves that the record in the output folder already has, at this
     length and seed, are not trained again.
     """
     faces = frey_faces()
@@ -75,19 +74,17 @@ def fig2_frey(options):
             save_vae(vae, path, results=results, versions=versions())
         # read again: another call may have written other curves to the same files meanwhile
         runs, rows = finished(paths["json"], paths["csv"], options.seed)
-        runs[name] = {"asked": samples, "learning_rate": rate, "learning_rates": tried} | about(
-            method, vae, history, faces, panel)
+        runs[name] = {"asked": samples, "learning_rate": rate, "learning_rates": tried,
+                      "made_by": made_by("fig2-frey", options)} | about(method, vae, history, faces, panel)
         rows = [row for row in rows if (row[1], row[2].split()[0]) != (panel, method)]
         rows += curve_rows(FIGURE, panel, method, history, options.seed)
         write_curves(paths["csv"], rows)
         record("fig2-frey", options, {"runs": runs, "exact": exact(faces)})
         print(f"{name}: {runs[name]}", flush=True)
         forget(label, options.seed)
-    if paths["csv"].is_file():
-        draw(paths["csv"], paths["png"])
-    if (options.out / "frey-2.safetensors").is_file():
-        wall = image_wall(1 - manifold(load_vae(options.out / "frey-2.safetensors"), GRID), gap=0)
-        save_image(wall, options.out / "fig4-frey.png", scale=3)           # 1 -: a photograph is light, not ink
+    runs, _ = finished(paths["json"], paths["csv"], options.seed)
+    record("fig2-frey", options, {"runs": runs, "exact": exact(faces)})
+    draw(paths["csv"], paths["png"])
 
 
 def choose_rate(label, method, latent_size, samples, seed, faces):
@@ -122,10 +119,27 @@ def about(method, vae, history, faces, panel):
             "train": summary(on_train), "train_minus_test": round(difference, 2),
             "best_test": {"samples": best.samples, "elbo": round(best.test_elbo, 2)},
             "kl_per_dimension": [round(kl, 4) for kl in kl_per_dimension(vae, faces.test).tolist()],
-            "smallest_sigma": smallest_sigma(vae, faces.test),
+            "smallest_sigma": smallest_sigma(vae, faces.test), "plateau": plateau(history, faces),
             "against_paper": compare(FIGURE, panel, f"{method} test", history.column("samples"),
                                      history.column("test_elbo"),
                                      at=(10**5.75, 10**6, 10**6.5, 10**7, 10**7.5))}
+
+
+def plateau(history, faces, within=10):
+    """Where a test bound has the height of one Gaussian for each pixel, and what its rate is meanwhile, or None.
+
+    Args:
+        history: of a training.
+        faces: what it was trained and tested on.
+        within: nats to either side that count as this height.
+
+    Returns:
+        Dict of the first and the last number of images at that height, and the largest test rate there.
+    """
+    level = pixel_gaussians(faces.train).log_prob(faces.test.double()).mean().item()
+    there = [report for report in history if abs(report.test_elbo - level) < within]
+    return {"from": there[0].samples, "to": there[-1].samples,
+            "largest_rate": round(max(report.test_rate for report in there), 4)} if there else None
 
 
 @torch.no_grad()
@@ -173,7 +187,8 @@ def frey_search(options):
         if runs.get(name, {}).get("asked") == samples:
             continue
         label = f"fig2-frey-search {name.replace(',', '')}"
-        runs[name] = {"asked": samples, "method": method, "latent_size": SEARCH_LATENTS, **settings}
+        runs[name] = {"asked": samples, "method": method, "latent_size": SEARCH_LATENTS, **settings,
+                      "made_by": made_by("fig2-frey-search", options)}
         try:
             vae, history = train(label, method, SEARCH_LATENTS, samples=samples, seed=options.seed, faces=faces,
                                  **settings)

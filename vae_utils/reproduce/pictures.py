@@ -40,7 +40,8 @@ def fig4(options):
     """
     vae, results = paper_model(2, options)
     save_image(image_wall(manifold(vae, n=20), gap=0), options.out / "fig4-mnist.png")
-    save_image(image_wall(manifold(load_vae("frey-2"), n=10), gap=0), options.out / "fig4-frey.png", scale=2)
+    faces = 1 - manifold(load_vae("frey-2"), n=10)                        # a photograph is light, not ink
+    save_image(image_wall(faces, gap=0), options.out / "fig4-frey.png", scale=2)
     record("fig4", options, {"fig4-mnist.png": results, "fig4-frey.png": "frey-2.safetensors, made by fig2-frey"})
 
 
