@@ -24,6 +24,7 @@ def point(samples, ours, paper):
     ([point(10**6, -124.0, -123.0), point(10**7, -104.0, -105.0)], CONFIRMED),
     ([point(10**6, -118.0, -123.0), point(10**7, -104.0, -105.0)], CAVEAT),            # strays on the way
     ([point(10**7, -100.0, -105.0)], CAVEAT),                                          # better
+    ([point(10**7, -90.0, -105.0)], NOT_CONFIRMED),                                    # another curve
     ([point(10**7, -110.0, -105.0)], NOT_CONFIRMED),                                   # worse
     ([], NOT_TESTABLE),
 ])
@@ -107,4 +108,4 @@ def test_readme_shows_the_stored_scoreboard():
     assert stored in (Path(ASSETS).parent / "README.md").read_text("utf-8")
     rows = json.loads((ASSETS / "table.json").read_text("utf-8"))["results"]["scoreboard"]
     assert board.markdown([board.Row(**row) for row in rows]) == stored
-    assert {row["verdict"] for row in rows} <= VERDICTS and len(rows) > 20
+    assert {row["verdict"] for row in rows} <= VERDICTS and len(rows) > 10

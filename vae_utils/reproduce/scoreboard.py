@@ -69,7 +69,7 @@ def markdown(rows):
 
 def _fig2_mnist(found):
     """One row for each curve, at its last common point with the paper's; then what the paper says of them."""
-    runs = found.get("fig2-mnist", {}).get("runs", {})
+    runs = _in_order(found.get("fig2-mnist", {}).get("runs", {}))
     rows = [_curve_row("Figure 2, MNIST", name, run["against_paper"], "test bound, grey pixels",
                        TOLERANCE[name.split()[0]], "fig2-mnist") for name, run in runs.items()]
     pairs = {name.split()[1]: (run, runs[f"WS {name.split()[1]}"]) for name, run in runs.items()
@@ -106,10 +106,10 @@ def _fig2_mnist(found):
 
 
 def _fig2_frey(found):
-    runs = found.get("fig2-frey", {}).get("runs", {})
+    runs = _in_order(found.get("fig2-frey", {}).get("runs", {}))
     rows = [_curve_row("Figure 2, Frey Face", name, run["against_paper"], "test bound, density",
                        None, "fig2-frey") for name, run in runs.items()]
-    asleep = {name.split()[1]: run for name, run in runs.items() if name.startswith("WS") and run["plateau"]}
+    asleep = {name.split()[1]: run for name, run in runs.items() if name.startswith("WS") and run.get("plateau")}
     if asleep:
         rate = max(run["plateau"]["largest_rate"] for run in asleep.values())
         escaped = [size for size, run in asleep.items() if run["plateau"]["to"] < run["samples"]]
@@ -214,6 +214,11 @@ def variance_ratio(vae, images, num_samples=SAMPLES_OF_VARIANCE, seed=0):
 
 # Inside
 
+def _in_order(runs):
+    """AEVB before wake-sleep, few latents before many."""
+    return dict(sorted(runs.items(), key=lambda run: (run[0].split()[0], int(run[0].split()[1]))))
+
+
 def _curve_row(place, name, points, protocol, tolerance, command):
     """One curve at its last point in common with the paper's, and how far it strays on the way."""
     method, _, size = name.partition(" ")
@@ -226,7 +231,7 @@ def _curve_row(place, name, points, protocol, tolerance, command):
     if abs(last["difference"]) <= allowed:
         verdict = CONFIRMED if abs(worst["difference"]) <= allowed else CAVEAT
     else:
-        verdict = CAVEAT if last["difference"] > 0 else NOT_CONFIRMED
+        verdict = CAVEAT if 0 < last["difference"] <= 3 * allowed else NOT_CONFIRMED
     why = f"largest distance on the way: {_signed(worst['difference'])} at {_power(worst['samples'])} images"
     return Row(place, claim, f"{_minus(last['paper'])} at {_power(last['samples'])} images ({protocol})",
                _minus(last["ours"]), f"{_signed(last['difference'])} nats", verdict, why, command)
