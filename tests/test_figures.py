@@ -376,3 +376,24 @@ def test_no_function_shows_a_window(monkeypatch, images):
     figures.show_samples(Plane(), n=2)
     figures.plot_history(history())
     figures.rate_distortion({"one": (1, 2)})
+
+
+def test_our_curves_lie_over_all_of_the_papers(tmp_path):
+    ours = {("Fig3", "MNIST Nz=3 H=100 Ntrain=1000"): {"AEVB test": [(np.array([1e6, 1e7]), np.array([-150.0, -140]))]}}
+    panels = [f"MNIST Nz=3 H=100 Ntrain={size}" for size in (1000, 50_000)]
+    figure = figures.plot_figure("Fig3", panels, ours, y_limits=(-165, -105))
+    for ax, panel in zip(figure.axes, panels):
+        paper = figures.paper_curves("Fig3", panel)
+        broad = [line for line in ax.lines if line.get_linewidth() == 7]
+        assert len(broad) == len(paper) == 6                           # three methods, train and test
+        for line in broad:
+            style = {"-": "train", "--": "test"}[line.get_linestyle()]
+            method = next(name for name, colour in figures.METHOD_COLOURS.items() if colour == line.get_color())
+            assert np.array_equal(line.get_ydata(), paper[f"{method} {style}"][1])
+        assert ax.get_xscale() == "log"
+    thin = [line for line in figure.axes[0].lines if line.get_linewidth() < 7]
+    assert [line.get_ydata().tolist() for line in thin] == [[-150.0, -140.0]] and not figure.axes[1].lines[6:]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "AEVB", "Monte Carlo EM", "wake-sleep", "ours", "the paper's", "train", "test"]
+    with pytest.raises(ValueError, match="one of the paper's panels"):
+        figures.plot_over_paper(figure.axes[0], "Fig3", "no panel", {})

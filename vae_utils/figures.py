@@ -45,7 +45,7 @@ LINE_STYLES = ("-", "--", "-.", ":")
 PAPER_WHITE, GAP_GREY = 255, 222
 METHOD_COLOURS = {"AEVB": COLOURS["blue"], "WS": COLOURS["vermilion"], "MCEM": COLOURS["green"]}
 METHOD_MARKERS = {"AEVB": "o", "WS": "s", "MCEM": "^"}
-METHOD_NAMES = {"AEVB": "AEVB, ours", "WS": "wake-sleep, ours", "MCEM": "Monte Carlo EM, ours"}
+METHOD_NAMES = {"AEVB": "AEVB", "WS": "wake-sleep", "MCEM": "Monte Carlo EM"}
 SOLID_TRAIN_DASHED_TEST = {"train": "-", "test": "--"}
 Y_LABELS = {
     "elbo": "ELBO (nats per image)",
@@ -454,7 +454,7 @@ def read_curves(path):
 
 
 def plot_over_paper(ax, figure, panel, curves):
-    """Our curves, thin and dark, over the paper's of the same name, broad and pale; train solid, test dashed.
+    """Our curves, thin and dark, over the paper's, broad and pale; train solid, test dashed.
 
     Args:
         ax: Axes to draw on.
@@ -468,13 +468,13 @@ def plot_over_paper(ax, figure, panel, curves):
         ValueError: if there is no such panel.
     """
     paper = paper_curves(figure, panel)
-    for curve, seeds in sorted(curves.items()):
+    for curve in sorted({*paper, *curves}):
         method, part = curve.split()
         style = dict(linestyle=SOLID_TRAIN_DASHED_TEST[part], color=METHOD_COLOURS[method])
         if curve in paper:
             ax.plot(*paper[curve], linewidth=7, alpha=0.3, solid_capstyle="butt", dash_capstyle="butt", zorder=1.5,
                     **style)
-        for samples, nats in seeds:
+        for samples, nats in curves.get(curve, ()):
             ax.plot(samples, nats, linewidth=1.8, marker=METHOD_MARKERS[method], markersize=4,
                     markevery=4, **style)
     ax.set(xscale="log", title=panel, xlabel="training images evaluated")
@@ -500,13 +500,14 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
     for ax, panel in zip(axes[0], panels):
         ours = curves.get((figure, panel), {})
         plot_over_paper(ax, figure, panel, ours)
-        methods |= dict.fromkeys(curve.split()[0] for curve in ours)
+        methods |= dict.fromkeys(curve.split()[0] for curve in paper_curves(figure, panel))
     axes[0, 0].set(xlim=x_limits, ylim=y_limits, ylabel=y_label)
     for ax in axes[0, 1:]:
         ax.set_xlim(x_limits)
     handles = [Line2D([], [], color=METHOD_COLOURS[method], marker=METHOD_MARKERS[method], markersize=4,
                       linewidth=1.8, label=METHOD_NAMES[method]) for method in sorted(methods)]
-    handles += [Line2D([], [], color=GREY, linewidth=7, alpha=0.4, label="the paper's (broad, pale)"),
+    handles += [Line2D([], [], color=GREY, linewidth=1.8, label="ours"),
+                Line2D([], [], color=GREY, linewidth=7, alpha=0.4, label="the paper's"),
                 Line2D([], [], color=GREY, linestyle="-", label="train"),
                 Line2D([], [], color=GREY, linestyle="--", label="test")]
     drawn.legend(handles=handles, loc="outside lower center", ncols=len(handles))

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch.distributions import kl_divergence
 
+from vae_utils.figures import METHOD_NAMES
 from vae_utils.models import load_vae
 from vae_utils.runtime import fixed_seed
 
 CONFIRMED, CAVEAT = "confirmed", "confirmed with a caveat"
 NOT_CONFIRMED, NOT_TESTABLE = "not confirmed", "not testable"
-NAMES = {"AEVB": "AEVB", "WS": "wake-sleep", "MCEM": "Monte Carlo EM"}
 TOLERANCE = {"AEVB": 3.0, "WS": 5.0, "MCEM": 5.0}    # nats: nearer than that counts as the paper's curve
 FREY_TOLERANCE = 0.05                                # of the paper's value: its split of the frames is unknown
 SAMPLES_OF_VARIANCE, IMAGES_OF_VARIANCE = 400, 50
@@ -222,7 +222,7 @@ def _in_order(runs):
 def _curve_row(place, name, points, protocol, tolerance, command):
     """One curve at its last point in common with the paper's, and how far it strays on the way."""
     method, _, size = name.partition(" ")
-    claim = NAMES[method] + (f", {size} latents" if size else "")
+    claim = METHOD_NAMES[method] + (f", {size} latents" if size else "")
     if not points:
         return Row(place, claim, "no point in common", "", "", NOT_TESTABLE, "the curves do not overlap", command)
     last = points[-1]
