@@ -132,7 +132,7 @@ def options(tmp_path, monkeypatch):
     images, labels = torch.rand(300, 1, 28, 28) * (torch.rand(300, 1, 1, 1) < 0.5), torch.arange(300) % 10
     monkeypatch.setattr(trade, "full_mnist",
                         lambda: MNIST(images, labels, images[:40], labels[:40], "VAE_DATA", True))
-    return SimpleNamespace(seed=3, epochs=2.0, held_out=False, out=tmp_path, start=0.0)
+    return SimpleNamespace(seed=3, samples=None, latents=None, epochs=2.0, held_out=False, out=tmp_path, start=0.0)
 
 
 def test_rate_distortion_stores_rows_and_frames(options, capsys):

@@ -261,7 +261,8 @@ def test_holes_writes_every_measure_for_every_model(digits, tmp_path, monkeypatc
                         "LATENT_SIZES": (2,), "HIDDEN": (16,), "full_mnist": lambda: small(digits)}.items():
         monkeypatch.setattr(holes, name, value)
     with torch.enable_grad():
-        holes.holes(Namespace(seed=0, epochs=1, held_out=False, out=tmp_path, start=0.0))
+        holes.holes(Namespace(seed=0, epochs=1, samples=None, latents=None, held_out=False, out=tmp_path,
+                              start=0.0))
     results = json.loads((tmp_path / "holes.json").read_text())["results"]
     plain, vae = results["autoencoder, 2 latents"], results["VAE, 2 latents"]
     assert set(vae) - set(plain) == {"kl_to_prior", "hole_mass_of_prior"}

@@ -84,7 +84,7 @@ def record(name, options, results):
     Where the results are of several runs, `--latents` only chose some of them: each run says by itself how it
     was made (`made_by`), and the record names the command that makes them all.
     """
-    chosen = options.latents if "runs" not in results else None
+    chosen = None if "runs" in results else options.latents
     write_record(options.out / f"{name}.json", command(name, options, chosen), options.start, results,
                  seed=options.seed, versions=versions())
 
@@ -106,7 +106,7 @@ def made_by(name, options):
             "processor": processor(), "threads": torch.get_num_threads(), "versions": versions()}
 
 
-def command(name, options, latents):
+def command(name, options, latents=None):
     """The command line that makes the same numbers again."""
     words = ["python -m vae_utils.reproduce", name]
     if options.seed != 0:
