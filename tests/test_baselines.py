@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.distributions import MultivariateNormal
 
-from vae_utils import baselines
+from vae_utils import checkpoints
 from vae_utils.baselines import monte_carlo_em, wake_sleep
 from vae_utils.likelihoods import Gaussian, GreyCrossEntropy
 from vae_utils.models import VAE, paper_vae
@@ -201,7 +201,7 @@ def test_monte_carlo_em_goes_on_where_it_was_interrupted(twenty, tmp_path, monke
                                     checkpoint=path, chunk=7, progress=False)
         return vae, reports, z
 
-    monkeypatch.setattr(baselines._MonteCarloEM, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints.TrainingState, "SECONDS", 0.0)
     whole, reports, z = run()
     path = tmp_path / "state.safetensors"
     with pytest.raises(KeyboardInterrupt):

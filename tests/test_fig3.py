@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from vae_utils import baselines
+from vae_utils import checkpoints
 from vae_utils.likelihoods import GreyCrossEntropy
 from vae_utils.marginal import quadrature_log_likelihood
 from vae_utils.models import paper_vae
@@ -92,7 +92,7 @@ def test_an_interrupted_figure_goes_on_where_it_was(method, out, tmp_path, monke
             raise KeyboardInterrupt
         return measure(vae, images)
 
-    monkeypatch.setattr(baselines._MonteCarloEM, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints.TrainingState, "SECONDS", 0.0)
     monkeypatch.setattr(fig3, "quadrature_log_likelihood", interrupted)
     with pytest.raises(SystemExit, match=f"fig3 {method} 1000: interrupted from the keyboard.* goes on from there"):
         main(["fig3", "--out", str(out)])

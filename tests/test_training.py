@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import torch
 
-from vae_utils import training
+from vae_utils import checkpoints, training
 from vae_utils.likelihoods import Gaussian, GreyCrossEntropy
 from vae_utils.models import conv_vae, mlp_vae
 from vae_utils.objectives import Terms, elbo, elbo_of_set, reconstruction
@@ -263,7 +263,7 @@ def long_run(vae, pictures, checkpoint=None, objective=elbo, **others):
 @pytest.mark.parametrize("optimiser", [training.adam, paper_adagrad(48)], ids=["adam", "adagrad"])
 @pytest.mark.parametrize("stops", [(3,), (6, 2), (9, 9, 1)])
 def test_an_interrupted_training_goes_on_to_the_same_numbers(optimiser, stops, pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(training._State, "SECONDS", 0)              # the state is written after each step
+    monkeypatch.setattr(checkpoints.TrainingState, "SECONDS", 0)    # the state is written after each step
     whole = small_vae()
     history = long_run(whole, pictures, optimiser=optimiser)
     path = tmp_path / "state.safetensors"
@@ -282,8 +282,8 @@ def test_an_interrupted_training_goes_on_to_the_same_numbers(optimiser, stops, p
 def test_between_reports_the_state_is_written_twice_a_minute(pictures, tmp_path, monkeypatch):
     now, written = [0.0], []
     monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
-    save = training.save_tensors
-    monkeypatch.setattr(training, "save_tensors",
+    save = checkpoints.save_tensors
+    monkeypatch.setattr(checkpoints, "save_tensors",
                         lambda path, *args, **kwargs: (written.append(args[1]["step"]), save(path, *args, **kwargs)))
 
     def slow(vae, x):

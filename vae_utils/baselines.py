@@ -4,16 +4,15 @@ import math
 import sys
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from torch.distributions import kl_divergence
 from tqdm import tqdm
 
-from vae_utils.checkpoints import load_tensors, restore_training, save_tensors, training_tensors
+from vae_utils.checkpoints import TrainingState
 from vae_utils.data import require_images
 from vae_utils.hmc import adapt_step_size, hmc_step
-from vae_utils.objectives import Terms
+from vae_utils.objectives import Terms, log_joint
 from vae_utils.runtime import fixed_seed
 
 
@@ -126,8 +125,9 @@ def monte_carlo_em(vae, images, *, iterations, learning_rate, optimiser, waiting
             "num_leapfrog": num_leapfrog, "num_updates": num_updates, "seed": seed}
     with fixed_seed(seed):
         x = vae.observe(images)
-        run = _MonteCarloEM(vae, x, optimiser(vae.parameters(), 0.0), step_size, call)
-        run.load(checkpoint)
+        run = _MonteCarloEM(vae, x, optimiser(vae.parameters(), 0.0), step_size)
+        state = TrainingState(checkpoint, call)
+        run.load(state)
         bar = tqdm(total=iterations, initial=run.iteration, unit=" iterations", disable=not progress, leave=False,
                    mininterval=0.5, ncols=100, file=sys.stdout)
         try:
@@ -145,10 +145,10 @@ def monte_carlo_em(vae, images, *, iterations, learning_rate, optimiser, waiting
                     if on_report is not None:
                         with torch.random.fork_rng():
                             on_report(vae, run.reports[-1], run.z)
-                    run.save(checkpoint)
+                    run.save(state)
                     run.start_watch()
-                elif run.is_due():
-                    run.save(checkpoint)
+                elif state.is_due():
+                    run.save(state)
         finally:
             bar.close()
     return run.reports, run.z
@@ -157,10 +157,8 @@ def monte_carlo_em(vae, images, *, iterations, learning_rate, optimiser, waiting
 class _MonteCarloEM:
     """The state of one run between two iterations; only a state between two is ever written."""
 
-    SECONDS = 30
-
-    def __init__(self, vae, x, optimiser, step_size, call):
-        self.vae, self.x, self.optimiser, self.step_size, self.call = vae, x, optimiser, step_size, call
+    def __init__(self, vae, x, optimiser, step_size):
+        self.vae, self.x, self.optimiser, self.step_size = vae, x, optimiser, step_size
         self.z = vae.prior.sample((len(x),))
         self.iteration, self.reports, self.shares, self.log_joint, self.seconds = 0, [], [], math.nan, 0.0
         self.start_watch()
@@ -169,7 +167,7 @@ class _MonteCarloEM:
         accepted = []
         z = []
         for x, start in zip(self.x.split(chunk), self.z.split(chunk), strict=True):
-            end, moved = hmc_step(lambda z, x=x: _log_joint(self.vae, x, z), start, self.step_size, num_leapfrog)
+            end, moved = hmc_step(lambda z, x=x: log_joint(self.vae, x, z), start, self.step_size, num_leapfrog)
             z.append(end)
             accepted.append(moved)
         self.z, accepted = torch.cat(z), torch.cat(accepted)
@@ -182,9 +180,9 @@ class _MonteCarloEM:
         self.optimiser.zero_grad()
         total = 0.0
         for x, z in zip(self.x.split(chunk), self.z.split(chunk), strict=True):
-            log_joint = _log_joint(self.vae, x, z).sum() / len(self.x)
-            (-log_joint).backward()
-            total += log_joint.item()
+            share = log_joint(self.vae, x, z).sum() / len(self.x)
+            (-share).backward()
+            total += share.item()
         if not math.isfinite(total):
             raise FloatingPointError("the log joint density stopped being a finite number in iteration "
                                      f"{self.iteration}; try a learning rate 3 to 10 times smaller")
@@ -192,7 +190,7 @@ class _MonteCarloEM:
         self.log_joint = total
 
     def start_watch(self):
-        self.started = self.written = time.perf_counter()
+        self.started = time.perf_counter()
 
     def stop_watch(self):
         now = time.perf_counter()
@@ -204,31 +202,17 @@ class _MonteCarloEM:
                                        sum(self.shares) / len(self.shares), self.step_size))
         self.shares = []
 
-    def is_due(self):
-        return time.perf_counter() - self.written > self.SECONDS
-
-    def save(self, path):
-        if path is None:
-            return
+    def save(self, state):
         self.stop_watch()
-        tensors = training_tensors(self.vae, self.optimiser) | {"z": self.z}
-        save_tensors(path, tensors, {
-            "call": self.call, "iteration": self.iteration, "seconds": self.seconds, "shares": self.shares,
-            "step_size": self.step_size, "reports": [asdict(report) for report in self.reports]}, half=False)
-        self.written = time.perf_counter()
+        state.save(self.vae, self.optimiser, {"z": self.z}, iteration=self.iteration, seconds=self.seconds,
+                   shares=self.shares, step_size=self.step_size,
+                   reports=[asdict(report) for report in self.reports])
 
-    def load(self, path):
-        if path is None or not Path(path).is_file():
+    def load(self, state):
+        found = state.load(self.vae, self.optimiser)
+        if found is None:
             return
-        tensors, kept = load_tensors(path)
-        if kept.get("call") != self.call:
-            raise ValueError(f"{path} was expected to hold the state of the run {self.call}, but holds that of "
-                             f"{kept.get('call')}; finish that one first, or delete the file")
-        restore_training(self.vae, self.optimiser, tensors)
+        tensors, kept = found
         self.z, self.iteration, self.seconds = tensors["z"], kept["iteration"], kept["seconds"]
         self.step_size, self.shares = kept["step_size"], kept["shares"]
         self.reports = [MCEMReport(**report) for report in kept["reports"]]
-
-
-def _log_joint(vae, x, z):
-    return vae.decode(z).log_prob(x) + vae.prior.log_prob(z)

@@ -20,7 +20,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from vae_utils.data import require_images
 from vae_utils.evaluation import Evaluation, LogLikelihood
 from vae_utils.models import VAE
-from vae_utils.objectives import Terms, elbo, elbo_of_set, importance_log_weights
+from vae_utils.objectives import elbo, elbo_of_set, importance_log_weights
 from vae_utils.runtime import fixed_seed, on_device
 
 

@@ -167,6 +167,16 @@ def png_bytes(image, scale=8):
     return _png(_enlarge(_ink(image[None])[0, 0], scale))
 
 
+def save_figure(figure, path):
+    """Write a figure to a PNG file, atomically; pyplot forgets it.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(figure_png(figure))
+
+
 def figure_png(figure):
     """A figure as the bytes of a PNG file, e.g. a frame of `explore.FramePlayer`.
 
@@ -510,7 +520,7 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
                 Line2D([], [], color=GREY, linewidth=7, alpha=0.4, label="the paper's"),
                 Line2D([], [], color=GREY, linestyle="-", label="train"),
                 Line2D([], [], color=GREY, linestyle="--", label="test")]
-    drawn.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    drawn.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 2 * len(panels)))
     return drawn
 
 

@@ -6,6 +6,7 @@ referee of the others. Everything is in nats per image.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch.distributions import Independent, Normal
 
 from vae_utils.data import require_images
 from vae_utils.hmc import hmc_sample
+from vae_utils.objectives import importance_log_weights, log_joint
 from vae_utils.runtime import fixed_seed
 
 MOST_DIMENSIONS = 3
@@ -115,7 +117,7 @@ def _refine(vae, x, grid, side, tolerance):
         side = side / 2
         active = torch.zeros(num_images, dtype=torch.bool).index_fill_(0, image, True)
         z, image = _halve(z, side), image.repeat_interleave(num_corners)
-        density = torch.cat([vae.decode(part).log_prob(x[owner]) + vae.prior.log_prob(part)
+        density = torch.cat([log_joint(vae, x[owner], part)
                              for part, owner in zip(z.split(PAIRS), image.split(PAIRS), strict=True)])
         mass = density + size * math.log(side)
         coarser = torch.stack([_log_sum(mass[corner::num_corners], image[corner::num_corners], num_images)
@@ -211,16 +213,13 @@ def posterior_samples(vae, x, num_samples, num_leapfrog=4, burn_in=50, candidate
         x: outcomes of p(x|z), shape [B, 1, H, W].
         num_samples, num_leapfrog, burn_in, candidates: as `posterior_sample_log_likelihood`.
     """
-    def log_joint(z):
-        return vae.decode(z).log_prob(x) + vae.prior.log_prob(z)
-
     if candidates == 1:
         start = vae.prior.sample((len(x),))
     else:
         drawn = vae.prior.sample((candidates,))
         scores = torch.cat([vae.likelihood.pairwise_log_prob(vae.decoder(part), x) for part in drawn.split(PAIRS)])
         start = drawn[torch.multinomial(scores.softmax(0).T, 1).squeeze(1)]
-    return hmc_sample(log_joint, start, num_samples, burn_in, num_leapfrog)[0]
+    return hmc_sample(partial(log_joint, vae, x), start, num_samples, burn_in, num_leapfrog)[0]
 
 
 @torch.no_grad()
@@ -235,8 +234,8 @@ def reciprocal_log_likelihood(vae, x, z):
         Nats per image, shape [B].
     """
     fitted, held_out = z[:len(z) // 2], z[len(z) // 2:]
-    log_joint = torch.stack([vae.decode(draw).log_prob(x) + vae.prior.log_prob(draw) for draw in held_out])
-    log_ratios = kernel_log_density(fitted, held_out) - log_joint                            # [S/2, B]
+    joint = torch.stack([log_joint(vae, x, draw) for draw in held_out])
+    log_ratios = kernel_log_density(fitted, held_out) - joint                            # [S/2, B]
     return math.log(len(held_out)) - log_ratios.logsumexp(0)
 
 
@@ -307,17 +306,11 @@ def best_gaussian_posterior(vae, x, num_steps=500, learning_rate=0.05, num_sampl
     with fixed_seed(seed):
         for step in range(num_steps):
             optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / num_steps)
-            loss = -_bound(vae, x, posterior(), num_samples).sum()
+            loss = -importance_log_weights(vae, x, num_samples, posterior()).mean(0).sum()
             shift.grad, log_factor.grad = torch.autograd.grad(loss, [shift, log_factor])
             optimiser.step()
     with torch.no_grad():
         return posterior()
-
-
-def _bound(vae, x, q, num_samples):
-    """The ELBO of any q(z), by draws of it: nats, shape [B]. Eq. 6: the nearer q is to the posterior, the less noise."""
-    z = q.rsample((num_samples,))
-    return (vae.decode(z).log_prob(x) + vae.prior.log_prob(z) - q.log_prob(z)).mean(0)
 
 
 @dataclass(frozen=True)
@@ -361,6 +354,6 @@ def gaps(vae, images, num_samples=500, seed=0, **kwargs):
     best = best_gaussian_posterior(vae, x, seed=seed, **kwargs)
     chunks = [min(20, num_samples - done) for done in range(0, num_samples, 20)]
     with torch.no_grad(), fixed_seed(seed + 1):
-        elbo, best_elbo = (sum(size * _bound(vae, x, q, size) for size in chunks) / num_samples
+        elbo, best_elbo = (sum(importance_log_weights(vae, x, size, q).sum(0) for size in chunks) / num_samples
                            for q in (vae.encode(x), best))
     return Gaps(elbo, best_elbo, exact)

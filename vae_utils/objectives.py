@@ -105,12 +105,26 @@ def reconstruction(vae, x):
     return Terms(-distortion, torch.zeros_like(distortion), distortion)
 
 
-def importance_log_weights(vae, x, num_samples):
-    """log p(x|z_k) + log p(z_k) - log q(z_k|x), z_k ~ q(z|x): each an unbiased estimate of the ELBO (Eq. 6).
+def log_joint(vae, x, z):
+    """log p(x, z) = log p(x|z) + log p(z).
+
+    Args:
+        vae, x: as `elbo`.
+        z: codes, shape [..., B, D].
+
+    Returns:
+        Nats, shape [..., B].
+    """
+    return vae.decode(z).log_prob(x) + vae.prior.log_prob(z)
+
+
+def importance_log_weights(vae, x, num_samples, q=None):
+    """log p(x, z_k) - log q(z_k), z_k ~ q: each an unbiased estimate of the ELBO of q (Eq. 6).
 
     Args:
         vae, x: as `elbo`.
         num_samples: K, at least 1.
+        q: distribution over codes, batch shape [B]; q(z|x) of the encoder if None.
 
     Returns:
         Nats, shape [K, B].
@@ -119,9 +133,9 @@ def importance_log_weights(vae, x, num_samples):
         ValueError: as `elbo`.
     """
     _require_samples(num_samples)
-    q = vae.encode(x)
+    q = vae.encode(x) if q is None else q
     z = q.rsample((num_samples,))                                # [K, B, D]
-    return vae.decode(z).log_prob(x) + vae.prior.log_prob(z) - q.log_prob(z)
+    return log_joint(vae, x, z) - q.log_prob(z)
 
 
 def importance_weighted_bound(vae, x, num_samples):

@@ -9,18 +9,11 @@ import math
 import sys
 import time
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from vae_utils.checkpoints import (
-    load_tensors,
-    restore_training,
-    save_tensors,
-    training_tensors,
-    write_atomically,
-)
+from vae_utils.checkpoints import TrainingState, write_atomically
 from vae_utils.data import require_images
 from vae_utils.objectives import elbo, elbo_of_set
 from vae_utils.runtime import fixed_seed, on_device
@@ -186,8 +179,9 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
         batches = _Minibatches(len(images), batch_size, device)
         call = {"epochs": epochs, "images": len(images), "batch_size": batch_size, "learning_rate": peaks[0],
                 "objective": _name(objective), "seed": seed}
-        state = _State(checkpoint, call, vae, optimiser, batches, run, history)
-        done = state.load()
+        state = TrainingState(checkpoint, call)
+        training = vae, optimiser, batches, run, history
+        done = _go_on(state, *training)
         last_good = _copy_weights(vae)
         bar = tqdm(total=num_steps * batch_size, initial=done * batch_size, unit=" images", unit_scale=True,
                    disable=not progress, leave=False, mininterval=0.5, ncols=100, file=sys.stdout)
@@ -209,11 +203,11 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
                     if on_report is not None:
                         with torch.random.fork_rng():  # a picture on the way must not change where it leads
                             on_report(vae, history[-1])
-                    state.save(step)
+                    _keep(state, *training, step)
                     run.start_watch()
                 elif state.is_due():
                     run.stop_watch()
-                    state.save(step)
+                    _keep(state, *training, step)
                     run.start_watch()
         except KeyboardInterrupt:
             samples = run.samples
@@ -324,46 +318,25 @@ class _Minibatches:
         return self.order[self.position - self.batch_size:self.position]
 
 
-class _State:
-    """All that a training needs to go on after an interruption, and the file that keeps it."""
+def _keep(state, vae, optimiser, batches, run, history, step):
+    """Write all that `_go_on` needs."""
+    state.save(vae, optimiser, {"order": batches.order}, step=step, position=batches.position,
+               sums=run.sums.tolist() if run.count else [], count=run.count, samples=run.samples,
+               seconds=run.seconds, reports=[asdict(report) for report in history])
 
-    SECONDS = 30                # between two writes: what a machine that stops at a bad moment costs
 
-    def __init__(self, path, call, vae, optimiser, batches, run, history):
-        self.path, self.call = path and Path(path), call
-        self.vae, self.optimiser, self.batches, self.run, self.history = vae, optimiser, batches, run, history
-        self.written = time.perf_counter()
-
-    def is_due(self):
-        return self.path is not None and time.perf_counter() - self.written > self.SECONDS
-
-    def save(self, step):
-        if self.path is None:
-            return
-        tensors = training_tensors(self.vae, self.optimiser) | {"order": self.batches.order}
-        sums = self.run.sums.tolist() if self.run.count else []
-        save_tensors(self.path, tensors, {
-            "call": self.call, "step": step, "position": self.batches.position, "sums": sums,
-            "count": self.run.count, "samples": self.run.samples, "seconds": self.run.seconds,
-            "reports": [asdict(report) for report in self.history]}, half=False)
-        self.written = time.perf_counter()
-
-    def load(self):
-        """Put everything back to where the file left it; the number of steps done, 0 without a file."""
-        if self.path is None or not self.path.is_file():
-            return 0
-        tensors, kept = load_tensors(self.path)
-        if kept.get("call") != self.call:
-            raise ValueError(f"{self.path} was expected to hold the state of the training {self.call}, but holds "
-                             f"that of {kept.get('call')}; finish that one first, or delete the file")
-        restore_training(self.vae, self.optimiser, tensors)
-        self.batches.order, self.batches.position = tensors["order"].to(self.batches.device), kept["position"]
-        run = self.run
-        run.samples, run.seconds, run.count = kept["samples"], kept["seconds"], kept["count"]
-        run.sums = torch.tensor(kept["sums"], device=self.batches.device) if run.count else 0
-        self.history.extend(Report(**report) for report in kept["reports"])
-        run.start_watch()
-        return kept["step"]
+def _go_on(state, vae, optimiser, batches, run, history):
+    """Put everything back to where the file left it; the number of steps done, 0 without a file."""
+    found = state.load(vae, optimiser)
+    if found is None:
+        return 0
+    tensors, kept = found
+    batches.order, batches.position = tensors["order"].to(batches.device), kept["position"]
+    run.samples, run.seconds, run.count = kept["samples"], kept["seconds"], kept["count"]
+    run.sums = torch.tensor(kept["sums"], device=batches.device) if run.count else 0
+    history.extend(Report(**report) for report in kept["reports"])
+    run.start_watch()
+    return kept["step"]
 
 
 def _name(function):

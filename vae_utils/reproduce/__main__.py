@@ -25,7 +25,7 @@ from vae_utils.reproduce import (
 
 
 def run_all(options):
-    """Every command that makes something stored, one after the other: about a day of one core."""
+    """Every command that makes something stored, one after the other, for hours."""
     for name in COMMANDS:
         if name != "all" and not name.startswith("select-"):
             print(f"--- {name}", flush=True)

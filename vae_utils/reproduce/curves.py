@@ -1,6 +1,7 @@
 """Curves as the paper draws them: trained under its protocol, a state on disk, written beside its own curves."""
 
 import csv
+import json
 import sys
 import time
 
@@ -9,16 +10,15 @@ from tqdm import tqdm
 
 from vae_utils.baselines import wake_sleep
 from vae_utils.checkpoints import write_atomically
-from vae_utils.figures import paper_curves
+from vae_utils.figures import paper_curves, plot_figure, read_curves, save_figure, use_style
 from vae_utils.objectives import elbo
-from vae_utils.reproduce.common import state_path
+from vae_utils.reproduce.common import made_by, record, state_path
 from vae_utils.runtime import fast_products
 from vae_utils.training import after, fit, paper_adagrad
 
 METHODS = {"AEVB": elbo, "WS": wake_sleep}       # named as the paper's figures name them
 BATCH_SIZE = 100                                 # M; L = 1
 WAITING = 100                                    # steps in which the author's program only gathers squares
-REPORTS_PER_DECADE = 8                           # so that 10^5.5, 10^6, 10^6.5 are among them
 HEADER = ("figure", "panel", "curve", "samples", "nats", "seed")
 
 
@@ -83,16 +83,78 @@ def forget(label, seed):
     state_path(label, seed).unlink(missing_ok=True)
 
 
-def report_points(samples, first=10**4.5):
+def report_points(samples, first=10**4.5, per_decade=8):
     """Numbers of training images at which to report: evenly spaced in their logarithm, 10^5, 10^6 included."""
-    count = int(np.floor(np.log10(samples / first) * REPORTS_PER_DECADE + 1e-9)) + 1
-    return first * 10 ** (np.arange(max(count, 0)) / REPORTS_PER_DECADE)
+    count = int(np.floor(np.log10(samples / first) * per_decade + 1e-6)) + 1
+    return first * 10 ** (np.arange(max(count, 0)) / per_decade)
 
 
 def curve_rows(figure, panel, method, history, seed):
     """Lines of the CSV for one training: the train and the test curve, ELBO in nats per image."""
     return [(figure, panel, f"{method} {part}", report.samples, round(getattr(report, f"{part}_elbo"), 3), seed)
             for part in ("train", "test") for report in history]
+
+
+class StoredRuns:
+    """The runs of one figure in the output folder, `NAME.json` and `NAME.csv`, extended one run at a time.
+
+    The files are read anew each time: another call may have written other runs meanwhile.
+
+    Args:
+        name: of the command.
+        options: of the command line; runs of another seed count as none.
+        others: function of (runs, rows) that returns what else the record's results hold.
+    """
+
+    def __init__(self, name, options, others=lambda runs, rows: {}):
+        self.name, self.options, self.others = name, options, others
+        self.csv = options.out / f"{name}.csv"
+
+    def read(self):
+        """(runs, rows): a dict from a run's name to what is known of it, and the lines of the CSV; or empty."""
+        path = self.options.out / f"{self.name}.json"
+        if not (path.is_file() and self.csv.is_file()):
+            return {}, []
+        kept = json.loads(path.read_text("utf-8"))
+        if kept["seed"] != self.options.seed:
+            return {}, []
+        with open(self.csv, newline="") as file:
+            rows = [(figure, panel, curve, int(samples), float(nats), int(seed))
+                    for figure, panel, curve, samples, nats, seed in list(csv.reader(file))[1:]]
+        return kept["results"]["runs"], rows
+
+    def has(self, run, samples):
+        """Whether this run is stored at this length; says so if it is."""
+        if self.read()[0].get(run, {}).get("asked") != samples:
+            return False
+        print(f"{run}: {self.csv.name} has it already; to train it again, let --out name an empty folder",
+              flush=True)
+        return True
+
+    def add(self, run, found, lines):
+        """Store one run.
+
+        Args:
+            run: its name.
+            found: what is known of it, as JSON holds it, with `asked`: the samples asked for.
+            lines: of the CSV; they replace those of the same panel and curves.
+        """
+        runs, rows = self.read()
+        runs[run] = found | {"made_by": made_by(self.name, self.options)}
+        replaced = {line[1:3] for line in lines}
+        rows = [row for row in rows if row[1:3] not in replaced] + lines
+        write_curves(self.csv, rows)
+        self.write_record(runs, rows)
+
+    def write_record(self, runs, rows):
+        """The provenance record of all runs."""
+        record(self.name, self.options, {"runs": runs} | self.others(runs, rows))
+
+
+def draw(csv_path, picture, figure, panels, **limits):
+    """Panels of a figure of the paper side by side: our curves over the paper's, as `figures.plot_figure`."""
+    use_style()
+    save_figure(plot_figure(figure, panels, read_curves(csv_path), **limits), picture)
 
 
 def write_curves(path, rows):

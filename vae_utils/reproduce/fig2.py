@@ -1,22 +1,25 @@
 """Figure 2, MNIST: the search for what the paper leaves unsaid, and its five panels over the paper's own."""
 
-import csv
-import json
 from dataclasses import dataclass, replace
 from itertools import product
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from vae_utils.checkpoints import write_atomically
 from vae_utils.evaluation import active_units, evaluate, kl_per_dimension
-from vae_utils.figures import plot_figure, read_curves, use_style
 from vae_utils.likelihoods import FAMILIES
 from vae_utils.models import paper_vae
-from vae_utils.reproduce.common import full_mnist, made_by, record, summary
-from vae_utils.reproduce.curves import (METHODS, WAITING, compare, curve_rows, forget, train_as_paper,
-                                        write_curves)
+from vae_utils.reproduce.common import full_mnist, summary
+from vae_utils.reproduce.curves import (
+    METHODS,
+    WAITING,
+    StoredRuns,
+    compare,
+    curve_rows,
+    draw,
+    forget,
+    train_as_paper,
+)
 
 FIGURE = "Fig2"
 LATENTS = (3, 5, 10, 20, 200)
@@ -76,46 +79,27 @@ def fig2_mnist(options):
     """
     latents, samples = options.latents or LATENTS, options.samples or SAMPLES
     mnist, test = full_mnist(hold_out=HELD_OUT), full_mnist().test
-    path = options.out / "fig2-mnist.csv"
-    runs, rows = finished(options.out / "fig2-mnist.json", path, options.seed)
+    stored = StoredRuns("fig2-mnist", options, claims)
     for latent_size, method in product(latents, METHODS):
         name, panel = f"{method} {latent_size}", f"MNIST Nz={latent_size}"
-        if runs.get(name, {}).get("asked") == samples:
-            print(f"{name}: {path.name} has it already; to train it again, let --out name an empty folder",
-                  flush=True)
+        if stored.has(name, samples):
             continue
         vae, history = train(curve_label(method, latent_size), method, latent_size, BEST[method], samples,
                              options.seed, mnist, test)
         kl = kl_per_dimension(vae, test)
-        runs[name] = {
+        found = {
             "asked": samples, "samples": history[-1].samples, "reading": str(BEST[method]),
             "seconds": round(history[-1].seconds), "train": round(history[-1].train_elbo, 2),
             **summary(evaluate(vae, test)), "units_with_kl_above_0.01": int((kl > 0.01).sum()),
-            "active_units": int(active_units(vae, test).sum()), "made_by": made_by("fig2-mnist", options),
+            "active_units": int(active_units(vae, test).sum()),
             "against_paper": compare(FIGURE, panel, f"{method} test", history.column("samples"),
                                      history.column("test_elbo"))}
-        rows = [row for row in rows if (row[1], row[2].split()[0]) != (panel, method)]
-        rows += curve_rows(FIGURE, panel, method, history, options.seed)
-        write_curves(path, rows)
-        record("fig2-mnist", options, {"runs": runs} | claims(rows, runs))
-    record("fig2-mnist", options, {"runs": runs} | claims(rows, runs))
-    draw(path, options.out / "fig2-mnist.png", [f"MNIST Nz={size}" for size in LATENTS])
+        stored.add(name, found, curve_rows(FIGURE, panel, method, history, options.seed))
+    stored.write_record(*stored.read())
+    draw(stored.csv, options.out / "fig2-mnist.png", FIGURE, [f"MNIST Nz={size}" for size in LATENTS])
 
 
-def finished(record_path, csv_path, seed):
-    """The runs and the lines that an earlier call has written with this seed: a dict and a list, or empty."""
-    if not (record_path.is_file() and csv_path.is_file()):
-        return {}, []
-    kept = json.loads(record_path.read_text("utf-8"))
-    if kept["seed"] != seed:
-        return {}, []
-    with open(csv_path, newline="") as file:
-        rows = [(figure, panel, curve, int(samples), float(nats), int(seed))
-                for figure, panel, curve, samples, nats, seed in list(csv.reader(file))[1:]]
-    return kept["results"]["runs"], rows
-
-
-def claims(rows, runs):
+def claims(runs, rows):
     """The paper's claims about its Figure 2 in numbers: what more latents do to the gap, and who is faster."""
     curves = {}
     for _, panel, curve, samples, nats, _ in rows:
@@ -148,15 +132,6 @@ def speed_ratios(aevb, wake_sleep, shares=(0.5, 0.9, 0.99)):
     return found
 
 
-def draw(csv_path, picture, panels):
-    """The panels of Figure 2 side by side: our curves over the paper's."""
-    use_style()
-    figure = plot_figure(FIGURE, panels, read_curves(csv_path))
-    with write_atomically(picture) as temporary:
-        figure.savefig(temporary, dpi=100)
-    plt.close(figure)
-
-
 # The search
 
 SEARCH_SAMPLES, SEARCH_LATENTS = 1_000_000, 20
@@ -181,25 +156,21 @@ def fig2_search(options):
     given up, and reported so.
     """
     samples = options.samples or SEARCH_SAMPLES
-    path = options.out / "fig2-search.csv"
-    runs, rows = finished(options.out / "fig2-search.json", path, options.seed)
+    stored = StoredRuns("fig2-search", options)
     for method, latent_size, reading in search_readings():
         name = f"{method}, {latent_size} latents, {reading}"
-        if runs.get(name, {}).get("asked") == samples:
+        if stored.has(name, samples):
             continue
         mnist = full_mnist(hold_out=HELD_OUT if reading.images < 60_000 else 0)
-        runs[name] = {"asked": samples, "method": method, "latent_size": latent_size, **vars(reading),
-                      "made_by": made_by("fig2-search", options)}
-        found, history = _try(name, method, latent_size, reading, samples, options.seed, mnist)
-        runs[name] |= found
+        found, history = _try(method, latent_size, reading, samples, options.seed, mnist)
         print(f"{name}: {found}", flush=True)
-        rows += [(FIGURE, f"MNIST Nz={latent_size}", f"{name}: {part}", *rest)
+        found = {"asked": samples, "method": method, "latent_size": latent_size, **vars(reading)} | found
+        lines = [(FIGURE, f"MNIST Nz={latent_size}", f"{name}: {part}", *rest)
                  for _, _, part, *rest in curve_rows(FIGURE, "", method, history, options.seed)]
-        write_curves(path, rows)
-        record("fig2-search", options, {"runs": runs})
+        stored.add(name, found, lines)
 
 
-def _try(name, method, latent_size, reading, samples, seed, mnist):
+def _try(method, latent_size, reading, samples, seed, mnist):
     """What became of one reading, and its history: empty if it was given up."""
     test, panel = full_mnist().test, f"MNIST Nz={latent_size}"
     arguments = method, latent_size, reading

@@ -6,22 +6,28 @@ import time
 from contextlib import contextmanager
 from functools import partial
 
-import matplotlib.pyplot as plt
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from vae_utils.baselines import monte_carlo_em
 from vae_utils.checkpoints import write_atomically
 from vae_utils.evaluation import Estimate, evaluate, log_likelihood
-from vae_utils.figures import plot_figure, read_curves, use_style
 from vae_utils.likelihoods import GreyCrossEntropy
 from vae_utils.marginal import posterior_sample_log_likelihood, quadrature_log_likelihood
 from vae_utils.models import paper_vae
-from vae_utils.reproduce.common import full_mnist, made_by, record, state_path
-from vae_utils.reproduce.curves import (BATCH_SIZE, METHODS, WAITING, compare, forget, train_as_paper,
-                                        write_curves)
-from vae_utils.reproduce.fig2 import HELD_OUT, finished
+from vae_utils.reproduce import curves
+from vae_utils.reproduce.common import full_mnist, state_path
+from vae_utils.reproduce.curves import (
+    BATCH_SIZE,
+    METHODS,
+    WAITING,
+    StoredRuns,
+    compare,
+    draw,
+    forget,
+    train_as_paper,
+)
+from vae_utils.reproduce.fig2 import HELD_OUT
 from vae_utils.runtime import fast_products
 from vae_utils.training import after, fit, paper_adagrad
 
@@ -31,7 +37,6 @@ FIGURE, LATENT_SIZE, HIDDEN, STD = "Fig3", 3, 100, 0.01
 # the end.
 SCORED = 1000
 RATES = (0.01, 0.02, 0.1)
-REPORTS_PER_DECADE = 4
 RUNS = {                                         # (method, N): training images evaluated
     ("AEVB", 1000): 10**7.25, ("WS", 1000): 10**7, ("MCEM", 1000): 10**7, ("AEVB", 50_000): 10**7,
     ("WS", 50_000): 10**6.5, ("MCEM", 50_000): 10**7.5,
@@ -55,36 +60,30 @@ def fig3(options):
     """
     mnist, test = full_mnist(hold_out=HELD_OUT), full_mnist().test
     first, test = test[:SCORED], test[::len(test) // SCORED]
-    path = options.out / "fig3.csv"
-    runs, rows = finished(options.out / "fig3.json", path, options.seed)
+    stored = StoredRuns("fig3", options, lambda runs, rows: {"settings": settings()})
     for (method, num_images), samples in RUNS.items():
         samples = round(options.samples or samples)
         name, images = f"{method} {num_images}", mnist.train[:num_images]
-        if runs.get(name, {}).get("asked") == samples:
-            print(f"{name}: {path.name} has it already; to train it again, let --out name an empty folder",
-                  flush=True)
+        if stored.has(name, samples):
             continue
         label = f"fig3 {name}"
         curve = Curve(label, options.seed, images[:SCORED], test, samples)
         rate, probes = choose_rate(method, images, options.seed)
         vae, seconds = train(method, images, samples, rate, options.seed, curve)
         points = sorted(curve.points.items())
-        runs[name] = {"asked": samples, "samples": points[-1][0], "learning_rate": rate, "probes": probes,
-                      "seconds": round(seconds), "made_by": made_by("fig3", options),
-                      "estimates": estimates(vae, method, images[:SCORED], test),
-                      "quadrature_of_the_first_test_images":
-                          _summary(quadrature_log_likelihood(vae, first).per_image)}
+        found = {"asked": samples, "samples": points[-1][0], "learning_rate": rate, "probes": probes,
+                 "seconds": round(seconds), "estimates": estimates(vae, method, images[:SCORED], test),
+                 "quadrature_of_the_first_test_images": _summary(quadrature_log_likelihood(vae, first).per_image)}
         for part in ("train", "test"):
-            runs[name][f"against_paper_{part}"] = compare(
+            found[f"against_paper_{part}"] = compare(
                 FIGURE, panel(num_images), f"{method} {part}", [point for point, _ in points],
                 [values[part] for _, values in points])
-        rows = [row for row in rows if (row[1], row[2].split()[0]) != (panel(num_images), method)]
-        rows += [(FIGURE, panel(num_images), f"{method} {part}", point, round(values[part], 3), options.seed)
-                 for part in ("train", "test") for point, values in points]
-        write_curves(path, rows)
-        record("fig3", options, {"settings": settings(), "runs": runs})
-        print(f"{name}: {runs[name]}", flush=True)
-    draw(path, options.out / "fig3.png")
+        stored.add(name, found, [
+            (FIGURE, panel(num_images), f"{method} {part}", point, round(values[part], 3), options.seed)
+            for part in ("train", "test") for point, values in points])
+        print(f"{name}: {found}", flush=True)
+    draw(stored.csv, options.out / "fig3.png", FIGURE, [panel(num_images) for num_images in (1000, 50_000)],
+         y_limits=(-165, -105), x_limits=(2e5, 7e7), y_label="log p(x) (nats per image)")
 
 
 def settings():
@@ -104,8 +103,7 @@ def start(seed):
 
 def report_points(samples):
     """Numbers of training images at which log p(x) is measured."""
-    count = int(np.log10(samples / 10**5.5) * REPORTS_PER_DECADE + 1e-6) + 1
-    return [10 ** (5.5 + step / REPORTS_PER_DECADE) for step in range(count)]
+    return curves.report_points(samples, first=10**5.5, per_decade=4)
 
 
 # Training
@@ -238,13 +236,3 @@ def estimates(vae, method, train, test):
 def _summary(per_image):
     estimate = Estimate.of(per_image)
     return {"mean": round(estimate.mean, 3), "standard_error": round(estimate.standard_error, 3)}
-
-
-def draw(csv_path, picture):
-    """The two panels of Figure 3 side by side: our curves over the paper's."""
-    use_style()
-    figure = plot_figure(FIGURE, [panel(num_images) for num_images in (1000, 50_000)], read_curves(csv_path),
-                         y_limits=(-165, -105), x_limits=(2e5, 7e7), y_label="log p(x) (nats per image)")
-    with write_atomically(picture) as temporary:
-        figure.savefig(temporary, dpi=100)
-    plt.close(figure)

@@ -4,16 +4,13 @@ from itertools import product
 
 import torch
 
-from vae_utils.checkpoints import write_atomically
 from vae_utils.data import load_frey_faces
 from vae_utils.evaluation import Estimate, evaluate, kl_per_dimension
-from vae_utils.figures import plot_figure, read_curves, use_style
 from vae_utils.likelihoods import PixelGaussian
 from vae_utils.linear import pixel_gaussians, ppca
 from vae_utils.models import load_vae, paper_vae, save_vae
-from vae_utils.reproduce.common import made_by, record, summary, versions
-from vae_utils.reproduce.curves import (WAITING, compare, curve_rows, forget, train_as_paper, write_curves)
-from vae_utils.reproduce.fig2 import finished
+from vae_utils.reproduce.common import summary, versions
+from vae_utils.reproduce.curves import WAITING, StoredRuns, compare, curve_rows, draw, forget, train_as_paper
 
 FIGURE = "Fig2"
 LATENTS = (2, 10, 5, 20)
@@ -55,13 +52,11 @@ def fig2_frey(options):
     length and seed, are not trained again.
     """
     faces = frey_faces()
-    paths = {kind: options.out / f"fig2-frey.{kind}" for kind in ("json", "csv", "png")}
+    stored = StoredRuns("fig2-frey", options, lambda runs, rows: {"exact": exact(faces)})
     for method, latent_size in product(SAMPLES, options.latents or LATENTS):
         samples = options.samples or SAMPLES[method].get(latent_size, 3_000_000)
         name, panel = f"{method} {latent_size}", f"Frey Nz={latent_size}"
-        if finished(paths["json"], paths["csv"], options.seed)[0].get(name, {}).get("asked") == samples:
-            print(f"{name}: {paths['csv'].name} has it already; to train it again, let --out name an empty folder",
-                  flush=True)
+        if stored.has(name, samples):
             continue
         label = f"fig2-frey {name}"
         rate, tried = choose_rate(label, method, latent_size, min(PROBE, samples), options.seed, faces)
@@ -72,19 +67,14 @@ def fig2_frey(options):
             results = {"latent_size": latent_size, "samples": samples, "seed": options.seed,
                        **summary(evaluate(load_vae(path), faces.test))}    # of the weights as stored
             save_vae(vae, path, results=results, versions=versions())
-        # read again: another call may have written other curves to the same files meanwhile
-        runs, rows = finished(paths["json"], paths["csv"], options.seed)
-        runs[name] = {"asked": samples, "learning_rate": rate, "learning_rates": tried,
-                      "made_by": made_by("fig2-frey", options)} | about(method, vae, history, faces, panel)
-        rows = [row for row in rows if (row[1], row[2].split()[0]) != (panel, method)]
-        rows += curve_rows(FIGURE, panel, method, history, options.seed)
-        write_curves(paths["csv"], rows)
-        record("fig2-frey", options, {"runs": runs, "exact": exact(faces)})
-        print(f"{name}: {runs[name]}", flush=True)
+        found = {"asked": samples, "learning_rate": rate, "learning_rates": tried} | about(
+            method, vae, history, faces, panel)
+        stored.add(name, found, curve_rows(FIGURE, panel, method, history, options.seed))
+        print(f"{name}: {found}", flush=True)
         forget(label, options.seed)
-    runs, _ = finished(paths["json"], paths["csv"], options.seed)
-    record("fig2-frey", options, {"runs": runs, "exact": exact(faces)})
-    draw(paths["csv"], paths["png"])
+    stored.write_record(*stored.read())
+    draw(stored.csv, options.out / "fig2-frey.png", FIGURE, [f"Frey Nz={size}" for size in sorted(LATENTS)],
+         y_limits=(0, 1600))
 
 
 def choose_rate(label, method, latent_size, samples, seed, faces):
@@ -157,15 +147,6 @@ def exact(faces, latents=(2, 5, 10, 20)):
             for name, model in models.items()}
 
 
-def draw(csv_path, picture):
-    """The four panels of Figure 2's lower row on the paper's axes: our curves over the paper's."""
-    use_style()
-    figure = plot_figure(FIGURE, [f"Frey Nz={size}" for size in sorted(LATENTS)], read_curves(csv_path),
-                         y_limits=(0, 1600))
-    with write_atomically(picture) as temporary:
-        figure.savefig(temporary, dpi=100)
-
-
 # The search
 
 def tries():
@@ -179,32 +160,30 @@ def tries():
 def frey_search(options):
     """Which reading of what Figure 2 leaves unsaid lies on the paper's Frey Face curves: 10^6 images each."""
     faces, samples = frey_faces(), options.samples or SEARCH_SAMPLES
-    paths = {kind: options.out / f"fig2-frey-search.{kind}" for kind in ("json", "csv")}
+    stored = StoredRuns("fig2-frey-search", options)
     panel = f"Frey Nz={SEARCH_LATENTS}"
     for method, settings in tries():
         name = f"{method}, " + ", ".join(f"{key} {value:.4g}" for key, value in settings.items())
-        runs, rows = finished(paths["json"], paths["csv"], options.seed)
-        if runs.get(name, {}).get("asked") == samples:
+        if stored.has(name, samples):
             continue
         label = f"fig2-frey-search {name.replace(',', '')}"
-        runs[name] = {"asked": samples, "method": method, "latent_size": SEARCH_LATENTS, **settings,
-                      "made_by": made_by("fig2-frey-search", options)}
+        found = {"asked": samples, "method": method, "latent_size": SEARCH_LATENTS, **settings}
+        lines = []
         try:
             vae, history = train(label, method, SEARCH_LATENTS, samples=samples, seed=options.seed, faces=faces,
                                  **settings)
             points = compare(FIGURE, panel, f"{method} test", history.column("samples"),
                              history.column("test_elbo"), COMPARED_AT)
             distances = [abs(point["difference"]) for point in points]
-            runs[name] |= {"train_bounds": {report.samples: round(report.train_elbo, 1) for report in history},
+            found |= {"train_bounds": {report.samples: round(report.train_elbo, 1) for report in history},
                            "against_paper": points,
                            "distance": round(sum(distances) / len(distances), 2) if distances else None,
                            "rate_of_test": round(history[-1].test_rate, 3),
                            "smallest_sigma": smallest_sigma(vae, faces.test)}
-            rows += [(FIGURE, panel, f"{name}: {curve}", *rest)
+            lines = [(FIGURE, panel, f"{name}: {curve}", *rest)
                      for _, _, curve, *rest in curve_rows(FIGURE, panel, method, history, options.seed)]
         except FloatingPointError as error:
-            runs[name]["outcome"] = f"diverged: {error}"
-        print(f"{name}: {runs[name]}", flush=True)
-        write_curves(paths["csv"], rows)
-        record("fig2-frey-search", options, {"runs": runs})
+            found["outcome"] = f"diverged: {error}"
+        print(f"{name}: {found}", flush=True)
+        stored.add(name, found, lines)
         forget(label, options.seed)

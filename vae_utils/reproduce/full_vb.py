@@ -35,7 +35,7 @@ from vae_utils.bayes import (
 from vae_utils.checkpoints import save_tensors, write_atomically
 from vae_utils.data import DATA
 from vae_utils.evaluation import evaluate, log_likelihood
-from vae_utils.figures import COLOURS, use_style
+from vae_utils.figures import COLOURS, save_figure, use_style
 from vae_utils.models import mlp_vae, start_at_mean
 from vae_utils.objectives import elbo
 from vae_utils.reproduce.common import full_mnist, record, versions
@@ -312,6 +312,4 @@ def draw(chosen, picture):
         ax.minorticks_off()
     axes[0].set_ylabel("test predictive ELBO (nats per image)")
     axes[1].legend(loc="lower right")
-    with write_atomically(picture) as temporary:
-        figure.savefig(temporary, dpi=100)
-    plt.close(figure)
+    save_figure(figure, picture)

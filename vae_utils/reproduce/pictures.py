@@ -3,9 +3,8 @@
 import matplotlib.pyplot as plt
 import torch
 
-from vae_utils.checkpoints import write_atomically
 from vae_utils.evaluation import evaluate
-from vae_utils.figures import image_wall, manifold, save_image, show_wall, use_style
+from vae_utils.figures import image_wall, manifold, save_figure, save_image, show_wall, use_style
 from vae_utils.models import load_vae
 from vae_utils.reproduce import fig2
 from vae_utils.reproduce.common import full_mnist, record, summary
@@ -59,9 +58,7 @@ def fig5(options):
     for ax, (title, wall) in zip(axes[0], walls.items()):
         show_wall(ax, wall)
         ax.set(title=title, xticks=[], yticks=[])
-    with write_atomically(options.out / "fig5.png") as temporary:
-        figure.savefig(temporary)
-    plt.close(figure)
+    save_figure(figure, options.out / "fig5.png")
     record("fig5", options, results)
 
 

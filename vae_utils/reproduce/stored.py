@@ -1,10 +1,10 @@
 """The models whose weights the lessons load, and the comparisons that chose how they are trained."""
 
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 
-import torch
 from tqdm import tqdm
 
 from vae_utils.evaluation import evaluate
@@ -61,11 +61,13 @@ def train(name, options):
                    f"train ELBO {report.train_elbo:.2f}, test ELBO {report.test_elbo:.2f}", file=sys.stdout)
         sys.stdout.flush()
 
+    start = time.process_time()
     vae, history = recipe.train(mnist, test=mnist.test, on_report=say, checkpoint=state)
     if history.stopped:
         raise SystemExit(f"{history.stopped}; the same command goes on from data/reproduce/{state.name}; "
                          f"{options.out} is as it was")
-    spent = {"training_seconds": round(history[-1].seconds), "threads": torch.get_num_threads()}
+    spent = {"training_seconds": round(history[-1].seconds),
+             "training_cpu_seconds": round(time.process_time() - start)}     # of this call, if it went on from one
     path = options.out / f"{name}.safetensors"
     save_vae(vae, path)
     result = evaluate(load_vae(path), mnist.test)              # of the weights as stored: in half precision
