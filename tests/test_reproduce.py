@@ -156,6 +156,40 @@ def test_paper_chooses_its_step_on_training_and_held_out_images(out, toy, monkey
         ("train", "200"), ("train", "400"), ("test", "200"), ("test", "400")]
 
 
+def test_an_ending_goes_on_from_the_first_training_with_its_own_objective(toy, tmp_path, monkeypatch):
+    """Its reports follow the others, and an interruption in it costs nothing."""
+    ending = common.Ending(num_samples=3, epochs=2, learning_rate=1e-3)
+    recipe = common.Recipe(lambda: mlp_vae(2, (8,)), epochs=2, learning_rate=1e-3, batch_size=64, bfloat16=True,
+                           ending=ending)
+    told, objective = [], common.importance_weighted
+    first, _ = replace(recipe, ending=None).train(toy, progress=False)
+    vae, history = recipe.train(toy, progress=False, on_report=lambda vae, report: told.append(report))
+    assert history.column("epochs") == [1, 2, 3, 4] and told == history
+    assert history.column("seconds") == sorted(history.column("seconds"))
+    assert not torch.equal(first.decoder.output_bias, vae.decoder.output_bias)
+    calls = []
+
+    def interrupted(*args, **kwargs):
+        calls.append(kwargs)
+        if len(calls) == 6:                                        # of 4 steps an epoch: the ending's second
+            raise KeyboardInterrupt
+        return objective(*args, **kwargs)
+
+    monkeypatch.setattr(common, "importance_weighted", interrupted)
+    state = tmp_path / "state.safetensors"
+    _, history = recipe.train(toy, progress=False, checkpoint=state)
+    assert "interrupted" in history.stopped and calls[0] == {"num_samples": 3} and len(calls) == 6
+    again, history = recipe.train(toy, progress=False, checkpoint=state)
+    assert history.column("epochs") == [1, 2, 3, 4] and len(calls) == 6 + 4          # the ending's second epoch
+    assert all(map(torch.equal, vae.parameters(), again.parameters()))
+
+
+def test_a_shorter_recipe_keeps_the_share_of_its_ending():
+    recipe = common.Recipe(None, epochs=100, learning_rate=1e-3, ending=common.Ending(5, 20, 1e-3))
+    assert recipe.scaled(None) is recipe
+    assert (recipe.scaled(10).epochs, recipe.scaled(10).ending.epochs) == (10, 2)
+
+
 # --- measuring what is stored
 
 def test_likelihoods_are_paired_image_by_image(out, toy, assets, monkeypatch, capsys):

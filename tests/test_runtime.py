@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from vae_utils import runtime
-from vae_utils.runtime import best_device, fixed_seed, on_device
+from vae_utils.models import mlp_vae
+from vae_utils.objectives import elbo
+from vae_utils.runtime import best_device, fixed_seed, in_bfloat16, on_device
 
 
 @pytest.mark.parametrize(
@@ -67,3 +69,32 @@ def test_draws_outside_go_on_as_if_nothing_had_happened(failure):
     except (ZeroDivisionError, KeyboardInterrupt):
         pass
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_networks_are_lent_to_bfloat16_and_distributions_are_not():
+    torch.manual_seed(0)
+    vae, x = mlp_vae(4, (64,)), torch.randint(2, (5, 1, 28, 28)).float()
+    seen = []
+    vae.encoder.output.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+
+    def bound():
+        with fixed_seed(0):
+            return elbo(vae, x).objective
+
+    exact = bound()
+    with in_bfloat16(vae.encoder, vae.decoder):
+        rounded = bound()
+        rounded.mean().backward()
+        assert vae.encode(x).mean.dtype == vae.decode(torch.zeros(1, 4)).mean.dtype == torch.float32
+    assert seen[:2] == [torch.float32, torch.bfloat16]
+    assert all(parameter.grad.dtype == torch.float32 for parameter in vae.parameters())
+    # 8 bits of mantissa in the networks; rounding the sum as well would move it by nats
+    assert 0 < (rounded - exact).abs().max() < 0.5 and exact.mean() < -500
+    assert torch.equal(bound(), exact)                              # and afterwards all is as before
+
+
+def test_networks_come_back_from_bfloat16_after_an_error():
+    vae = mlp_vae(2, (4,))
+    with pytest.raises(KeyboardInterrupt), in_bfloat16(vae.encoder, vae.decoder):
+        raise KeyboardInterrupt
+    assert "forward" not in vars(vae.encoder) and "forward" not in vars(vae.decoder)

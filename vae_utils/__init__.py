@@ -13,7 +13,7 @@ _HOMES = {
     "likelihoods": ("Bernoulli", "GreyCrossEntropy", "Gaussian", "PixelGaussian",
                     "ContinuousBernoulli"),
     "models": ("VAE", "mlp_vae", "paper_vae", "conv_vae", "load_vae", "save_vae"),
-    "objectives": ("elbo", "importance_weighted_bound", "reconstruction", "Terms"),
+    "objectives": ("elbo", "importance_weighted", "reconstruction", "Terms"),
     "training": ("fit", "History"),
     "runtime": ("best_device",),
     "evaluation": ("evaluate", "log_likelihood", "active_units", "kl_per_dimension"),

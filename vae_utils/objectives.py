@@ -138,8 +138,8 @@ def importance_log_weights(vae, x, num_samples, q=None):
     return log_joint(vae, x, z) - q.log_prob(z)
 
 
-def importance_weighted_bound(vae, x, num_samples):
-    """Lower bound on log p(x) that tightens as `num_samples` grows.
+def importance_weighted(vae, x, num_samples):
+    """The importance-weighted bound as an objective for training, with the ELBO's two terms for the record.
 
     log (1/K) sum_k p(x, z_k) / q(z_k|x),  z_k ~ q(z|x)          (Burda et al. 2016, Eq. 8)
 
@@ -148,13 +148,18 @@ def importance_weighted_bound(vae, x, num_samples):
         num_samples: K, at least 1; K = 1 has the ELBO's expectation.
 
     Returns:
-        Nats per image, shape [B]: an underestimate of log p(x) in expectation, for every K.
+        Terms: `objective` is the bound, an underestimate of log p(x) in expectation for every K, tighter as K
+            grows; `rate` is exact and `elbo` the mean over the K draws.
 
     Raises:
         ValueError: as `elbo`.
     """
-    log_weights = importance_log_weights(vae, x, num_samples)
-    return log_weights.logsumexp(0) - math.log(num_samples)
+    _require_samples(num_samples)
+    q = vae.encode(x)
+    log_weights = importance_log_weights(vae, x, num_samples, q)
+    rate = kl_divergence(q, vae.prior)
+    bound = log_weights.logsumexp(0) - math.log(num_samples)
+    return Terms(bound, rate, -log_weights.mean(0) - rate)
 
 
 def _require_samples(num_samples):

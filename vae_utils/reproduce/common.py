@@ -4,8 +4,10 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 
 import torch
@@ -14,7 +16,23 @@ from vae_utils.checkpoints import write_atomically
 from vae_utils.data import DATA, load_mnist
 from vae_utils.evaluation import Estimate
 from vae_utils.models import start_at_mean
-from vae_utils.training import fit
+from vae_utils.objectives import importance_weighted
+from vae_utils.runtime import in_bfloat16
+from vae_utils.training import History, fit
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A second training, from where the first ended, on the importance-weighted bound.
+
+    Attributes:
+        num_samples: K of `objectives.importance_weighted`.
+        epochs, learning_rate: as `training.fit`.
+    """
+
+    num_samples: int
+    epochs: float
+    learning_rate: float
 
 
 @dataclass(frozen=True)
@@ -24,6 +42,8 @@ class Recipe:
     Attributes:
         build: function of no arguments that returns an untrained VAE.
         epochs, learning_rate, batch_size, seed: as `training.fit`; the seed also draws the first weights.
+        bfloat16: whether the networks compute in bfloat16 while they are trained (`runtime.in_bfloat16`).
+        ending: an `Ending`, or None.
         training: further arguments of `training.fit`.
     """
 
@@ -32,6 +52,8 @@ class Recipe:
     learning_rate: float
     batch_size: int = 128
     seed: int = 0
+    bfloat16: bool = False
+    ending: Ending | None = None
     training: dict = field(default_factory=dict)
 
     def start(self, mnist):
@@ -42,18 +64,45 @@ class Recipe:
         return vae
 
     def train(self, mnist, **kwargs):
-        """`start`, then train: returns the model and its `History`."""
+        """`start`, then train: returns the model and its `History`, the ending's reports after the others'."""
         vae = self.start(mnist)
-        history = fit(vae, mnist.train, epochs=self.epochs, learning_rate=self.learning_rate,
-                      batch_size=self.batch_size, seed=self.seed, **(self.training | kwargs))
+        with in_bfloat16(vae.encoder, vae.decoder) if self.bfloat16 else nullcontext():
+            history = fit(vae, mnist.train, epochs=self.epochs, learning_rate=self.learning_rate,
+                          batch_size=self.batch_size, seed=self.seed, **(self.training | kwargs))
+            if self.ending is not None and not history.stopped:
+                history = self._end(vae, mnist, history, **(self.training | kwargs))
         return vae, history
+
+    def _end(self, vae, mnist, history, on_report=None, checkpoint=None, **kwargs):
+        def from_the_start(report):
+            return replace(report, **{name: getattr(report, name) + getattr(history[-1], name)
+                                      for name in ("samples", "epochs", "seconds")})
+
+        added = fit(vae, mnist.train, epochs=self.ending.epochs, learning_rate=self.ending.learning_rate,
+                    objective=partial(importance_weighted, num_samples=self.ending.num_samples),
+                    batch_size=self.batch_size, seed=self.seed + 1, checkpoint=checkpoint and ending_of(checkpoint),
+                    on_report=on_report and (lambda vae, report: on_report(vae, from_the_start(report))), **kwargs)
+        return History([*history, *map(from_the_start, added)], added.stopped)
+
+    def scaled(self, epochs):
+        """The same recipe with so many epochs before the ending, which keeps its share; itself if None."""
+        if epochs is None:
+            return self
+        ending = self.ending and replace(self.ending, epochs=self.ending.epochs * epochs / self.epochs)
+        return replace(self, epochs=epochs, ending=ending)
 
     @property
     def settings(self):
         """The recipe in words and numbers that JSON can hold."""
         model = self.build()
         return {"model": model.settings, "likelihood": model.likelihood.settings, "epochs": self.epochs,
-                "seed": self.seed, "learning_rate": self.learning_rate, "batch_size": self.batch_size}
+                "seed": self.seed, "learning_rate": self.learning_rate, "batch_size": self.batch_size,
+                "bfloat16": self.bfloat16, "ending": self.ending and asdict(self.ending)}
+
+
+def ending_of(checkpoint):
+    """Where the state of a recipe's ending lies, beside that of what comes before it."""
+    return checkpoint.with_stem(f"{checkpoint.stem}-ending")
 
 
 def full_mnist(hold_out=0):

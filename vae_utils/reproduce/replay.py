@@ -37,8 +37,7 @@ def replay(options):
     left `figures.manifold` (10 x 10 images), on the right 30 samples (10 x 3), means of p(x|z) for the same z
     in every frame.
     """
-    recipe = RECIPES["manifold"]
-    recipe = replace(recipe, epochs=options.epochs or recipe.epochs, seed=options.seed)
+    recipe = replace(RECIPES["manifold"].scaled(options.epochs), seed=options.seed)
     mnist, judge = full_mnist(), load_classifier()
     frames, digits, rows = [], [], []
 
