@@ -7,13 +7,13 @@ import torch
 from notebook_definitions import definitions
 from torch.distributions import kl_divergence
 
-from vae_utils import objectives
+from vae_utils import baselines, objectives
 from vae_utils.data import binarise
 from vae_utils.likelihoods import Bernoulli, Gaussian
 from vae_utils.models import paper_vae
 
 NAMES = ("bernoulli_log_likelihood", "Encoder", "Decoder", "VAE", "draw_parameters", "elbo", "train",
-         "slipped", "effective_beta")
+         "slipped", "effective_beta", "wake_sleep")
 LATENT_SIZE = 4
 
 
@@ -114,6 +114,17 @@ def test_training_is_adagrad_on_the_bound_of_100_images(lesson, pair, images):
     assert bounds == pytest.approx([value.item() for value in expected], rel=1e-4)
     for mine, other in zip(as_library(ours), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-3)
+
+
+def test_wake_sleep(lesson, pair, images):
+    x, results = binarise(images), []
+    for rival in (lesson.wake_sleep, baselines.wake_sleep):
+        pair[1].zero_grad()
+        torch.manual_seed(1)                                                         # the same dreams
+        terms = rival(pair[1], x)
+        terms.objective.mean().backward()
+        results.append([*(term.detach() for term in terms), *(p.grad.clone() for p in pair[1].parameters())])
+    torch.testing.assert_close(*results)
 
 
 def test_the_slip_differs_from_the_bound_in_the_noise_alone(lesson, pair, images):

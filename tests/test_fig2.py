@@ -118,7 +118,8 @@ def test_an_interrupted_figure_goes_on_where_it_was(method, objective, out, tmp_
 
 def test_the_search_reports_failures_and_distances(out, monkeypatch):
     best = fig2.BEST["AEVB"]
-    tried = [("AEVB", 20, best), ("AEVB", 20, replace(best, std=2.0)), ("WS", 20, replace(best, std=0.1))]
+    tried = [("AEVB", 20, best, 0), ("AEVB", 20, replace(best, std=2.0), 0), ("WS", 20, replace(best, std=0.1), 0),
+             ("AEVB", 20, best, 1)]
     monkeypatch.setattr(fig2, "search_readings", lambda: tried)
     monkeypatch.setattr(fig2, "USELESS", -700)
     monkeypatch.setattr(fig2, "COMPARED_AT", (1000, 2000))
@@ -126,7 +127,8 @@ def test_the_search_reports_failures_and_distances(out, monkeypatch):
     monkeypatch.setattr(curves, "paper_curves", lambda *_: {"AEVB test": paper, "WS test": paper})
     main(["fig2-search", "--samples", "2000", "--out", str(out)])
     runs = list(record_of("fig2-search", out)["results"]["runs"].values())
-    assert [run["std"] for run in runs] == [0.01, 2.0, 0.1]
+    assert [run["std"] for run in runs] == [0.01, 2.0, 0.1, 0.01] and [run["seed"] for run in runs] == [0, 0, 0, 1]
+    assert runs[0]["distance"] != runs[3]["distance"]
     assert runs[0]["outcome"] == "trained" and runs[1]["outcome"].startswith(("given up", "diverged"))
     expected = [abs(point["ours"] - value) for point, value in zip(runs[0]["against_paper"], paper[1])]
     assert runs[0]["distance"] == pytest.approx(np.mean(expected), abs=0.02) and len(expected) == 2
@@ -138,10 +140,10 @@ def test_the_search_reports_failures_and_distances(out, monkeypatch):
 
 def test_the_readings_differ_in_what_the_paper_leaves_unsaid():
     readings = fig2.search_readings()
-    assert len(set(readings)) == len(readings) == 3 * 2 * 2 * 2 + 3 + 3
-    assert {reading.pixels for _, _, reading in readings} == {"GreyCrossEntropy", "Bernoulli"}
-    assert {(method, latents) for method, latents, _ in readings} == {("AEVB", 20), ("WS", 20)}
-    assert {("AEVB", 20, fig2.BEST["AEVB"]), ("WS", 20, fig2.BEST["WS"])} <= set(readings)
+    assert len(set(readings)) == len(readings) == 3 * 2 * 2 * 2 + 3 + 3 + 2
+    assert {reading.pixels for _, _, reading, _ in readings} == {"GreyCrossEntropy", "Bernoulli"}
+    assert {(method, latents) for method, latents, *_ in readings} == {("AEVB", 20), ("WS", 20)}
+    assert {("AEVB", 20, fig2.BEST["AEVB"], 0), ("WS", 20, fig2.BEST["WS"], 0)} <= set(readings)
 
 
 def test_reports_come_at_even_steps_of_the_logarithm():

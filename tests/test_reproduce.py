@@ -20,7 +20,7 @@ from vae_utils.figures import manifold as manifold_of
 from vae_utils.likelihoods import GreyCrossEntropy
 from vae_utils.models import conv_vae, load_vae, mlp_vae, save_vae
 from vae_utils.objectives import elbo_of_set
-from vae_utils.reproduce import common, paper, pictures, replay, speed, stored, table
+from vae_utils.reproduce import common, pictures, replay, speed, stored, table
 from vae_utils.reproduce.__main__ import COMMANDS, main
 from vae_utils.runtime import fixed_seed
 
@@ -35,7 +35,7 @@ def toy(toy_mnist):
 @pytest.fixture(autouse=True)
 def small(full_toy_mnist, monkeypatch, tmp_path):
     """Every module finds the toy in the place of MNIST, and small networks in the place of large ones."""
-    for module in (paper, replay, speed, stored, table):
+    for module in (replay, speed, stored, table):
         monkeypatch.setattr(module, "full_mnist", full_toy_mnist)
     monkeypatch.setattr(common, "DATA", tmp_path / "data")
     monkeypatch.setitem(stored.RECIPES, "mlp-2-minutes", common.Recipe(
@@ -130,30 +130,6 @@ def test_selection_never_sees_the_test_set(out, toy, monkeypatch):
     assert [row["learning_rate"] for row in rows] == [1e-3, 2e-3]
     assert all(row["protocol"].startswith(f"{NUM_HELD_OUT} images") for row in rows)
     assert all(torch.equal(images, toy.train[:NUM_HELD_OUT]) for images in seen) and len(seen) == 2
-
-
-def test_paper_chooses_its_step_on_training_and_held_out_images(out, toy, monkeypatch):
-    monkeypatch.setattr(paper, "LEARNING_RATES", (0.01, 0.02))
-    monkeypatch.setattr(paper, "READINGS", {"grey, std 0.01": (GreyCrossEntropy, 0.01)})
-    monkeypatch.setattr(paper, "REPORT_AT", [200])
-    held_out = []
-
-    def watched(vae, images):
-        held_out.append(images)
-        return elbo_of_set(vae, images)
-
-    monkeypatch.setattr(paper, "elbo_of_set", watched)
-    main(["paper", "--epochs", "2", "--out", str(out)])
-    results = record_of("paper", out)["results"]
-    assert [torch.equal(images, toy.train[:NUM_HELD_OUT]) for images in held_out] == [True, True]
-    assert [row["learning_rate"] for row in results["learning_rates"]] == [0.01, 0.02]
-    best = max(results["learning_rates"], key=lambda row: row["train"])["learning_rate"]
-    assert results["runs"][0]["learning_rate"] == best
-    assert results["runs"][0]["protocol"].startswith(f"{NUM_TEST} images, cross-entropy of grey pixels")
-    with open(out / "paper.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["curve"].split(", ")[-1], row["samples"]) for row in rows] == [
-        ("train", "200"), ("train", "400"), ("test", "200"), ("test", "400")]
 
 
 def test_an_ending_goes_on_from_the_first_training_with_its_own_objective(toy, tmp_path, monkeypatch):

@@ -14,7 +14,6 @@ from vae_utils.reproduce import (
     frey,
     full_vb,
     holes,
-    paper,
     pictures,
     replay,
     speed,
@@ -35,7 +34,6 @@ def run_all(options):
 
 COMMANDS = {f"select-{name}": partial(stored.select, name) for name in stored.CANDIDATES}
 COMMANDS |= {name: partial(stored.train, name) for name in stored.RECIPES}
-COMMANDS["paper"] = paper.figure_2
 COMMANDS |= {"rate-distortion": trade.rate_distortion, "likelihoods": trade.likelihoods}
 COMMANDS |= {"classifier": holes.classifier, "holes": holes.holes}
 COMMANDS |= {"pictures": pictures.pictures, "speed": speed.speed, "replay": replay.replay}

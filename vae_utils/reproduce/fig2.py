@@ -140,12 +140,18 @@ USELESS = -206                                   # nats: a model of the mean ima
 
 
 def search_readings(best=BEST["AEVB"]):
-    """What is tried at 10^6 images: all of what is most in doubt, then one change at a time."""
+    """What is tried at 10^6 images: all of what is most in doubt, one change at a time, other seeds.
+
+    Returns:
+        List of (method, latent size, reading, what is added to the seed). The last shows what chance does: first
+        weights and the order of the images.
+    """
     tried = [replace(best, pixels=pixels, std=std, waiting=waiting, rate=rate) for pixels, std, waiting, rate
              in product(("GreyCrossEntropy", "Bernoulli"), (0.01, 0.1), (WAITING, 0), (0.01, 0.02, 0.1))]
     tried += [replace(best, prior=0.0), replace(best, prior=100.0), replace(best, images=60_000)]
-    return ([("AEVB", SEARCH_LATENTS, reading) for reading in tried]
-            + [("WS", SEARCH_LATENTS, replace(best, rate=rate)) for rate in (0.01, 0.02, 0.1)])
+    return ([("AEVB", SEARCH_LATENTS, reading, 0) for reading in tried]
+            + [("WS", SEARCH_LATENTS, replace(best, rate=rate), 0) for rate in (0.01, 0.02, 0.1)]
+            + [("AEVB", SEARCH_LATENTS, best, other) for other in (1, 2)])
 
 
 def fig2_search(options):
@@ -157,16 +163,17 @@ def fig2_search(options):
     """
     samples = options.samples or SEARCH_SAMPLES
     stored = StoredRuns("fig2-search", options)
-    for method, latent_size, reading in search_readings():
-        name = f"{method}, {latent_size} latents, {reading}"
+    for method, latent_size, reading, other_seed in search_readings():
+        seed = options.seed + other_seed
+        name = f"{method}, {latent_size} latents, {reading}" + f", seed {seed}" * bool(other_seed)
         if stored.has(name, samples):
             continue
         mnist = full_mnist(hold_out=HELD_OUT if reading.images < 60_000 else 0)
-        found, history = _try(method, latent_size, reading, samples, options.seed, mnist)
+        found, history = _try(method, latent_size, reading, samples, seed, mnist)
         print(f"{name}: {found}", flush=True)
-        found = {"asked": samples, "method": method, "latent_size": latent_size, **vars(reading)} | found
+        found = {"asked": samples, "method": method, "latent_size": latent_size, "seed": seed, **vars(reading)} | found
         lines = [(FIGURE, f"MNIST Nz={latent_size}", f"{name}: {part}", *rest)
-                 for _, _, part, *rest in curve_rows(FIGURE, "", method, history, options.seed)]
+                 for _, _, part, *rest in curve_rows(FIGURE, "", method, history, seed)]
         stored.add(name, found, lines)
 
 
