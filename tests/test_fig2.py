@@ -117,7 +117,7 @@ def test_an_interrupted_figure_goes_on_where_it_was(method, objective, out, tmp_
 
 
 def test_the_search_reports_failures_and_distances(out, monkeypatch):
-    best = fig2.BEST["AEVB"]
+    best = fig2.best("AEVB", 20)
     tried = [("AEVB", 20, best, 0), ("AEVB", 20, replace(best, std=2.0), 0), ("WS", 20, replace(best, std=0.1), 0),
              ("AEVB", 20, best, 1)]
     monkeypatch.setattr(fig2, "search_readings", lambda: tried)
@@ -140,10 +140,15 @@ def test_the_search_reports_failures_and_distances(out, monkeypatch):
 
 def test_the_readings_differ_in_what_the_paper_leaves_unsaid():
     readings = fig2.search_readings()
-    assert len(set(readings)) == len(readings) == 3 * 2 * 2 * 2 + 3 + 3 + 2
+    assert len(set(readings)) == len(readings) == 3 * 2 * 2 * 2 + 3 + 6 + 2
     assert {reading.pixels for _, _, reading, _ in readings} == {"GreyCrossEntropy", "Bernoulli"}
-    assert {(method, latents) for method, latents, *_ in readings} == {("AEVB", 20), ("WS", 20)}
-    assert {("AEVB", 20, fig2.BEST["AEVB"], 0), ("WS", 20, fig2.BEST["WS"], 0)} <= set(readings)
+    assert {(method, latents) for method, latents, *_ in readings} == {("AEVB", 20), ("WS", 20), ("WS", 200)}
+    assert {(*curve, fig2.BEST[curve], 0) for curve in (("AEVB", 20), ("WS", 20), ("WS", 200))} <= set(readings)
+
+
+def test_a_size_that_the_paper_does_not_have_is_read_as_its_neighbour():
+    assert fig2.best("AEVB", 2) == fig2.best("AEVB", 3) == fig2.BEST["AEVB", 3]
+    assert fig2.best("WS", 150).rate == 0.02 != fig2.best("WS", 20).rate
 
 
 def test_reports_come_at_even_steps_of_the_logarithm():
@@ -207,7 +212,7 @@ def test_the_protocol_is_the_papers(toy_mnist, monkeypatch):
 
     monkeypatch.setattr(curves, "fit", fit)
     with pytest.raises(InterruptedError):
-        fig2.train("x", "WS", 3, replace(fig2.BEST["WS"], images=200), 2000, 0, toy_mnist, None)
+        fig2.train("x", "WS", 3, replace(fig2.BEST["WS", 3], images=200), 2000, 0, toy_mnist, None)
     assert seen["batch_size"] == 100 and seen["max_norm"] is None and seen["learning_rate"] == 0.01
     assert seen["objective"] is baselines.wake_sleep
     optimiser = seen["optimiser"]([torch.zeros(2, 2, requires_grad=True), torch.zeros(2, requires_grad=True)], 1)

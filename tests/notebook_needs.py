@@ -1,0 +1,103 @@
+"""What each section of a lesson needs after a restart of the kernel: found in its code, written under its heading."""
+
+import ast
+import builtins
+import re
+from itertools import chain
+from pathlib import Path
+
+import nbformat
+
+SECTION = re.compile(r"^## (?:(\d+) · )?(.+)$", re.MULTILINE)
+# Functions that change their first argument: who uses a trained model needs the section that trained it.
+CHANGING = {"fit", "train", "train_as_paper", "load_weights", "start_at_mean", "draw_parameters"}
+CHANGING_METHODS = {"append", "extend", "update", "load_state_dict"}
+
+
+def sections(path):
+    """[(title, code cells)] of a lesson; the first, with the title None, is what stands before any heading.
+
+    A cell that holds a heading in its middle begins a new section. Solutions count as part of theirs; the stub
+    that a solution defines again is what other cells see.
+    """
+    found = [(None, [])]
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            found += [(match.group(0).removeprefix("## "), []) for match in SECTION.finditer(cell.source)]
+        elif cell.cell_type == "code":
+            found[-1][1].append(cell)
+    return found
+
+
+def needs(path):
+    """{title of a section: titles of the earlier sections that have to run before it, in order}.
+
+    The cells before the first heading (imports, data) are always needed and never named.
+    """
+    parts = sections(path)
+    latest, direct = {}, []              # name -> numbers of the sections that it is made of; needed by each section
+    for number, (_, cells) in enumerate(parts):
+        wanted = set()
+        for cell in cells:
+            solution = "solution" in cell.metadata.get("tags", [])
+            for statement in ast.parse(cell.source).body:
+                used, made, changed = names(statement)
+                wanted |= set(chain.from_iterable(latest.get(name, ()) for name in used | changed))
+                if not solution:
+                    latest |= {name: {number} for name in made}
+                latest |= {name: latest.get(name, set()) | {number} for name in changed}
+        direct.append(wanted - {number, 0})
+    closed = []
+    for wanted in direct:
+        closed.append(wanted.union(*(closed[number] for number in wanted)))
+    return {title: [parts[number][0] for number in sorted(wanted)]
+            for (title, cells), wanted in zip(parts, closed, strict=True) if title and cells}
+
+
+def names(statement):
+    """(used, made, changed): global names that a top-level statement reads, binds, and changes in place."""
+    used, made, changed, read_too = set(), set(), set(), set()
+    local = set(dir(builtins))
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else made).add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            made.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            made |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.arg):
+            local.add(node.arg)
+        if isinstance(node, (ast.For, ast.comprehension)):       # bound before its body reads it
+            local |= {inner.id for inner in ast.walk(node.target) if isinstance(inner, ast.Name)}
+        elif isinstance(node, ast.withitem) and node.optional_vars is not None:
+            local |= {inner.id for inner in ast.walk(node.optional_vars) if isinstance(inner, ast.Name)}
+        if isinstance(node, ast.Call):
+            function = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if function in CHANGING and node.args and isinstance(node.args[0], ast.Name):
+                changed.add(node.args[0].id)
+            if function in CHANGING_METHODS and isinstance(getattr(node.func, "value", None), ast.Name):
+                changed.add(node.func.value.id)
+        if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, (ast.Store, ast.Del)):
+            changed |= {inner.id for inner in [node.value] if isinstance(inner, ast.Name)}
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            read_too.add(node.target.id)
+    made, changed = made - read_too, changed | read_too
+    if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+        local |= made - {statement.name}   # what a body binds is its own
+        made, changed = {statement.name}, set()
+    elif not isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr)):
+        local |= made                      # a loop, a block: bound before it is read
+    return used - local, made, changed - local - made
+
+
+def sentence(needed):
+    """What the line under a heading says."""
+    numbers = [title.split(" · ")[0] if " · " in title else f"“{title}”" for title in needed]
+    cells = "*After a restart: run the first code cell"
+    if not numbers:
+        return cells + ".*"
+    listed = numbers[0] if len(numbers) == 1 else ", ".join(numbers[:-1]) + " and " + numbers[-1]
+    return f"{cells}, then section{'s' * (len(numbers) > 1)} {listed}.*"
+
+
+LESSONS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
