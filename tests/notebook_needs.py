@@ -39,11 +39,13 @@ def needs(path):
     for number, (_, cells) in enumerate(parts):
         wanted = set()
         for cell in cells:
-            solution = "solution" in cell.metadata.get("tags", [])
+            solution, own = "solution" in cell.metadata.get("tags", []), set()
             for statement in ast.parse(cell.source).body:
                 used, made, changed = names(statement)
-                wanted |= set(chain.from_iterable(latest.get(name, ()) for name in used | changed))
-                if not solution:
+                wanted |= set(chain.from_iterable(latest.get(name, ()) for name in (used | changed) - own))
+                if solution:
+                    own |= made
+                else:
                     latest |= {name: {number} for name in made}
                 latest |= {name: latest.get(name, set()) | {number} for name in changed}
         direct.append(wanted - {number, 0})

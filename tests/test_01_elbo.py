@@ -133,6 +133,37 @@ def test_the_sliders_say_what_the_lesson_computes(toy, star):
         assert explorer.terms(mean, width) == pytest.approx(expected, abs=1e-6)
 
 
+# --- what exercises 1 and 2 say
+
+def gap(star, mean, width):
+    return star.log_evidence.item() - closed_form_bound(mean, width)
+
+
+def test_a_wide_q_is_dearer_than_a_narrow_one(star):
+    gaps = [gap(star, *position) for position in ((0.68, 0.37), (0.68, 0.185), (0.68, 0.74), (0.74, 0.37))]
+    assert gaps == pytest.approx([0.008, 0.33, 0.97, 0.02], abs=0.005)
+
+
+@pytest.mark.parametrize(("photons", "mean", "width"), [(7, 0.677, 0.37), (70, 3.1, 0.12)])
+def test_the_best_width_is_one_over_the_root_of_one_plus_the_rate(photons, mean, width):
+    position = torch.tensor([mean, math.log(width)], requires_grad=True)
+    optimiser = torch.optim.LBFGS([position], max_iter=100, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
+
+    def minus_bound():
+        m, s = position[0], position[1].exp()
+        optimiser.zero_grad()
+        loss = 3 * torch.exp(m + s**2 / 2) - photons * m + 0.5 * (m**2 + s**2 - 2 * s.log())
+        loss.backward()
+        return loss
+
+    optimiser.step(minus_bound)
+    best_mean, best_width = position[0].item(), position[1].exp().item()
+    assert (best_mean, best_width) == pytest.approx((mean, width), abs=0.005)
+    rate = 3 * math.exp(best_mean + best_width**2 / 2)
+    assert rate == pytest.approx(photons - best_mean, abs=1e-4)
+    assert 1 / best_width**2 == pytest.approx(1 + rate, abs=1e-3)
+
+
 # --- Appendix B
 
 @settings(deadline=None, max_examples=50)

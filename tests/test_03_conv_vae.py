@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from notebook_definitions import definitions
+from torch import nn
 
 from vae_utils.checkpoints import load_tensors
 from vae_utils.data import MNIST
@@ -68,6 +69,22 @@ def test_a_stroke_is_a_stroke_anywhere():
     image = torch.zeros(1, 1, 28, 28)
     image[..., 10:18, 8:14] = torch.rand(8, 6)
     torch.testing.assert_close(trunk(image.roll(4, -1))[..., 2:5], trunk(image).roll(1, -1)[..., 2:5])
+
+
+@pytest.mark.parametrize("tile", [1, 2, 4, 7, 28])
+def test_pixels_wander_inside_their_squares(tile):
+    """Exercise 1: every square keeps its pixels, in the same other order for every image."""
+    lesson = definitions(LESSON, "scramble_within")
+    images = torch.rand(2, 1, 28, 28)
+    scrambled = lesson.scramble_within(images, tile)
+
+    def squares(batch):
+        return nn.functional.unfold(batch, tile, stride=tile)                            # [N, tile^2, squares]
+
+    torch.testing.assert_close(squares(scrambled).sort(1).values, squares(images).sort(1).values, rtol=0, atol=0)
+    moved = (scrambled != images).float().mean()
+    assert moved == 0 if tile == 1 else moved > 0.5
+    torch.testing.assert_close(lesson.scramble_within(images.flip(0), tile).flip(0), scrambled, rtol=0, atol=0)
 
 
 # --- objectives

@@ -17,7 +17,7 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from vae_utils import evaluation, explore, figures
 from vae_utils.checkpoints import ASSETS
 from vae_utils.data import MNIST, load_mnist
-from vae_utils.models import mlp_vae
+from vae_utils.models import load_vae, mlp_vae
 from vae_utils.reproduce import holes
 
 NAMES = ("equal_mass_grid", "slerp", "typical", "traversal", "random_rotation", "slant",
@@ -60,6 +60,41 @@ def digits(request):
 @pytest.mark.parametrize("n", [1, 2, 20])
 def test_equal_mass_grid_is_the_librarys(lesson, n):
     torch.testing.assert_close(lesson.equal_mass_grid(n), figures.prior_grid(n))
+
+
+def test_what_exercise_1_counts():
+    """The numbers of its answer: draws in a cell of equal mass, and in two cells of the regular grid."""
+    def mass(low, high):
+        return (Normal(0.0, 1.0).cdf(torch.tensor(high)) - Normal(0.0, 1.0).cdf(torch.tensor(low))).item()
+
+    assert 200_000 / 400 == 500
+    assert (500 * (1 - 1 / 400)) ** 0.5 == pytest.approx(22, abs=0.5)
+    assert 200_000 * mass(0.0, 0.3) ** 2 == pytest.approx(2780, abs=5)
+    assert 200_000 * mass(-3.0, -2.7) ** 2 == pytest.approx(0.9, abs=0.05)
+
+
+def test_what_exercise_2_finds_along_a_line():
+    """Along z2 = 0 the judge is sure of six digits, in this order, and in doubt as long as it says."""
+    z1 = torch.linspace(-3, 3, 601)
+    pictures = load_vae("manifold").decode(torch.stack([z1, torch.zeros_like(z1)], 1)).mean
+    said = evaluation.load_classifier().probabilities(pictures)
+    sure = said.amax(1) >= 0.9
+    digits = said.argmax(1)[sure].unique_consecutive().tolist()
+    assert digits == [2, 3, 5, 4, 9, 7]
+    ends = [z1[sure & (said.argmax(1) == digit)] for digit in digits]
+    doubts = [(later.min() - earlier.max()).item() for earlier, later in zip(ends, ends[1:])]
+    assert doubts == pytest.approx([0.3, 0.3, 0.05, 0.05, 0.1], abs=0.03)
+    assert 8 in said.argmax(1)[(z1 > ends[1].max()) & (z1 < ends[2].min())]
+    assert ends[2].max() < 0.13 < ends[3].min()
+
+
+def test_what_exercise_2_finds_about_slant(lesson):
+    """A step to the left leans a 1 to the right, and a 0 to the left."""
+    starts = torch.tensor([[0.2, -1.7], [0.1, 1.7]])
+    vae = load_vae("manifold")
+    before, after = (lesson.slant(vae.decode(z).mean) for z in (starts, starts - torch.tensor([0.2, 0.0])))
+    change = after - before
+    assert change[0] > 0.03 and change[1] < -0.03
 
 
 # --- the autoencoder in other units
@@ -158,7 +193,7 @@ def test_slant_of_drawn_strokes(lesson):
 
 @pytest.mark.parametrize("size", [2, 5])
 def test_cost_of_turning_is_the_kl_of_the_best_diagonal(size):
-    """The formula of exercise 3, against the closed-form KL and against neighbours that must be worse."""
+    """The formula of exercise 5, against the closed-form KL and against neighbours that must be worse."""
     torch.manual_seed(0)
     scale = torch.rand(size).double() + 0.1
     R, _ = torch.linalg.qr(torch.randn(size, size).double())

@@ -26,11 +26,11 @@ COMMANDS = {
             " && .venv/bin/python -m pytest",
 }
 FLOORS = {  # as in a house: a module rests on those below it, never on its own floor or on one above
-    "data": 0, "checkpoints": 0, "runtime": 0, "portable": 0, "pages": 0,
-    "likelihoods": 1, "objectives": 1, "hmc": 1, "linear": 1,
+    "data": 0, "checkpoints": 0, "runtime": 0, "portable": 0, "pages": 0, "alt": 0,
+    "handouts": 1, "likelihoods": 1, "objectives": 1, "hmc": 1, "linear": 1,
     "models": 2,
     "training": 3, "evaluation": 3,
-    "baselines": 4, "bayes": 4, "figures": 4, "marginal": 4,
+    "baselines": 4, "bayes": 4, "checks": 4, "figures": 4, "marginal": 4,
     "explore": 5, "reproduce": 5,
 }
 # name to import: name to install

@@ -56,8 +56,8 @@ def test_who_uses_a_trained_model_needs_the_section_that_trained_it(tmp_path):
 
 def test_what_a_solution_defines_is_nothing_that_others_need(tmp_path):
     path = write(tmp_path, "## 1 · A", "def f():\n    raise NotImplementedError", "## 2 · B",
-                 "# Solution\ndef f():\n    return 1", "## 3 · C", "f()")
-    assert needs(path)["3 · C"] == ["1 · A"]
+                 "# Solution\ndef f():\n    return 1\nf()", "## 3 · C", "f()")
+    assert (needs(path)["2 · B"], needs(path)["3 · C"]) == ([], ["1 · A"])
 
 
 @pytest.mark.parametrize("needed, text", [

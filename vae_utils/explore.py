@@ -60,8 +60,12 @@ class LiveWidget(anywidget.AnyWidget):
         """The picture for readers without a live page: the bytes of a PNG file."""
         raise NotImplementedError
 
+    def alt_text(self):
+        """What the still picture shows, in less than 200 letters, for readers who do not see it."""
+        raise NotImplementedError
+
     def __repr__(self):
-        return f"{type(self).__name__}, alive where a browser runs it; a still picture elsewhere"
+        return f"{type(self).__name__}, a still picture of it: {self.alt_text()}"
 
     def _repr_mimebundle_(self, **kwargs):
         if self._still is None:
@@ -172,8 +176,19 @@ class LatentExplorer(LiveWidget):
         """
         return figure_png(self._planes() if self._latent_size == 2 else self._traversals())
 
+    def alt_text(self):
+        names = " and ".join(self.models)
+        if self._latent_size > 2:
+            return f"images decoded by {next(iter(self.models))}, one latent moved at a time from −3 to 3."
+        beside = "; beside them the codes of test images" if self._has_dots() else ""
+        return f"images decoded by {names} on a 9 by 9 grid of the latent plane{beside}."
+
+    def _has_dots(self):
+        """Whether the still has a picture of the codes: of a single model, and where there are test images."""
+        return len(self.models) == 1 and len(self.spec["labels"]) > 0
+
     def _planes(self):
-        dots = len(self.models) == 1 and len(self.spec["labels"]) > 0
+        dots = self._has_dots()
         count = len(self.models) + dots
         figure, axes = plt.subplots(1, count, squeeze=False, layout="constrained", figsize=(3.9 * count, 4.1))
         scale, ticks = ("", ()) if self.spec["compact"] else (": quantile of the prior", (0.1, 0.5, 0.9))
@@ -312,6 +327,10 @@ class GapExplorer(LiveWidget):
         elbo = (log_q.exp() * (self.log_joint - log_q)).sum() * step                  # Eq. 2
         return elbo.item(), (self.log_joint.logsumexp(0) + step.log() - elbo).item()
 
+    def alt_text(self):
+        return ("a Gaussian q over the posterior at three positions: as the sliders stand, too narrow, and "
+                "where the gap of the ELBO is nearly closed.")
+
     def still(self):
         """Three positions: where the sliders stand, one too narrow, and the posterior's own mean and width."""
         step = self.grid[1] - self.grid[0]
@@ -363,6 +382,11 @@ class FramePlayer(LiveWidget):
             raise ValueError(f"start was expected to be a frame from 0 to {len(frames) - 1}, got {start}")
         super().__init__(kind="frames", frames=list(frames), spec={
             "labels": list(map(str, labels)), "name": name, "start": start, "width": width, "height": height})
+
+    def alt_text(self):
+        labels = self.spec["labels"]
+        return (f"up to four of {len(labels)} frames, from {self.spec['name']} {labels[0]} to "
+                f"{self.spec['name']} {labels[-1]}.")
 
     def still(self):
         """Up to four frames, from the first to the last and the one at the start among them, two in a row."""

@@ -5,8 +5,9 @@ carries better than the reverse. Training curves are solid and test curves dashe
 the paper.
 
 Colours are those of Okabe and Ito (2008), which most colour-blind readers can tell apart; line styles,
-markers or written names repeat what they say, so that a grey print says it too. No function calls
-`plt.show()`.
+markers or written names repeat what they say, so that a grey print says it too. For readers who hear a page
+instead of seeing it, each figure of a notebook is stored with a sentence on what it shows (module `alt`). No
+function calls `plt.show()`.
 """
 
 import csv
@@ -23,6 +24,7 @@ from matplotlib.ticker import EngFormatter
 from PIL import Image
 from torch.distributions import Normal
 
+from vae_utils.alt import describe_figures, set_alt_text
 from vae_utils.checkpoints import ASSETS, write_atomically
 from vae_utils.runtime import fixed_seed
 
@@ -60,7 +62,10 @@ X_LABELS = {
 
 
 def use_style():
-    """Set the course's style in matplotlib's rcParams; called once, at the top of a notebook."""
+    """Set the course's style in matplotlib's rcParams; called once, at the top of a notebook.
+
+    In a notebook it also stores each figure with a sentence on what it shows (`alt.alt_text`).
+    """
     styles = [LINE_STYLES[i % len(LINE_STYLES)] for i in range(len(CURVE_COLOURS))]
     plt.rcParams.update({
         "figure.figsize": (8, 4.5), "figure.dpi": 100, "savefig.dpi": "figure",
@@ -73,6 +78,7 @@ def use_style():
         "grid.color": "#E4E4E4", "grid.linewidth": 0.8, "image.cmap": "gray_r",
         "image.interpolation": "nearest",
     })
+    describe_figures()
 
 
 # Images
@@ -294,7 +300,8 @@ def show_manifold(vae, n=20):
     ax.set_xticks(quantiles, names)
     ax.set_yticks(quantiles, names)
     ax.set(xlabel="$z_1$: quantile of the prior (value)", ylabel="$z_2$: quantile of the prior (value)")
-    return figure
+    return set_alt_text(figure, f"{n * n} images, decoded at equal steps of the prior's probability: z1 rises "
+                                "from left to right, z2 from bottom to top.")
 
 
 @torch.no_grad()
@@ -342,8 +349,12 @@ def scatter_codes(codes, labels, ax=None, sigmas=(1, 2, 3)):
     if not np.isin(labels, range(10)).all():
         raise ValueError("labels were expected to be digits from 0 to 9, got values from "
                          f"{labels.min()} to {labels.max()}; pass the data set's labels")
-    ax = ax or plt.subplots(figsize=(7.4, 7), layout="constrained")[1]
     digits = np.unique(labels)
+    if ax is None:
+        figure, ax = plt.subplots(figsize=(7.4, 7), layout="constrained")
+        contours = ", with contours of the prior" if len(sigmas) else ""
+        set_alt_text(figure, "Codes of images on a plane, with the colour, marker and name of their "
+                             f"digit{contours}.")
     for part in range(8):                     # by turns, or the last class would hide all that lies under it
         for digit in digits:
             some = codes[part::8][labels[part::8] == digit]
@@ -521,7 +532,9 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
                 Line2D([], [], color=GREY, linestyle="-", label="train"),
                 Line2D([], [], color=GREY, linestyle="--", label="test")]
     drawn.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 2 * len(panels)))
-    return drawn
+    which = panels[0] if len(panels) == 1 else f"{len(panels)} panels from {panels[0]} to {panels[-1]}"
+    return set_alt_text(drawn, f"{figure.replace('Fig', 'Figure ')} of the paper, {which}: our learning curves "
+                               "over the paper's, train and test.")
 
 
 def plot_paper_curves(ax, panel, curves=("AEVB train", "AEVB test"), figure="Fig2"):

@@ -3,9 +3,10 @@
     jupyter nbconvert --to html notebooks/04_latent_manifold.ipynb
 
 With this package installed, nbconvert's HTML export uses `LivePage` (jupyter_nbconvert_config.json, beside
-this file, is installed where nbconvert looks for its settings). A notebook in which no output is marked as
-one of our widgets is exported as ever. The others become one file that asks for nothing else: the widgets'
-code and numbers are inside, formulas are MathML, which browsers draw by themselves.
+this file, is installed where nbconvert looks for its settings). A notebook that neither imports this package nor
+holds one of its widgets is exported as ever. The others become one file that asks for nothing else: the widgets'
+code and numbers are inside, formulas are MathML, which browsers draw by themselves, pictures say in words what
+they show, and solutions are folded away until the reader opens them.
 """
 
 import html
@@ -13,6 +14,7 @@ import json
 import re
 
 import jinja2
+from jinja2 import DictLoader
 from math_core import LatexError, LatexToMathML
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
@@ -20,13 +22,14 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.nbconvertapp import NbConvertApp
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor, ExecutePreprocessor, Preprocessor
 from nbconvert.utils.exceptions import ConversionException
+from traitlets import Bool
 from traitlets.config import Application
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
-NO_SCRIPT = "data:text/javascript,"
-# What nbconvert's template loads from the network: MathJax and the like, which such a page does not need.
-SCRIPTS = ("require_js_url", "mathjax_url", "mermaid_js_url", "mermaid_layout_elk_js_url")
+MARK = "vae_utils"  # in the metadata of what is ours
+# A cell of code that imports this package.
+IMPORT = re.compile(r"^\s*(from|import) vae_utils\b", re.MULTILINE)
 
 # Chromium does not look for a font with large brackets and sums by itself, and does not always draw the whole
 # of a brace: a line with two short ends stands for the brace under a term.
@@ -37,8 +40,26 @@ munder[accentunder] > mo { font-size: 0; }
 munder[accentunder] > :first-child {
   padding: 0 3px 3px; border-bottom: 1px solid; --end: linear-gradient(currentColor, currentColor);
   background: var(--end) left bottom / 1px 4px no-repeat, var(--end) right bottom / 1px 4px no-repeat; }
-.vae-page img { max-width: 100%; }
+.vae-page img, .vae-picture { max-width: 100%; }
+.vae-solution { margin: 0.5em 0; padding: 0.2em 0.6em; border: 1px solid #BBBBBB; border-radius: 4px; }
+.vae-solution > summary { cursor: pointer; font-family: sans-serif; font-weight: bold; padding: 0.3em 0; }
+@media print { .vae-solution:not([open]) { display: none; } }
 """
+
+# On top of nbconvert's own template: nothing from the network (MathJax and the like, which such a page does not
+# need), and solutions folded, which JupyterLab does by a cell's metadata and nbconvert does not.
+TEMPLATE = "vae_lesson.html.j2"
+PAGE = """{% extends "index.html.j2" %}
+{% block html_head_js %}{% endblock %}
+{% block html_head_js_mathjax %}{% endblock %}
+{% block html_head_js_mermaidjs %}{% endblock %}
+{% block html_head_css %}{{ super() }}<style>STYLE</style>{% endblock %}
+{% block codecell %}
+{% if "solution" in cell.metadata.get("tags", []) %}
+<details class="vae-solution"><summary>Solution</summary>{{ super() }}</details>
+{% else %}{{ super() }}{% endif %}
+{% endblock %}
+""".replace("STYLE", STYLE)
 
 # anywidget's half of the page: a model as its front end offers it, without a kernel behind it.
 SCRIPT = """
@@ -102,28 +123,33 @@ for (const holder of document.querySelectorAll(".vae-page")) {
 
 
 class LivePage(Preprocessor):
-    """Make a notebook with our widgets into a page that needs neither kernel nor network.
+    """Make a lesson into a page that needs neither kernel nor network.
 
     Our widgets mark their outputs with the metadata `{"vae_utils": {"live": true}}`. If one of them is stored
-    as a picture only, the notebook is run first.
+    as a picture only, the notebook is run first, unless `live` is off.
 
     Raises:
         ConversionException, or SystemExit under the command `jupyter nbconvert`: if a cell fails in that run.
     """
 
+    live = Bool(True, help="Whether widgets work in the page; if not, it shows their stills.").tag(config=True)
+
     def preprocess(self, nb, resources):
         exporter = self.parent
         if type(exporter) is not HTMLExporter:  # slides and PDF are other pages, with needs of their own
             return nb, resources
-        live = bool(marked_outputs(nb))
-        exporter.register_filter("markdown2html", markdown_with_mathml if live else exporter.markdown2html)
-        if not live:
+        lesson = is_lesson(nb)
+        exporter.register_filter("markdown2html", markdown_with_mathml if lesson else exporter.markdown2html)
+        choose_template(exporter, lesson)
+        if not lesson:
             return nb, resources
-        if not all_alive(nb):
-            self.run(nb, resources)
-        embed_widgets(nb)
+        if self.live and marked_outputs(nb):
+            if not all_alive(nb):
+                self.run(nb, resources)
+            embed_widgets(nb)
+        describe_pictures(nb)
+        nb.metadata.pop("widgets", None)
         drop_progress_bars(nb, resources)
-        resources.update(dict.fromkeys(SCRIPTS, NO_SCRIPT))
         return nb, resources
 
     def run(self, nb, resources):
@@ -149,13 +175,28 @@ class LivePage(Preprocessor):
         raise (SystemExit if in_command else ConversionException)(sentence) from None
 
 
+def choose_template(exporter, lesson):
+    """Let the exporter use our template for a lesson, and its own for any other notebook."""
+    if lesson and exporter.template_file != TEMPLATE:
+        exporter.environment.loader.loaders.append(DictLoader({TEMPLATE: PAGE}))
+        exporter.template_file = TEMPLATE
+    elif not lesson and exporter.template_file == TEMPLATE:
+        exporter.template_file = f"index{exporter.template_extension}"
+
+
+def is_lesson(nb):
+    """Whether a notebook is one of ours: it shows one of our widgets, imports this package or is marked."""
+    return bool(MARK in nb.metadata or marked_outputs(nb)
+                or any(cell.cell_type == "code" and IMPORT.search(cell.source) for cell in nb.cells))
+
+
 def outputs(nb):
     return [output for cell in nb.cells for output in cell.get("outputs", [])]
 
 
 def marked_outputs(nb):
     return [output for output in outputs(nb)
-            if output.get("metadata", {}).get("vae_utils", {}).get("live")]
+            if output.get("metadata", {}).get(MARK, {}).get("live")]
 
 
 def widget_models(nb):
@@ -185,16 +226,26 @@ def embed_widgets(nb):
                        "buffers": models[name].get("buffers", [])}
         still = ""
         if "image/png" in output.data:
-            text = html.escape(output.data.get("text/plain", ""))
-            still = f'<img alt="{text}" src="data:image/png;base64,{output.data["image/png"].strip()}">'
+            still = picture(output.data)
         output.data = {"text/html": f'<div class="vae-page" data-model="{name}">{still}</div>'}
         last = output
     # no "</script>" or "<!--" inside
     data = json.dumps({"sources": list(sources), "widgets": shown}).replace("<", "\\u003c")
-    last.data["text/html"] += (f'<style>{STYLE}</style>'
-                               f'<script type="application/json" id="vae-page-data">{data}</script>'
+    last.data["text/html"] += (f'<script type="application/json" id="vae-page-data">{data}</script>'
                                f'<script type="module">{SCRIPT}</script>')
-    del nb.metadata["widgets"]
+
+
+def picture(data):
+    """HTML of the picture among an output's representations, with its text beside it as alternative text."""
+    text = html.escape(" ".join(data.get("text/plain", "").split()))
+    return f'<img class="vae-picture" alt="{text}" src="data:image/png;base64,{data["image/png"].strip()}">'
+
+
+def describe_pictures(nb):
+    """Give each PNG among the outputs its text beside it as alternative text, in place: nbconvert has none."""
+    for output in outputs(nb):
+        if "image/png" in output.get("data", {}):
+            output.data = {"text/html": picture(output.data)}
 
 
 def drop_progress_bars(nb, resources):
