@@ -74,6 +74,7 @@ CELLS = {  # of the notebook "workshop.ipynb"
     "frames": "from vae_utils.figures import png_bytes\n"
               "FramePlayer([png_bytes(torch.full((1, 28, 28), k / 4), scale=2) for k in range(5)],\n"
               "            ['none', 'some', 'half', 'much', 'all'], 'ink', start=0)",
+    "pair": "LatentExplorer({'left': vae, 'right': vae})",
     "alive": ALIVE,
 }
 
@@ -84,7 +85,7 @@ def bench(chromium, jupyter_lab):
     jupyter_lab.write("workshop.ipynb", *CELLS.values())
     page = new_page(chromium)
     open_notebook(page, jupyter_lab, "workshop.ipynb")
-    run_all(page, widgets=6)
+    run_all(page, widgets=7)
     assert_healthy(page)
     yield page
     page.context.close()
@@ -336,6 +337,38 @@ def test_keyboard_focus_is_seen(workshop):
     assert ring.evaluate("ring => getComputedStyle(ring).stroke") != before
 
 
+CONTROLS = "button, input, select, summary, [tabindex='0']"
+
+
+@pytest.mark.parametrize("name", ["one", "many", "gap", "frames", "pair"])
+def test_tab_reaches_every_control_in_order_and_shows_where_it_is(workshop, name):
+    controls = widget(workshop, name).locator(f":is({CONTROLS}) >> visible=true").all()
+    controls[0].focus()
+    for control in controls:
+        assert control.evaluate("control => control === document.activeElement"), control.evaluate("it => it.outerHTML")
+        ring = control.locator(".vae-ring")
+        part, style, width = (ring, "stroke", "strokeWidth") if ring.count() else (control, "outlineStyle", "outlineWidth")
+        style, width = part.evaluate("(part, names) => names.map(name => getComputedStyle(part)[name])", [style, width])
+        assert style in ("solid", "rgb(0, 114, 178)") and float(width.removesuffix("px")) >= 3
+        workshop.keyboard.press("Tab")
+    assert_healthy(workshop)
+
+
+def test_a_screen_reader_gets_a_name_for_every_control_and_a_value_for_every_slider(workshop):
+    for name in ("one", "many", "gap", "frames", "pair"):
+        root = widget(workshop, name)
+        assert root.get_attribute("role") == "group" and root.get_attribute("aria-label")
+        for control in root.locator(f":is({CONTROLS}, [role=img]):not([hidden] *)").all():
+            told = control.evaluate("""control => [
+                control.getAttribute("aria-label") || control.labels?.[0]?.textContent || control.textContent,
+                control.matches("[type=range], [role=slider]") ? control.getAttribute("aria-valuetext") : "no slider"]""")
+            assert all(text and text.strip() for text in told), (told, control.evaluate("c => c.outerHTML"))
+    gap = widget(workshop, "gap")
+    gap.locator(".vae-slider").first.press("ArrowRight")
+    said = gap.get_by_role("status").first.text_content()          # read out when it changes
+    assert "ELBO" in said and gap.get_by_role("img").get_attribute("aria-label").endswith(said)
+
+
 def test_python_and_the_page_know_the_same_z(workshop, jupyter_lab):
     root = widget(workshop, "one")
     drag(workshop, root, (0, 0), (0.5, -1.5))
@@ -558,7 +591,7 @@ def test_running_a_cell_again_replaces_its_explorer_and_frees_the_old_one(worksh
     for _ in range(2):
         run_cell(workshop, place)
     run_cell(workshop, alive)
-    assert int(printed(workshop, alive)[0]) == before == 4
+    assert int(printed(workshop, alive)[0]) == before == 5
     root = widget(workshop, "another")
     assert root.count() == 1 and assert_shows_its_decoder(root, vae) == [1, -1]
     drag(workshop, root, (1, -1), (0, 1))
@@ -606,11 +639,11 @@ def test_stored_frames_play_and_follow_the_keyboard(workshop):
 # --- sizes, themes, touch
 
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
-@pytest.mark.parametrize("size", [(1280, 720), (390, 844)], ids=["1280x720", "phone"])
+@pytest.mark.parametrize("size", [(1280, 720), (640, 360), (390, 844)], ids=["1280x720", "200%", "phone"])
 def test_every_widget_fits_and_can_be_seen(workshop, size, theme):
     workshop.set_viewport_size(dict(zip(("width", "height"), size)))
     set_theme(workshop, f"JupyterLab {theme}")
-    for name in ("one", "many", "gap", "frames"):
+    for name in ("one", "many", "gap", "frames", "pair"):
         root = widget(workshop, name)
         assert root.evaluate("""root => {
             const room = root.closest(".jp-OutputArea-output").getBoundingClientRect();
@@ -622,13 +655,22 @@ def test_every_widget_fits_and_can_be_seen(workshop, size, theme):
                 .map(part => part.outerHTML);
         }""") == []
         assert root.evaluate("root => root.scrollWidth <= root.clientWidth")
-        assert contrast(root.locator(".vae-readout").first) > 4.5
+        for words in root.locator(WORDS).all():
+            assert contrast(words) > 4.5, words.inner_text()
+        smallest = root.evaluate("""root => Math.min(...Array.from(root.querySelectorAll("svg.vae-plane"), plane =>
+            parseFloat(getComputedStyle(plane).fontSize) * plane.getScreenCTM().a))""")    # Infinity where is none
+        assert smallest > 8                                # in pixels of the page: at 200% twice as many
         keep_screenshot(workshop, f"{name}-{size[0]}-{theme.lower()}")
     one = widget(workshop, "one")
     for part in (one.locator(".vae-plane"), one.locator("canvas.vae-picture").first):
         box = part.bounding_box()
         assert min(box["width"], box["height"]) >= 150
     workshop.set_viewport_size({"width": 1280, "height": 720})
+
+
+# What is read, but for words in drawings, which are black on white in every theme.
+WORDS = ("button, select, label, summary, figcaption, .vae-coordinate span, .vae-readout, .vae-where, .vae-legend, "
+         ".vae-path >> visible=true")
 
 
 def contrast(element):
@@ -638,9 +680,12 @@ def contrast(element):
         while (getComputedStyle(behind).backgroundColor === "rgba(0, 0, 0, 0)") behind = behind.parentElement;
         return [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor];
     }""")
+    ink, paper = ([float(c) for c in re.findall(r"[\d.]+", colour)] for colour in (ink, paper))
+    assert paper[3:] in ([], [1.0]), paper                 # what shows through it is not looked at
+    opacity, = ink[3:] or [1.0]
     light = []
-    for colour in (ink, paper):
-        channels = torch.tensor([float(c) for c in re.findall(r"[\d.]+", colour)[:3]]) / 255
+    for colour in ([opacity * a + (1 - opacity) * b for a, b in zip(ink[:3], paper)], paper[:3]):
+        channels = torch.tensor(colour) / 255
         linear = torch.where(channels <= 0.03928, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
         light.append((linear * torch.tensor([0.2126, 0.7152, 0.0722])).sum().item())
     return (max(light) + 0.05) / (min(light) + 0.05)

@@ -390,6 +390,8 @@ def test_our_curves_lie_over_all_of_the_papers(tmp_path):
             style = {"-": "train", "--": "test"}[line.get_linestyle()]
             method = next(name for name, colour in figures.METHOD_COLOURS.items() if colour == line.get_color())
             assert np.array_equal(line.get_ydata(), paper[f"{method} {style}"][1])
+            # a grey print has no colours: the marks have to say which method it is
+            assert line.get_marker() == figures.METHOD_MARKERS[method] and line.get_markersize() > 7
         assert ax.get_xscale() == "log"
     thin = [line for line in figure.axes[0].lines if line.get_linewidth() < 7]
     assert [line.get_ydata().tolist() for line in thin] == [[-150.0, -140.0]] and not figure.axes[1].lines[6:]

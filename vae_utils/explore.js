@@ -211,6 +211,7 @@ const STYLE = `
   .vae-compact .vae-column { max-width: 320px; }
   .vae-pair .vae-column { flex-basis: 150px; max-width: 290px; }
   .vae-pair .vae-column:last-child { flex-basis: 240px; }
+  .vae-pair .vae-plane { font-size: 17px; }                /* in units of a drawing that is shown at half its size */
   .vae-plane { width: 100%; height: auto; display: block; background: #fff; color: #000; touch-action: none;
     cursor: crosshair; user-select: none; font: 13px system-ui, sans-serif; }
   .vae-frame { display: block; width: auto; max-width: 100%; background: #fff; }
@@ -224,8 +225,8 @@ const STYLE = `
     border: 1px solid var(--jp-border-color0, #767676); background: var(--jp-layout-color1, #fff); }
   .vae-live select option { background: var(--jp-layout-color1, #fff); }
   .vae-live button { cursor: pointer; }
-  .vae-live :focus-visible { outline: 3px solid #0072B2; outline-offset: 2px; }
-  .vae-point { outline: none !important; cursor: grab; }
+  .vae-live :focus-visible { outline: 3px solid #0072B2 !important; outline-offset: 2px; }    /* JupyterLab's is thin */
+  .vae-live .vae-point { outline: none !important; cursor: grab; }
   .vae-point:focus .vae-ring { stroke: #0072B2; stroke-width: 5; }
   .vae-where { color: var(--jp-ui-font-color2, #616161); font-size: 12px; }
   .vae-message:not(:empty), .vae-error:not(:empty) { border-left: 4px solid #E69F00; padding: 2px 8px; margin: 6px 0; }
@@ -237,10 +238,14 @@ const STYLE = `
   .vae-mark { background: #fff; border-radius: 3px; vertical-align: -1px; }
   .vae-path .vae-coordinate { flex: 1 1 240px; }
   .vae-path .vae-coordinate span:first-child { min-width: 0; }
+  @container (max-width: 700px) {                          /* a window at 200%: two planes, and under them the rest */
+    .vae-pair .vae-column { flex-basis: 205px; max-width: 420px; }
+    .vae-pair .vae-column:last-child { flex-basis: 100%; }
+  }
   @container (max-width: 420px) {                          /* a phone */
+    .vae-plane { font-size: 17px; }
     .vae-live figure, .vae-live .vae-picture { width: 168px; }
     .vae-plane:not(.vae-still) { width: calc(100% - 20px); }       /* room for a finger that scrolls the page */
-    .vae-still text { font-size: 17px; }
   }
 `;
 
@@ -265,10 +270,10 @@ function furnish(element, attributes, children) {
 }
 
 // A slider with its name and its value; `onmove(number)` is called while it moves.
-function makeSlider(name, { min, max, step, index, describe = (value) => number(value) }, onmove) {
+function makeSlider(name, { min, max, step, index, label = name, describe = (value) => number(value) }, onmove) {
   const text = make("span", { class: "vae-number" });
   const input = make("input", {
-    type: "range", class: "vae-slider", min, max, step, "data-index": index, "aria-label": name,
+    type: "range", class: "vae-slider", min, max, step, "data-index": index, "aria-label": label,
     oninput: () => onmove(Number(input.value)),
   });
   const show = (value) => {
@@ -392,7 +397,7 @@ class Plane {
     this.decode = explorer.decoders[m];
     this.quantiles = false;
     this.maps = {};                                        // with quantiles and without, once they were drawn
-    this.backdrop = draw("g");
+    this.backdrop = draw("g", { "aria-hidden": "true" });  // the ticks alone say nothing
     this.path = draw("polyline", TRAIL);
     this.halo = draw("circle", { ...TRAIL, r: 13, visibility: "hidden" });
     const guarded = (act) => (event) => explorer.guard(() => act(event));
@@ -503,7 +508,7 @@ class Plane {
     const { z, chosen, way, extent } = this.explorer;
     const inside = z.map((value) => clamp(value, -extent, extent));            // at the edge, if z is beyond it
     this.point.setAttribute("transform", `translate(${this.place(inside)})`);
-    this.point.setAttribute("aria-valuenow", z[0]);
+    this.point.setAttribute("aria-valuenow", inside[0]);
     this.point.setAttribute("aria-valuetext", `z1 ${number(z[0])}, z2 ${number(z[1])}`);
     this.halo.setAttribute("visibility", chosen === null ? "hidden" : "visible");
     if (chosen !== null) this.halo.setAttribute("transform", `translate(${this.place(this.codes[chosen])})`);
@@ -585,6 +590,7 @@ class LatentExplorer {
     const shown = this.compact ? "the picture at the ring" : "mean of p(x|z)";
     this.pictures = this.names.map((name) => new Picture(single ? shown : `${name}: ${shown}`, this.size));
     this.test = this.labels.length ? new Picture("", this.size) : null;
+    if (this.test) this.test.caption.setAttribute("aria-live", "polite");      // which digit was chosen is read out
     this.planes = flat ? this.names.map((_, m) => new Plane(this, m)) : [];
     this.readout = make("div", { class: "vae-readout" });
     const pictures = this.pictures.map((picture) => picture.element), test = this.test ? [this.test.element] : [];
@@ -649,7 +655,7 @@ class LatentExplorer {
   }
 
   legend() {
-    const box = { width: 18, height: 18, viewBox: "-6 -6 12 12", class: "vae-mark" };
+    const box = { width: 18, height: 18, viewBox: "-6 -6 12 12", class: "vae-mark", "aria-hidden": "true" };
     const entries = this.colours.map((colour, digit) =>
       make("span", {}, draw("svg", box, mark(outline(digit, 0, 0), colour)), ` ${digit}`));
     return make("div", { class: "vae-line vae-legend" }, "test images:", ...entries);
@@ -682,7 +688,8 @@ class LatentExplorer {
       option("straight", "straight"), option("sphere", "along the sphere"));
     const at = (t) => between(...this.ends, t, kind.value === "sphere");
     const go = (t) => this.guard(() => { this.moveTo(at(t), { playing: true }); slider.show(t); });
-    const slider = makeSlider("along it", { min: 0, max: 1, step: 0.01, index: "path" }, (t) => {
+    const range = { min: 0, max: 1, step: 0.01, index: "path", label: "place along the path" };
+    const slider = makeSlider("along it", range, (t) => {
       player.stop();
       go(t);
     });
@@ -839,11 +846,11 @@ class GapExplorer {
       draw("polygon", { points: area, fill: "#767676", "fill-opacity": 0.35 }),
       draw("line", { ...LINE, x1: across(0), x2: across(1), y1: height, y2: height }), ...ticks, q,
       text("z", width / 2, height + 34),
-      text("grey: posterior p(z|x), blue: q", across(0), 20, "start"),
+      text("filled: posterior p(z|x), line: q", across(0), 20, "start"),
       bound, gap, reached, draw("line", { ...end, stroke: "#000", "stroke-width": 3 }),
-      text("blue: up to the ELBO, orange: the gap", across(0), bar + 45, "start"),
+      text("left: up to the ELBO, right: the gap", across(0), bar + 45, "start"),
       text(`log p(x) = ${number(logEvidence)}`, across(1), bar + 45, "end"));
-    this.readout = make("div", { class: "vae-readout" });
+    this.readout = make("div", { class: "vae-readout", role: "status" });
     this.model = model;
     this.q = [...model.get("q")];
     this.show = () => {
@@ -929,6 +936,7 @@ class FramePlayer {
 // ---------------------------------------------------------------------------------------------------------
 
 const WIDGETS = { latent: LatentExplorer, gap: GapExplorer, frames: FramePlayer };
+const NAMES = { latent: "latent explorer", gap: "gap of the ELBO", frames: "stored pictures" };    // for screen readers
 
 // Fill `el`; returns a function that frees what was made.
 function render({ model, el }) {
@@ -944,10 +952,11 @@ function render({ model, el }) {
     }
   };
   const style = make("style", {}, STYLE);
-  const root = make("div", { class: "vae-live", "data-kind": model.get("kind") });
+  const kind = model.get("kind");
+  const root = make("div", { class: "vae-live", "data-kind": kind, role: "group", "aria-label": NAMES[kind] });
   el.append(style, root);
   let widget;
-  guard(() => { widget = new WIDGETS[model.get("kind")](model, root, { guard, tell }); });
+  guard(() => { widget = new WIDGETS[kind](model, root, { guard, tell }); });
   if (widget) guard(() => widget.show());
   root.append(message, error);
   // JupyterLab keeps its own arrow keys away from elements that say so.

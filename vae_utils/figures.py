@@ -491,13 +491,14 @@ def plot_over_paper(ax, figure, panel, curves):
     paper = paper_curves(figure, panel)
     for curve in sorted({*paper, *curves}):
         method, part = curve.split()
-        style = dict(linestyle=SOLID_TRAIN_DASHED_TEST[part], color=METHOD_COLOURS[method])
+        style = dict(linestyle=SOLID_TRAIN_DASHED_TEST[part], color=METHOD_COLOURS[method],
+                     marker=METHOD_MARKERS[method])
         if curve in paper:
+            # Large marks, as pale as the line but shining through it: without colour all broad lines are one grey.
             ax.plot(*paper[curve], linewidth=7, alpha=0.3, solid_capstyle="butt", dash_capstyle="butt", zorder=1.5,
-                    **style)
+                    markersize=12, markevery=0.12, markeredgewidth=0, **style)
         for samples, nats in curves.get(curve, ()):
-            ax.plot(samples, nats, linewidth=1.8, marker=METHOD_MARKERS[method], markersize=4,
-                    markevery=4, **style)
+            ax.plot(samples, nats, linewidth=1.8, markersize=5, markevery=2, **style)
     ax.set(xscale="log", title=panel, xlabel="training images evaluated")
     return ax
 
@@ -525,7 +526,7 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
     axes[0, 0].set(xlim=x_limits, ylim=y_limits, ylabel=y_label)
     for ax in axes[0, 1:]:
         ax.set_xlim(x_limits)
-    handles = [Line2D([], [], color=METHOD_COLOURS[method], marker=METHOD_MARKERS[method], markersize=4,
+    handles = [Line2D([], [], color=METHOD_COLOURS[method], marker=METHOD_MARKERS[method], markersize=6,
                       linewidth=1.8, label=METHOD_NAMES[method]) for method in sorted(methods)]
     handles += [Line2D([], [], color=GREY, linewidth=1.8, label="ours"),
                 Line2D([], [], color=GREY, linewidth=7, alpha=0.4, label="the paper's"),

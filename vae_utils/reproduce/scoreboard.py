@@ -89,12 +89,13 @@ def _fig2_mnist(found):
                 f"wake-sleep needs {min(ratios):.1f} to {max(ratios):.1f} times as many images to the same test bound",
                 "", CONFIRMED if min(ratios) > 1.2 else CAVEAT if max(ratios) > 1.2 else NOT_CONFIRMED,
                 "the ratio grows with the bound asked for", "fig2-mnist"))
-    gaps = {name.split()[1]: gap for name, gap in found.get("fig2-mnist", {}).get("train_minus_test", {}).items()
+    gaps = {name.split()[1]: gap
+            for name, gap in _in_order(found.get("fig2-mnist", {}).get("train_minus_test", {})).items()
             if name.startswith("AEVB")}
     if {"20", "200"} <= set(gaps):
         rows.append(Row(
             "section 5", "superfluous latents do not overfit (MNIST)", "yes, by the curves",
-            "train minus test: " + "; ".join(f"{gap:.1f} nats with {size}" for size, gap in gaps.items()), "",
+            "train minus test: " + "; ".join(f"{_signed(gap)} nats with {size}" for size, gap in gaps.items()), "",
             CONFIRMED if gaps["200"] < gaps["20"] + 0.5 else NOT_CONFIRMED, "", "fig2-mnist"))
     if runs:
         minutes = [run["seconds"] / 60 / (run["samples"] / 1e6) for name, run in runs.items()]
