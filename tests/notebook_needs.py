@@ -1,8 +1,12 @@
-"""What each section of a lesson needs after a restart of the kernel: found in its code, written under its heading."""
+"""What each section of a lesson needs after a restart of the kernel: found in its code, written under its heading.
+
+Also which cells of it disturb one another when a reader goes back and runs one again.
+"""
 
 import ast
 import builtins
 import re
+import symtable
 from itertools import chain
 from pathlib import Path
 
@@ -90,6 +94,46 @@ def names(statement):
     elif not isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr)):
         local |= made                      # a loop, a block: bound before it is read
     return used - local, made, changed - local - made
+
+
+def overwritten(path):
+    """[(name, the cell that reads it, the later cell that binds it anew)]: whoever runs the first again gets it wrong.
+
+    A cell that binds a name to what it was and more (`x = x[1:]`, `n += 1`) is there twice: it cannot run twice.
+    Where both cells bind the name by the same statement, nothing is lost. Solutions do not count.
+    """
+    bound, found = {}, []                # name -> [(number of the cell, the statement that binds it)]
+    cells = [cell for _, cells in sections(path) for cell in cells if "solution" not in cell.metadata.get("tags", [])]
+    reads = []                           # what each cell takes from cells before it
+    for number, cell in enumerate(cells):
+        own, outside = set(), set()
+        for statement in ast.parse(cell.source).body:
+            code = ast.unparse(statement)
+            made, used = _globals(symtable.symtable(code, cell.id, "exec"))
+            grows = isinstance(statement, ast.AugAssign) and not isinstance(statement.op, ast.BitOr)    # a | a is a
+            used |= made if isinstance(statement, ast.AugAssign) else set()
+            if grows or isinstance(statement, ast.Assign):
+                found += [(name, cell.id, cell.id) for name in sorted(made & used - own)]
+            outside |= used - made - own
+            own |= made
+            for name in made:
+                bound.setdefault(name, []).append((number, code))
+        reads.append(outside)
+    for name, places in bound.items():
+        for (first, code), (second, other) in zip(places, places[1:]):
+            if code != other:
+                found += [(name, cells[reader].id, cells[second].id) for reader in range(first + 1, second)
+                          if name in reads[reader]]
+    return found
+
+
+def _globals(table, top=True):
+    """(made, used): names that a piece of code binds at its top level, and global names that it reads anywhere."""
+    made = {s.get_name() for s in table.get_symbols() if top and (s.is_assigned() or s.is_imported())}
+    used = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
+    for child in table.get_children():
+        used |= _globals(child, top=False)[1]
+    return made, used - set(dir(builtins))
 
 
 def sentence(needed):

@@ -1,8 +1,11 @@
-"""Each section of a lesson says what it needs after a restart of the kernel, and needs no more than it says."""
+"""Each section of a lesson says what it needs after a restart of the kernel, and needs no more than it says.
+
+Going back is no harm: no cell takes from an earlier one the name that it reads.
+"""
 
 import nbformat
 import pytest
-from notebook_needs import LESSONS, needs, sections, sentence
+from notebook_needs import LESSONS, needs, overwritten, sections, sentence
 
 
 @pytest.fixture(scope="module", params=LESSONS, ids=lambda path: path.stem)
@@ -17,6 +20,24 @@ def test_each_section_says_what_it_needs(lesson):
         after = prose.split(f"\n## {title}\n", 1)[1] if f"\n## {title}\n" in prose else \
             prose.removeprefix(f"## {title}\n")
         assert after.lstrip("\n").startswith(sentence(needed)), f"under {title!r} should stand: {sentence(needed)}"
+
+
+def test_a_cell_can_run_again_after_later_ones(lesson):
+    assert overwritten(lesson) == []
+
+
+@pytest.mark.parametrize("later, harm", [
+    ("x = 2", True), ("x = 1", False), ("y = [x for x in range(3)]", False), ("def f(x):\n    x = 2", False),
+    ("for x in range(3):\n    pass", True), ("x = x[1:]", True), ("# Solution\nx = 2", False), ("print(x)", False),
+])
+def test_a_name_that_a_later_cell_takes_is_found(tmp_path, later, harm):
+    assert bool(overwritten(write(tmp_path, "x = 1", "print(x)", later))) is harm
+
+
+@pytest.mark.parametrize("cell, harm", [
+    ("x = x + [1]", True), ("x += [1]", True), ("x |= {1}", False), ("x = 3\nx = x + 1", False), ("x = sorted(y)", False)])
+def test_a_cell_that_cannot_run_twice_is_found(tmp_path, cell, harm):
+    assert bool(overwritten(write(tmp_path, "x, y = [], []", cell))) is harm
 
 
 def write(tmp_path, *cells):

@@ -504,7 +504,7 @@ def plot_over_paper(ax, figure, panel, curves):
 
 
 def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8), y_label=Y_LABELS["elbo"]):
-    """A figure of the paper with ours over it: panels side by side on the paper's axes.
+    """A figure of the paper with ours over it: panels on the paper's axes, at most three side by side.
 
     Args:
         figure: "Fig2" or "Fig3".
@@ -516,23 +516,28 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
     Returns:
         matplotlib figure.
     """
-    drawn, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels) + 1, 4.8), sharey=True, squeeze=False,
-                               layout="constrained")
+    columns = 2 if len(panels) == 4 else min(len(panels), 3)          # more would be too small on a projector
+    rows = math.ceil(len(panels) / columns)
+    drawn, axes = plt.subplots(rows, columns, figsize=(3.6 * columns + 1, 3.6 * rows + 1.2), sharey=True,
+                               squeeze=False, layout="constrained")
     methods = {}
-    for ax, panel in zip(axes[0], panels):
+    for ax in axes.flat[len(panels):]:
+        ax.remove()
+    for ax, panel in zip(axes.flat, panels):
         ours = curves.get((figure, panel), {})
         plot_over_paper(ax, figure, panel, ours)
         methods |= dict.fromkeys(curve.split()[0] for curve in paper_curves(figure, panel))
-    axes[0, 0].set(xlim=x_limits, ylim=y_limits, ylabel=y_label)
-    for ax in axes[0, 1:]:
-        ax.set_xlim(x_limits)
+        ax.set(xlim=x_limits, ylim=y_limits)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(y_label)
     handles = [Line2D([], [], color=METHOD_COLOURS[method], marker=METHOD_MARKERS[method], markersize=6,
                       linewidth=1.8, label=METHOD_NAMES[method]) for method in sorted(methods)]
     handles += [Line2D([], [], color=GREY, linewidth=1.8, label="ours"),
                 Line2D([], [], color=GREY, linewidth=7, alpha=0.4, label="the paper's"),
                 Line2D([], [], color=GREY, linestyle="-", label="train"),
                 Line2D([], [], color=GREY, linestyle="--", label="test")]
-    drawn.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 2 * len(panels)))
+    in_a_row = len(handles) if columns > 2 else math.ceil(len(handles) / 2)
+    drawn.legend(handles=handles, loc="outside lower center", ncols=in_a_row)
     which = panels[0] if len(panels) == 1 else f"{len(panels)} panels from {panels[0]} to {panels[-1]}"
     return set_alt_text(drawn, f"{figure.replace('Fig', 'Figure ')} of the paper, {which}: our learning curves "
                                "over the paper's, train and test.")
