@@ -316,5 +316,23 @@ def test_every_check_is_documented_and_takes_a_function_alone():
     for name in checks.__all__:
         check = getattr(checks, name)
         assert len(check.__doc__) > 100, name          # what the function gets and what it must return
-        assert check(untouched).attempted is False, name
+        verdict = check(untouched)
+        assert verdict.attempted is False and not verdict.right, name
         assert not check(None).right, name
+
+
+GARBAGE = {
+    "nothing": lambda *_: None, "a word": lambda *_: "log p(x)", "a number": lambda *_: 0.0,
+    "an error": lambda *_: 1 / 0,
+    "not a number": lambda *_: math.nan, "a tensor of it": lambda *_: torch.tensor(math.nan),
+    "its first argument spoilt": lambda first, *_: first * math.nan, "too many arguments": lambda: 0,
+    "a number, no function": 3.0, "a word, no function": "q(z)", "another shape": lambda *_: torch.zeros(2, 3, 4, 5),
+    "a pair": lambda *_: (torch.zeros(3), "nats"),
+    "infinity": lambda first, *_: torch.as_tensor(first, dtype=torch.float32) + math.inf}
+
+
+@pytest.mark.parametrize("name", checks.__all__)
+@pytest.mark.parametrize("kind", GARBAGE)
+def test_every_check_answers_garbage_with_a_sentence(name, kind):
+    verdict = getattr(checks, name)(GARBAGE[kind])
+    assert not verdict.right and verdict.attempted and len(verdict.text) > 30
