@@ -109,7 +109,7 @@ def accuracy(judge, images, labels):
 def holes(options):
     """Train both objectives on the same small networks with several seeds; measure their latent spaces."""
     mnist, judge = full_mnist(), load_classifier()
-    recipe = replace(RECIPE, epochs=options.epochs or RECIPE.epochs)
+    recipe = RECIPE.scaled(options.epochs)
     real = share(judge.probabilities(mnist.test).amax(1) < UNSURE)
     print(f"real test images of which the classifier is unsure: {real:.4f}", flush=True)
     results = {"protocol": PROTOCOL, "real_test_images_unsure": round(real, 4), "recipe": {

@@ -67,6 +67,6 @@ def paper_model(latent_size, options):
     samples = options.samples or fig2.SAMPLES
     mnist, test = full_mnist(hold_out=fig2.HELD_OUT), full_mnist().test
     with torch.enable_grad():
-        vae, history = fig2.train(fig2.curve_label("AEVB", latent_size), "AEVB", latent_size, fig2.best("AEVB", latent_size),
-                                  samples, options.seed, mnist, test)
+        vae, history = fig2.train(fig2.curve_label("AEVB", latent_size), "AEVB", latent_size,
+                                  fig2.best("AEVB", latent_size), samples, options.seed, mnist, test)
     return vae, summary(evaluate(vae, test)) | {"samples": history[-1].samples}

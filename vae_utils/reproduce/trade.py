@@ -48,7 +48,7 @@ def rate_distortion(options):
     for seed in range(options.seed, options.seed + NUM_SEEDS):
         results = []
         for beta in BETAS:
-            recipe = replace(RECIPE, epochs=options.epochs or RECIPE.epochs, seed=seed,
+            recipe = replace(RECIPE.scaled(options.epochs), seed=seed,
                              training=RECIPE.training | {"objective": partial(elbo, beta=beta)})
             vae, _ = recipe.train(mnist)
             results.append(evaluate(vae, mnist.test))
@@ -74,8 +74,8 @@ def likelihoods(options):
     mnist = full_mnist()
     rows, frames = [], []
     for name, build in LIKELIHOODS.items():
-        recipe = replace(RECIPE, build=lambda build=build: small_net(likelihood=build()), seed=options.seed,
-                         epochs=options.epochs or RECIPE.epochs)
+        recipe = replace(RECIPE.scaled(options.epochs), seed=options.seed,
+                         build=lambda build=build: small_net(likelihood=build()))
         vae, _ = recipe.train(mnist)
         result = evaluate(vae, mnist.test)
         sigma = getattr(vae.likelihood, "sigma", None)
