@@ -139,7 +139,7 @@ def _globals(table, top=True):
 def sentence(needed):
     """What the line under a heading says."""
     numbers = [title.split(" · ")[0] if " · " in title else f"“{title}”" for title in needed]
-    cells = "*After a restart: run the first code cell"
+    cells = "*After a restart: run the code cells before section 1"
     if not numbers:
         return cells + ".*"
     listed = numbers[0] if len(numbers) == 1 else ", ".join(numbers[:-1]) + " and " + numbers[-1]

@@ -30,7 +30,7 @@ WRONG_IMAGES = {
     "The 2π is missing": lambda x, y, v: written_out(x, y, v, two_pi=None),
     "Only the squares are there": lambda x, y, v: -((x - y) ** 2).flatten(1).sum(1) / (2 * v.exp()),
     "once for each image": lambda x, y, v: written_out(x, y, v, count=1),
-    "D times too often": lambda x, y, v: written_out(x, y, v, count=x[0].numel() ** 2),
+    "P times too often": lambda x, y, v: written_out(x, y, v, count=x[0].numel() ** 2),
     "fixed to 784": lambda x, y, v: written_out(x, y, v, count=784),
     "logarithm has the wrong sign": lambda x, y, v: written_out(x, y, v, logs=-0.5),
     "The sign is turned": lambda x, y, v: -normal(y, (v / 2).exp()).log_prob(x),

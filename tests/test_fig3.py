@@ -58,8 +58,8 @@ def test_figure_3_leaves_curves_a_picture_and_a_record(out, capsys):
         assert len(points) == 2 and int(points[-1][3]) == run["samples"]
         exact = run["estimates"]["test"]["quadrature"]["mean"]
         assert float(points[-1][4]) == pytest.approx(exact, abs=1e-3)            # the last point is of the end
-        assert {row["learning_rate"] for row in run["probes"]} <= set(fig3.RATES)
-        best = max(run["probes"], key=lambda row: row["train"])
+        assert [row["learning_rate"] for row in run["probes"]] == list(curves.LEARNING_RATES)
+        best = max((row for row in run["probes"] if row["train"] is not None), key=lambda row: row["train"])
         assert run["learning_rate"] == best["learning_rate"]
         estimators = set(run["estimates"]["train"])
         assert ("ELBO" in estimators) == (method != "MCEM")                      # which has no encoder
@@ -111,3 +111,19 @@ def test_the_model_is_the_papers():
     assert vae.latent_size == 3 and vae.decoder.trunk[0].weight.shape == (100, 3)
     assert (fig3.NUM_LEAPFROG, fig3.NUM_UPDATES) == (10, 5)                      # Appendix E
     assert (fig3.POSTERIOR_SAMPLES, fig3.POSTERIOR_LEAPFROG) == (50, 4)          # Appendix D, section 5
+
+
+def test_a_learning_rate_that_diverges_is_passed_over():
+    def diverges_from(limit):
+        def performance(rate):
+            if rate >= limit:
+                raise FloatingPointError("the loss stopped being a finite number")
+            return 100 * rate
+
+        return performance
+
+    assert curves.choose_rate(diverges_from(0.1)) == (0.02, [
+        {"learning_rate": 0.01, "train": 1.0}, {"learning_rate": 0.02, "train": 2.0},
+        {"learning_rate": 0.1, "train": None}])
+    with pytest.raises(FloatingPointError, match=r"each of the learning rates \(0.01, 0.02, 0.1\)"):
+        curves.choose_rate(diverges_from(0.0))

@@ -1,6 +1,8 @@
 """Hand-outs: learner copies that run, solutions, slides that fit, pages; none asks for anything."""
 
 import ast
+import base64
+import io
 import os
 import re
 import subprocess
@@ -12,6 +14,7 @@ import pytest
 from browser import assert_healthy, chromium, new_page  # noqa: F401
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 from test_pages import fetched
 
 from vae_utils.handouts.__main__ import KINDS, lessons, main, make
@@ -302,6 +305,12 @@ def test_prose_becomes_notes_and_what_leads_to_a_formula_stays():
         ("1 · One", ["So divide:", "$$\na\n$$"], [f"{LONG} So divide:", LONG])]
 
 
+def test_what_a_section_needs_after_a_restart_is_no_slide():
+    line = "*After a restart: run the code cells before section 1.*"
+    assert laid_out(new_markdown_cell(f"{line}\n\nDivide:\n\n$$\na\n$$")) == [
+        ("1 · One", ["Divide:", "$$\na\n$$"], [line])]
+
+
 def test_tags_override():
     def tagged(tag, cell):
         cell.metadata["tags"] = [tag]
@@ -342,6 +351,15 @@ def test_code_is_made_narrow_and_cut_at_blank_lines():
     assert [len(part.split()) // 3 for part in parts] == [12, 12] and max(
         len(part.splitlines()) for part in parts) <= MOST_LINES
     assert code_size("x" * 20) > code_size("x" * 80) > code_size("x" * 100) >= SMALLEST
+
+
+@pytest.mark.parametrize("size, shown", [((1200, 200), ["a = 1\nb = 2\nplot(a, b)", ""]), ((600, 600), [""])])
+def test_code_leaves_the_slide_to_a_picture_that_needs_it(size, shown):
+    file = io.BytesIO()
+    Image.new("L", size).save(file, "png")
+    picture = new_output("display_data", {"image/png": base64.b64encode(file.getvalue()).decode()})
+    (_, sources, notes), = laid_out(new_code_cell("a = 1\nb = 2\nplot(a, b)", outputs=[picture]))
+    assert sources == shown and bool(notes) == (len(shown) == 1)
 
 
 def test_what_only_prints_a_result_is_left_out_beside_the_result():

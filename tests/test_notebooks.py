@@ -247,6 +247,14 @@ def test_code_exercises_are_task_stub_hints_and_solution(notebook):
         assert all(folded(exercise.cells, hint) for hint in hints), exercise.heading
 
 
+def test_what_is_said_after_a_solution_is_folded_with_it(notebook):
+    for exercise in exercises(notebook, "Code"):
+        for cell in exercise.cells[4:]:
+            if "## What to remember" in cell.source:
+                break
+            assert cell.source.startswith("<details><summary>Answer") and cell.source.endswith("</details>"), cell.id
+
+
 def test_stubs_raise_inside_and_are_checked(notebook):
     for exercise in exercises(notebook, "Code"):
         cell = ast.parse(exercise.code[0].source)

@@ -53,7 +53,7 @@ def assets(monkeypatch, tmp_path):
     monkeypatch.setattr(models, "ASSETS", tmp_path / "assets")
     torch.manual_seed(0)
     weights = {"manifold": mlp_vae(2, (16,)), "mlp": mlp_vae(3, (16,)), "mlp-2-minutes": mlp_vae(4, (8,)),
-               "conv": conv_vae(3, (2, 4), 8)}
+               "conv": conv_vae(3, (2, 4), 8), "conv-iw": conv_vae(3, (2, 4), 8)}
     for name, vae in weights.items():
         save_vae(vae, tmp_path / "assets" / f"{name}.safetensors")
     return tmp_path / "assets"
@@ -360,8 +360,9 @@ def test_all_makes_everything_in_an_order_that_works(out, monkeypatch):
     names = [name for name, _ in called]
     assert set(names) == {name for name in COMMANDS if not name.startswith("select-")} - {"all"}
     assert {samples for _, samples in called} == {500}
-    for first, then in (("mlp", "likelihood-mlp"), ("fig2-frey", "fig4"), ("fig2-mnist", "fig5"),
-                        ("classifier", "replay"), ("likelihood-conv", "table"), ("full-vb", "table")):
+    for first, then in (("mlp", "likelihood-mlp"), ("conv-iw", "likelihood-conv-iw"), ("fig2-frey", "fig4"),
+                        ("fig2-mnist", "fig5"), ("classifier", "replay"), ("likelihood-conv", "table"),
+                        ("full-vb", "table")):
         assert names.index(first) < names.index(then)
 
 

@@ -14,7 +14,7 @@ from vae_utils.data import FreyFace
 from vae_utils.evaluation import evaluate, kl_per_dimension
 from vae_utils.linear import pixel_gaussians, ppca
 from vae_utils.models import load_vae
-from vae_utils.reproduce import common, frey
+from vae_utils.reproduce import common, curves, frey
 
 SAMPLES = 12_000
 
@@ -134,7 +134,7 @@ def test_a_plateau_is_where_the_bound_is_that_of_a_model_without_a_code(film):
 def test_the_learning_rate_is_the_best_of_the_first_training_bounds(made):
     for run in record_of(made)["results"]["runs"].values():
         tried = {row["learning_rate"]: row["train"] for row in run["learning_rates"]}
-        assert list(tried) == list(frey.LEARNING_RATES)
+        assert list(tried) == list(curves.LEARNING_RATES)
         known = {rate: bound for rate, bound in tried.items() if bound is not None}
         assert known[run["learning_rate"]] == max(known.values())
 

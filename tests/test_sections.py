@@ -82,9 +82,9 @@ def test_what_a_solution_defines_is_nothing_that_others_need(tmp_path):
 
 
 @pytest.mark.parametrize("needed, text", [
-    ([], "*After a restart: run the first code cell.*"),
-    (["1 · A"], "*After a restart: run the first code cell, then section 1.*"),
-    (["1 · A", "2 · B", "4 · D"], "*After a restart: run the first code cell, then sections 1, 2 and 4.*"),
+    ([], "*After a restart: run the code cells before section 1.*"),
+    (["1 · A"], "*After a restart: run the code cells before section 1, then section 1.*"),
+    (["1 · A", "2 · B", "4 · D"], "*After a restart: run the code cells before section 1, then sections 1, 2 and 4.*"),
 ])
 def test_the_sentence(needed, text):
     assert sentence(needed) == text

@@ -343,7 +343,7 @@ class GapExplorer(LiveWidget):
             q = torch.distributions.Normal(self.grid.new_tensor(centre), width).log_prob(self.grid).exp()
             ax.fill_between(self.grid, posterior, color=GREY, alpha=0.35, label="posterior")
             ax.plot(self.grid, q, color=COLOURS["blue"], linestyle="-", label="$q$")
-            title = f"mean {centre:.2f}, width {width:.2f}\nELBO {elbo:.3f}, gap {gap:.3f} nats"
+            title = f"mean {centre:z.2f}, width {width:.2f}\nELBO {elbo:.3f}, gap {gap:.3f} nats"
             ax.set(xlim=self.spec["view"], xlabel="$z$", title=title.replace("-", "−"))
         axes[0].set_ylabel("density")
         axes[0].legend(loc="upper right")

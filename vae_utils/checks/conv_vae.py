@@ -39,7 +39,7 @@ def _exp_of_half(log_variance):
 
 def _image_log_likelihood(x, mean, log_variance, *, squares=0.5, logs=0.5, constant=LOG_2PI, count=_pixels,
                           sigma=_exp_of_half, power=2, mean_of_squares=False, scale=1.0):
-    """-[ SSE / (2 sigma^2) + D/2 log(2 pi sigma^2) ], the formula of section 4, D pixels: [B].
+    """-[ SSE / (2 sigma^2) + P/2 log(2 pi sigma^2) ], the formula of section 4, P pixels: [B].
 
     What stands after the * are choices that a learner may get wrong.
     """
@@ -61,13 +61,13 @@ _IMAGE_SLIPS = [
          "Training does not notice, since a constant has no gradient; but the numbers are no "
          "log-likelihood, and comparing them with anybody else's is wrong."),
     Slip("count", lambda x: 0,
-         "Only the squares are there; (D/2) log(2πσ²) is missing. With a fixed σ training does not "
+         "Only the squares are there; (P/2) log(2πσ²) is missing. With a fixed σ training does not "
          "notice. A learned σ would grow without end, for nothing makes it pay."),
     Slip("count", lambda x: 1,
          "(1/2) log(2πσ²) is counted once for each image, but every pixel has its own: it takes the "
-         "factor D. A learned σ would come out far too large, and the pictures blurred."),
+         "factor P. A learned σ would come out far too large, and the pictures blurred."),
     Slip("count", lambda x: _pixels(x) ** 2,
-         "(1/2) log(2πσ²) is counted D times too often: it was added for the whole image at each pixel, "
+         "(1/2) log(2πσ²) is counted P times too often: it was added for the whole image at each pixel, "
          "and then summed over pixels. A learned σ would shrink to almost nothing."),
     Slip("count", lambda x: 784,
          "The number of pixels is fixed to 784, and some images of this test have another size. "
@@ -88,7 +88,7 @@ _IMAGE_SLIPS = [
          "The ½ before log(2πσ²) is missing, or stands for σ² where σ was meant. A learned σ would come "
          "out √2 times too small."),
     Slip("mean_of_squares", True,
-         "The squares are averaged over pixels, the logarithms are summed. The error then weighs D times "
+         "The squares are averaged over pixels, the logarithms are summed. The error then weighs P times "
          "too little: with σ fixed, the decoder has hardly a reason to look at the image, and the code "
          "collapses."),
     Slip("power", 1,
@@ -120,7 +120,7 @@ def _image_mistakes():
     return [
         Mistake(lambda *a: right(*a) / _pixels(a[0]),
                 "This is the mean over pixels, and an image's log-density is their sum. Beside a KL that "
-                "is summed over latents, the mean makes the KL D times dearer (β = 784 for MNIST): the "
+                "is summed over latents, the mean makes the KL P times dearer (β = 784 for MNIST): the "
                 "posterior collapses."),
         *combinations(right, _IMAGE_SLIPS),
         Mistake(lambda *a: right(*a).sum(),

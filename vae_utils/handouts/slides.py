@@ -10,6 +10,7 @@ Sizes are in pixels of a slide of 1280 x 720, which reveal.js scales to the scre
 """
 
 import ast
+import base64
 import importlib.util
 import io
 import math
@@ -21,6 +22,7 @@ from pathlib import Path
 from nbconvert import SlidesExporter
 from nbconvert.preprocessors import Preprocessor
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from vae_utils.handouts.lesson import blocks, is_solution, tags
 from vae_utils.pages import STYLE, describe_pictures, drop_progress_bars, markdown_with_mathml
@@ -35,6 +37,7 @@ CODE_LINE, PADDING = 1.35, 36  # of code: a line's height in sizes of its letter
 WIDE = 86                   # letters of a line of code beyond which its comment moves above it
 MOST_LINES = 16             # of code on a slide: cut at blank lines, and what is longer still becomes notes
 WITH_PICTURE = 4            # lines of code that may stand above its picture
+LARGE_ENOUGH = 0.75         # of the height that a picture would have alone; smaller, and the code becomes notes
 LEAD = 170                  # letters of a sentence that may lead to a formula or a cell
 TASK = 560                  # letters of the task of an exercise
 LIST = 520                  # letters of a list or a table
@@ -167,6 +170,8 @@ def _lay_prose(deck, source, before_code):
             deck.close()
         elif kind in ("list", "table") and _is_shown(deck, text):
             _lay_list(deck, kind, text)
+        elif text.startswith("*After a restart:"):           # of no use to who looks at a screen
+            deck.note(text)
         elif kind == "paragraph" and _in_exercise(deck) and task + len(text) <= TASK:
             task += len(text)
             deck.show(_text(text), _height(kind, text))
@@ -252,7 +257,7 @@ def _lay_code(deck, cell):
         return
     if any(shown.cell_type == "code" for shown in deck.current.cells):
         deck.go_on()
-    if live or pictures and _num_lines(source) > WITH_PICTURE:
+    if live or pictures and (_num_lines(source) > WITH_PICTURE or _is_crowded(source, pictures)):
         deck.note(_fenced(source))
     else:
         for i, part in enumerate([source] if pictures else cut_code(source)):
@@ -270,6 +275,12 @@ def _lay_code(deck, cell):
         if live:
             deck.show(_text("*A still picture: in the lesson it answers your hand.*", "vae-small"), 0)
         deck.close()
+
+
+def _is_crowded(source, pictures):
+    """Whether the code leaves too little of the slide to a picture."""
+    room = ROOM - _code_height(source)
+    return any(room < LARGE_ENOUGH * _picture_height(output) for output in pictures)
 
 
 def _is_set_up(source):
@@ -375,6 +386,12 @@ def _output_height(output):
     if output.output_type == "stream":
         return _code_height(output.text)
     return _code_height(output.get("data", {}).get("text/plain", "") or "error")
+
+
+def _picture_height(output):
+    """How tall a picture is that has a slide to itself."""
+    width, height = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))).size
+    return min(ROOM, (WIDTH - 2 * MARGIN) * height / width)
 
 
 def _height(kind, text):

@@ -19,7 +19,35 @@ from vae_utils.training import after, fit, paper_adagrad
 METHODS = {"AEVB": elbo, "WS": wake_sleep}       # named as the paper's figures name them
 BATCH_SIZE = 100                                 # M; L = 1
 WAITING = 100                                    # steps in which the author's program only gathers squares
+LEARNING_RATES = (0.01, 0.02, 0.1)               # section 5: "chosen from"
 HEADER = ("figure", "panel", "curve", "samples", "nats", "seed")
+
+
+def choose_rate(performance):
+    """The paper's way: the learning rate of the best training performance in the first few iterations.
+
+    Args:
+        performance: function from a rate to nats on training images at the end of a short run, which may raise
+            FloatingPointError.
+
+    Returns:
+        (rate, tried): the best of `LEARNING_RATES`, and for each of them a dict with what was reached ("train"),
+        None where the training diverged.
+
+    Raises:
+        FloatingPointError: if all diverged.
+    """
+    tried = []
+    for rate in LEARNING_RATES:
+        try:
+            reached = round(performance(rate), 2)
+        except FloatingPointError:
+            reached = None
+        tried.append({"learning_rate": rate, "train": reached})
+    trained = [row for row in tried if row["train"] is not None]
+    if not trained:
+        raise FloatingPointError(f"the loss overflowed with each of the learning rates {LEARNING_RATES}")
+    return max(trained, key=lambda row: row["train"])["learning_rate"], tried
 
 
 def train_as_paper(label, vae, images, samples, learning_rate, *, method="AEVB", waiting=WAITING, prior=1.0,

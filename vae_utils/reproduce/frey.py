@@ -1,5 +1,6 @@
 """Figure 2, Frey Face: AEVB and wake-sleep over the paper's curves, beside models whose evidence is exact."""
 
+from functools import partial
 from itertools import product
 
 import torch
@@ -10,7 +11,17 @@ from vae_utils.likelihoods import PixelGaussian
 from vae_utils.linear import pixel_gaussians, ppca
 from vae_utils.models import load_vae, paper_vae, save_vae
 from vae_utils.reproduce.common import summary, versions
-from vae_utils.reproduce.curves import WAITING, StoredRuns, compare, curve_rows, draw, forget, train_as_paper
+from vae_utils.reproduce.curves import (
+    LEARNING_RATES,
+    WAITING,
+    StoredRuns,
+    choose_rate,
+    compare,
+    curve_rows,
+    draw,
+    forget,
+    train_as_paper,
+)
 
 FIGURE = "Fig2"
 LATENTS = (2, 10, 5, 20)
@@ -18,7 +29,7 @@ HIDDEN = 200
 # AEVB's longest run shows where the test bound turns down; wake-sleep's curves are short because they are flat.
 SAMPLES = {"AEVB": {2: 10_000_000, 5: 10_000_000, 10: 30_000_000, 20: 10_000_000},
            "WS": dict.fromkeys(LATENTS, 3_000_000)}
-LEARNING_RATES, PROBE = (0.01, 0.02, 0.1), 50_000
+PROBE = 50_000
 STD, FLOOR = 0.01, 1 / 256
 STORED = (2,)                                   # latent sizes whose AEVB weights the lesson loads
 SEARCH_SAMPLES, SEARCH_LATENTS = 1_000_000, 10
@@ -59,7 +70,8 @@ def fig2_frey(options):
         if stored.has(name, samples):
             continue
         label = f"fig2-frey {name}"
-        rate, tried = choose_rate(label, method, latent_size, min(PROBE, samples), options.seed, faces)
+        performance = partial(probe, label, method, latent_size, min(PROBE, samples), options.seed, faces)
+        rate, tried = choose_rate(performance)
         vae, history = train(label, method, latent_size, rate, samples, options.seed, faces)
         if method == "AEVB" and latent_size in STORED:
             path = options.out / f"frey-{latent_size}.safetensors"
@@ -77,27 +89,16 @@ def fig2_frey(options):
          y_limits=(0, 1600))
 
 
-def choose_rate(label, method, latent_size, samples, seed, faces):
-    """The paper's way: the learning rate with the best training bound in the first few iterations.
-
-    Returns:
-        (rate, tried): the best, and a list of dicts with the mean training bound over the second half of
-        `samples` images for each rate, None where the training diverged.
-    """
-    tried = []
-    for rate in LEARNING_RATES:
-        probe = f"{label} probe {rate}"
-        try:
-            _, history = train(probe, method, latent_size, rate, samples, seed, faces, test=None)
-            bound = round(history[-1].train_elbo, 2)
-        except FloatingPointError:
-            bound = None
-        forget(probe, seed)
-        tried.append({"learning_rate": rate, "train": bound})
-    trained = [row for row in tried if row["train"] is not None]
-    if not trained:
-        raise FloatingPointError(f"{label}: the loss overflowed with every learning rate of {LEARNING_RATES}")
-    return max(trained, key=lambda row: row["train"])["learning_rate"], tried
+def probe(label, method, latent_size, samples, seed, faces, rate):
+    """The mean training bound over the second half of the first `samples` images, nats per image."""
+    label = f"{label} probe {rate}"
+    try:
+        _, history = train(label, method, latent_size, rate, samples, seed, faces, test=None)
+    except FloatingPointError:
+        forget(label, seed)
+        raise
+    forget(label, seed)                         # an interruption, which does not come here, keeps its state
+    return history[-1].train_elbo
 
 
 def about(method, vae, history, faces, panel):
