@@ -11,7 +11,8 @@ Conventions that the tests below hold the lessons to:
   that raises NotImplementedError, and `checks.NAME(function)`; one to three `<details><summary>Hint
   1</summary>`; a code cell tagged `solution`, folded (metadata `"jupyter": {"source_hidden": true}`), whose
   first line is `# Solution`, which defines the function again and ends by asserting that the check finds it
-  right. No cell outside the exercise uses the learner's function.
+  right; what is said after it is folded as `Answer` too, so that no learner copy holds it. No cell outside the
+  exercise uses the learner's function.
 - Outputs are stored by `python tests/execute_notebooks.py`.
 """
 
@@ -250,8 +251,6 @@ def test_code_exercises_are_task_stub_hints_and_solution(notebook):
 def test_what_is_said_after_a_solution_is_folded_with_it(notebook):
     for exercise in exercises(notebook, "Code"):
         for cell in exercise.cells[4:]:
-            if "## What to remember" in cell.source:
-                break
             assert cell.source.startswith("<details><summary>Answer") and cell.source.endswith("</details>"), cell.id
 
 

@@ -31,7 +31,7 @@ SAMPLES = {"AEVB": {2: 10_000_000, 5: 10_000_000, 10: 30_000_000, 20: 10_000_000
            "WS": dict.fromkeys(LATENTS, 3_000_000)}
 PROBE = 50_000
 STD, FLOOR = 0.01, 1 / 256
-STORED = (2,)                                   # latent sizes whose AEVB weights the lesson loads
+STORED = (2,)                                    # latent sizes whose AEVB weights the lesson loads
 SEARCH_SAMPLES, SEARCH_LATENTS = 1_000_000, 10
 COMPARED_AT = (10**5.75, 10**6)
 
