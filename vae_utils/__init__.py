@@ -1,43 +1,53 @@
 """The library behind the course: variational autoencoders as three distributions, p(z), q(z|x) and p(x|z).
 
-The names below can be imported from `vae_utils` or from the module that defines them. A module is loaded at
-the first use of one of its names, so that `from vae_utils import load_mnist` costs no more than
+The files of this folder are what lessons 01 to 04 need, and can be read in this order:
+
+    data          images in memory, and the draw that makes pixels binary
+    likelihoods   p(x|z): families of distributions over the pixels of an image
+    models        a VAE is three distributions; networks of two kinds feed them
+    objectives    what training maximises: the ELBO and its relatives
+    training      Algorithm 1
+    evaluation    what a model is worth, in nats per image
+    figures       pictures in one style; `alt` puts them into words
+    files, runtime, classifier    weights on disk; devices and seeds; a judge of digits
+
+The folders hold the rest: `paper` (what lessons 05 to 07 add), `explore` (what answers the reader's hand), `checks`
+(what exercises answer), `reproduce` (what makes `assets/`), `authoring` (for those who write and publish lessons).
+
+The names below are those that two lessons or more import, and can be imported from `vae_utils` itself. A module is
+loaded at the first use of one of its names, so that `from vae_utils import load_mnist` costs no more than
 `vae_utils.data`.
 """
 
 import importlib
-import pkgutil
 
 _HOMES = {
-    "data": ("load_mnist", "load_frey_faces", "binarise", "MNIST", "FreyFace"),
-    "likelihoods": ("Bernoulli", "GreyCrossEntropy", "Gaussian", "PixelGaussian",
-                    "ContinuousBernoulli"),
-    "models": ("VAE", "mlp_vae", "paper_vae", "conv_vae", "load_vae", "save_vae"),
-    "objectives": ("elbo", "importance_weighted", "reconstruction", "Terms"),
-    "training": ("fit", "History"),
-    "runtime": ("best_device",),
-    "evaluation": ("evaluate", "log_likelihood", "active_units", "kl_per_dimension"),
-    "baselines": ("wake_sleep", "monte_carlo_em"),
-    "marginal": ("quadrature_log_likelihood", "posterior_sample_log_likelihood"),
-    "bayes": ("BayesianVAE", "full_bound"),
-    "explore": ("LatentExplorer", "GapExplorer", "FramePlayer"),
+    "checks": ("checks",),
+    "data": ("binarise", "load_mnist"),
+    "evaluation": ("Estimate", "active_units", "evaluate", "kl_per_dimension", "posterior_parameters"),
+    "explore.widgets": ("FramePlayer", "GapExplorer", "LatentExplorer"),
+    "figures": ("COLOURS", "GREY", "figure_png", "image_wall", "show_images", "use_style"),
+    "files": ("ASSETS", "load_tensors"),
+    "likelihoods": ("Gaussian",),
+    "models": ("VAE", "load_vae", "mlp_vae", "paper_vae", "start_at_mean"),
+    "objectives": ("Terms", "elbo"),
+    "paper.curves": ("paper_curves", "plot_figure", "read_curves"),
+    "training": ("after", "fit", "paper_adagrad"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = {module.name for module in pkgutil.iter_modules(__path__)}
 
 __all__ = sorted(_HOME_OF)
 
 
 def __getattr__(name):
-    """Load the module that `name` is, or is defined in (PEP 562: called for names not yet known here)."""
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
+    """Load the module that a name of `__all__` is defined in (PEP 562: called for names not yet known here)."""
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    module = importlib.import_module(f"{__name__}.{_HOME_OF[name]}")
+    value = module if _HOME_OF[name] == name else getattr(module, name)
     globals()[name] = value  # found directly from now on
     return value
 
 
 def __dir__():
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*globals(), *__all__})

@@ -7,12 +7,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vae_utils.checkpoints import ASSETS, load_tensors
 from vae_utils.data import require_images
-from vae_utils.models import load_weights
-from vae_utils.objectives import elbo_of_set, importance_log_weights
+from vae_utils.objectives import Terms, elbo, importance_log_weights
 from vae_utils.runtime import fixed_seed, on_device
 
 
@@ -47,8 +45,37 @@ class Evaluation:
                 f"+ rate {self.rate.mean():.2f})   [{self.protocol}]")
 
 
+@torch.no_grad()
+def elbo_of_set(vae, images, num_samples=1, seed=0, batch_size=1000):
+    """The ELBO of each image of a set, under this project's one protocol of evaluation.
+
+    Grey images are turned into outcomes of p(x|z) once, by a draw that depends on `seed` alone: every model
+    with the same likelihood, whatever its device or batch, is measured on the same binary images. z is
+    sampled, never set to q's mean.
+
+    Args:
+        vae: the model, on any device.
+        images: grey images in [0, 1], shape [N, 1, 28, 28].
+        num_samples: L, draws of z for each image.
+        seed: of the draw of pixels and of z.
+        batch_size: images at a time: bounds the memory, changes the draws of z but not of pixels.
+
+    Returns:
+        Terms: nats per image, each of shape [N], on the CPU.
+
+    Raises:
+        ValueError: if `images` are not grey images in [0, 1], or `num_samples` < 1.
+    """
+    require_images(images, vae.image_shape)
+    x = vae.observe(images.cpu(), torch.Generator().manual_seed(seed))
+    device = next(vae.parameters()).device
+    with fixed_seed(seed):
+        parts = [elbo(vae, batch.to(device), num_samples=num_samples) for batch in x.split(batch_size)]
+    return Terms(*(torch.cat(term).cpu() for term in zip(*parts, strict=True)))
+
+
 def evaluate(vae, images, num_samples=1, seed=0, device=None):
-    """The ELBO of a set of images and its two parts, under the protocol of `objectives.elbo_of_set`.
+    """The ELBO of a set of images and its two parts, under the protocol of `elbo_of_set`.
 
     Args:
         vae: the model.
@@ -247,44 +274,3 @@ def relative_path_length(frames):
     """
     frames = frames.flatten(2)
     return (frames[1:] - frames[:-1]).norm(dim=2).sum(0) / (frames[-1] - frames[0]).norm(dim=1)
-
-
-# A judge of digits
-
-class DigitClassifier(nn.Module):
-    """A small convolutional network from images to ten logits: is a picture a digit, and which?"""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.ReLU(),
-            nn.Conv2d(16, 32, 5, stride=2, padding=2), nn.ReLU(),
-            nn.Flatten(), nn.Dropout(0.3), nn.Linear(32 * 7 * 7, 128), nn.ReLU(), nn.Linear(128, 10),
-        )
-
-    def forward(self, images):
-        return self.layers(images)
-
-    @torch.no_grad()
-    def probabilities(self, images, batch_size=2000):
-        """p(digit|image): shape [N, 10], for grey images [N, 1, 28, 28]; never with dropout."""
-        was_training = self.training
-        self.eval()
-        try:
-            return torch.cat([self(batch).softmax(1) for batch in images.split(batch_size)])
-        finally:
-            self.train(was_training)
-
-
-def load_classifier():
-    """The stored judge, `assets/classifier.safetensors` (`python -m vae_utils.reproduce classifier`).
-
-    Raises:
-        FileNotFoundError: if it has not been made.
-        ValueError: if the file is damaged or holds another network.
-    """
-    tensors, metadata = load_tensors(ASSETS / "classifier.safetensors")
-    classifier = DigitClassifier()
-    load_weights(classifier, tensors, "classifier.safetensors")
-    classifier.metadata = metadata
-    return classifier.eval()

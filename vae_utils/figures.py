@@ -10,8 +10,6 @@ instead of seeing it, each figure of a notebook is stored with a sentence on wha
 function calls `plt.show()`.
 """
 
-import csv
-import functools
 import io
 import math
 
@@ -19,13 +17,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib import patheffects
-from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 from PIL import Image
 from torch.distributions import Normal
 
 from vae_utils.alt import describe_figures, set_alt_text
-from vae_utils.checkpoints import ASSETS, write_atomically
+from vae_utils.files import write_atomically
 from vae_utils.runtime import fixed_seed
 
 COLOURS = {
@@ -45,9 +42,6 @@ DIGIT_COLOURS = (
 DIGIT_MARKERS = ("o", "v", "s", "^", "D", "p", "h", "<", "X", "P")
 LINE_STYLES = ("-", "--", "-.", ":")
 PAPER_WHITE, GAP_GREY = 255, 222
-METHOD_COLOURS = {"AEVB": COLOURS["blue"], "WS": COLOURS["vermilion"], "MCEM": COLOURS["green"]}
-METHOD_MARKERS = {"AEVB": "o", "WS": "s", "MCEM": "^"}
-METHOD_NAMES = {"AEVB": "AEVB", "WS": "wake-sleep", "MCEM": "Monte Carlo EM"}
 SOLID_TRAIN_DASHED_TEST = {"train": "-", "test": "--"}
 Y_LABELS = {
     "elbo": "ELBO (nats per image)",
@@ -419,157 +413,6 @@ def plot_history(histories, y="elbo", x="samples", log_x=False, ax=None):
     return ax
 
 
-def paper_curves(figure, panel):
-    """Curves of the paper's Figures 2 and 3 as numbers.
-
-    They were digitised from the vector graphics in the paper's own PDF (arXiv 1312.6114), so they are exact
-    to plotting, not read off by eye, and lie in `assets/paper_figures.csv`.
-
-    Args:
-        figure: "Fig2" (the ELBO) or "Fig3" (the estimated marginal log-likelihood).
-        panel: such as "MNIST Nz=20", "Frey Nz=2" or, in Fig3, "MNIST Nz=3 H=100 Ntrain=1000".
-
-    Returns:
-        Dict from a curve's name ("AEVB train", "AEVB test", "WS train", ...; WS is wake-sleep, MCEM Monte
-        Carlo EM) to a pair of arrays: training images evaluated, and nats per image.
-
-    Raises:
-        ValueError: if there is no such panel.
-    """
-    panels = _digitised()
-    if (figure, panel) not in panels:
-        known = ", ".join(repr(pair) for pair in panels)
-        raise ValueError(f"one of the paper's panels {known} was expected, got {(figure, panel)!r}")
-    return {curve: (np.array(samples), np.array(nats))
-            for curve, (samples, nats) in panels[figure, panel].items()}
-
-
-def read_curves(path):
-    """Curves that a command has written as CSV: figure, panel, curve, samples, nats, seed.
-
-    Args:
-        path: of the file, e.g. `ASSETS / "fig2-mnist.csv"`.
-
-    Returns:
-        Dict from (figure, panel) to a dict from a curve's name to a list of pairs of arrays, one pair a seed:
-        training images evaluated, and nats per image.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it has other columns.
-    """
-    panels = {}
-    with open(path, newline="") as file:
-        reader = csv.DictReader(file)
-        expected = ["figure", "panel", "curve", "samples", "nats", "seed"]
-        if reader.fieldnames != expected:
-            raise ValueError(f"{path} was expected to have the columns {', '.join(expected)}, but has "
-                             f"{reader.fieldnames}; make it again with python -m vae_utils.reproduce")
-        for row in reader:
-            seeds = panels.setdefault((row["figure"], row["panel"]), {}).setdefault(row["curve"], {})
-            samples, nats = seeds.setdefault(row["seed"], ([], []))
-            samples.append(float(row["samples"]))
-            nats.append(float(row["nats"]))
-    return {panel: {curve: [(np.array(samples), np.array(nats)) for samples, nats in seeds.values()]
-                    for curve, seeds in curves.items()} for panel, curves in panels.items()}
-
-
-def plot_over_paper(ax, figure, panel, curves):
-    """Our curves, thin and dark, over the paper's, broad and pale; train solid, test dashed.
-
-    Args:
-        ax: Axes to draw on.
-        figure, panel: as in `paper_curves`.
-        curves: one panel of `read_curves`.
-
-    Returns:
-        Axes, without a legend.
-
-    Raises:
-        ValueError: if there is no such panel.
-    """
-    paper = paper_curves(figure, panel)
-    for curve in sorted({*paper, *curves}):
-        method, part = curve.split()
-        style = dict(linestyle=SOLID_TRAIN_DASHED_TEST[part], color=METHOD_COLOURS[method],
-                     marker=METHOD_MARKERS[method])
-        if curve in paper:
-            # Large marks, as pale as the line but shining through it: without colour all broad lines are one grey.
-            ax.plot(*paper[curve], linewidth=7, alpha=0.3, solid_capstyle="butt", dash_capstyle="butt", zorder=1.5,
-                    markersize=12, markevery=0.12, markeredgewidth=0, **style)
-        for samples, nats in curves.get(curve, ()):
-            ax.plot(samples, nats, linewidth=1.8, markersize=5, markevery=2, **style)
-    ax.set(xscale="log", title=panel, xlabel="training images evaluated")
-    return ax
-
-
-def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8), y_label=Y_LABELS["elbo"]):
-    """A figure of the paper with ours over it: panels on the paper's axes, at most three side by side.
-
-    Args:
-        figure: "Fig2" or "Fig3".
-        panels: names of its panels, as in `paper_curves`; one that `curves` has not is left with the paper's.
-        curves: as `read_curves` returns them.
-        y_limits, x_limits: of the axes.
-        y_label: what is drawn.
-
-    Returns:
-        matplotlib figure.
-    """
-    columns = 2 if len(panels) == 4 else min(len(panels), 3)          # more would be too small on a projector
-    rows = math.ceil(len(panels) / columns)
-    drawn, axes = plt.subplots(rows, columns, figsize=(3.6 * columns + 1, 3.6 * rows + 1.2), sharey=True,
-                               squeeze=False, layout="constrained")
-    methods = {}
-    for ax in axes.flat[len(panels):]:
-        ax.remove()
-    for ax, panel in zip(axes.flat, panels):
-        ours = curves.get((figure, panel), {})
-        plot_over_paper(ax, figure, panel, ours)
-        methods |= dict.fromkeys(curve.split()[0] for curve in paper_curves(figure, panel))
-        ax.set(xlim=x_limits, ylim=y_limits)
-    for ax in axes[:, 0]:
-        ax.set_ylabel(y_label)
-    handles = [Line2D([], [], color=METHOD_COLOURS[method], marker=METHOD_MARKERS[method], markersize=6,
-                      linewidth=1.8, label=METHOD_NAMES[method]) for method in sorted(methods)]
-    handles += [Line2D([], [], color=GREY, linewidth=1.8, label="ours"),
-                Line2D([], [], color=GREY, linewidth=7, alpha=0.4, label="the paper's"),
-                Line2D([], [], color=GREY, linestyle="-", label="train"),
-                Line2D([], [], color=GREY, linestyle="--", label="test")]
-    in_a_row = len(handles) if columns > 2 else math.ceil(len(handles) / 2)
-    drawn.legend(handles=handles, loc="outside lower center", ncols=in_a_row)
-    which = panels[0] if len(panels) == 1 else f"{len(panels)} panels from {panels[0]} to {panels[-1]}"
-    return set_alt_text(drawn, f"{figure.replace('Fig', 'Figure ')} of the paper, {which}: our learning curves "
-                               "over the paper's, train and test.")
-
-
-def plot_paper_curves(ax, panel, curves=("AEVB train", "AEVB test"), figure="Fig2"):
-    """Draw curves of the paper, thin and grey, under one's own.
-
-    Args:
-        ax: Axes to draw on.
-        panel, figure: as in `paper_curves`.
-        curves: names of the curves to draw.
-
-    Returns:
-        Axes, with a legend.
-
-    Raises:
-        ValueError: if there is no such panel or curve.
-    """
-    known = paper_curves(figure, panel)
-    for curve in curves:
-        if curve not in known:
-            raise ValueError(f"one of the curves {', '.join(known)} was expected, got {curve!r}")
-        method, part = curve.split()
-        samples, nats = known[curve]
-        ax.plot(samples, nats, linestyle=SOLID_TRAIN_DASHED_TEST[part], color=GREY, linewidth=1.3, zorder=1.5,
-                marker={"AEVB": "", "WS": "x", "MCEM": "+"}[method], markersize=6, markevery=3,
-                label=f"paper, {curve}")
-    ax.legend()
-    return ax
-
-
 def rate_distortion(points, ax=None):
     """Models in the plane of the ELBO's two terms, joined from low rate to high.
 
@@ -648,15 +491,3 @@ def _apart(points, distance):
 def _require_at_least(name, value, least):
     if not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name} was expected to be a whole number of {least} or more, got {value!r}")
-
-
-@functools.cache
-def _digitised():
-    panels = {}
-    with open(ASSETS / "paper_figures.csv", newline="") as file:
-        for row in csv.DictReader(file):
-            curves = panels.setdefault((row["figure"], row["panel"]), {})
-            samples, nats = curves.setdefault(row["curve"], ([], []))
-            samples.append(float(row["train_samples_evaluated"]))
-            nats.append(float(row["value_nats"]))
-    return panels

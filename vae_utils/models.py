@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from vae_utils.checkpoints import ASSETS, load_tensors, save_tensors
+from vae_utils.files import ASSETS, load_tensors, save_tensors
 from vae_utils.data import require_images
 from vae_utils.likelihoods import FAMILIES, Bernoulli
 

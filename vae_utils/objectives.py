@@ -10,9 +10,6 @@ import torch
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from vae_utils.data import require_images
-from vae_utils.runtime import fixed_seed
-
 
 class Terms(NamedTuple):
     """One objective and its two parts, for each image: shape [B], nats.
@@ -57,35 +54,6 @@ def elbo(vae, x, beta=1.0, num_samples=1):
     distortion = -vae.decode(z).log_prob(x).mean(0)
     rate = kl_divergence(q, vae.prior)
     return Terms(-distortion - beta * rate, rate, distortion)
-
-
-@torch.no_grad()
-def elbo_of_set(vae, images, num_samples=1, seed=0, batch_size=1000):
-    """The ELBO of each image of a set, under this project's one protocol of evaluation.
-
-    Grey images are turned into outcomes of p(x|z) once, by a draw that depends on `seed` alone: every model
-    with the same likelihood, whatever its device or batch, is measured on the same binary images. z is
-    sampled, never set to q's mean.
-
-    Args:
-        vae: the model, on any device.
-        images: grey images in [0, 1], shape [N, 1, 28, 28].
-        num_samples: L, draws of z for each image.
-        seed: of the draw of pixels and of z.
-        batch_size: images at a time: bounds the memory, changes the draws of z but not of pixels.
-
-    Returns:
-        Terms: nats per image, each of shape [N], on the CPU.
-
-    Raises:
-        ValueError: if `images` are not grey images in [0, 1], or `num_samples` < 1.
-    """
-    require_images(images, vae.image_shape)
-    x = vae.observe(images.cpu(), torch.Generator().manual_seed(seed))
-    device = next(vae.parameters()).device
-    with fixed_seed(seed):
-        parts = [elbo(vae, batch.to(device), num_samples=num_samples) for batch in x.split(batch_size)]
-    return Terms(*(torch.cat(term).cpu() for term in zip(*parts, strict=True)))
 
 
 def reconstruction(vae, x):

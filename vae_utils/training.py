@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, fields
 import torch
 from tqdm import tqdm
 
-from vae_utils.checkpoints import TrainingState, write_atomically
+from vae_utils.files import TrainingState, write_atomically
 from vae_utils.data import require_images
-from vae_utils.objectives import elbo, elbo_of_set
+from vae_utils.evaluation import elbo_of_set
+from vae_utils.objectives import elbo
 from vae_utils.runtime import fixed_seed, on_device
 
 

@@ -7,7 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from vae_utils.checkpoints import ASSETS
+from vae_utils.files import ASSETS
 from vae_utils.reproduce import (
     fig2,
     fig3,

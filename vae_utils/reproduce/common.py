@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 import torch
 
-from vae_utils.checkpoints import write_atomically
+from vae_utils.files import write_atomically
 from vae_utils.data import DATA, load_mnist
 from vae_utils.evaluation import Estimate
 from vae_utils.models import start_at_mean

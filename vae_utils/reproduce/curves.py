@@ -8,9 +8,10 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from vae_utils.baselines import wake_sleep
-from vae_utils.checkpoints import write_atomically
-from vae_utils.figures import paper_curves, plot_figure, read_curves, save_figure, use_style
+from vae_utils.paper.wake_sleep import wake_sleep
+from vae_utils.files import write_atomically
+from vae_utils.figures import save_figure, use_style
+from vae_utils.paper.curves import paper_curves, plot_figure, read_curves
 from vae_utils.objectives import elbo
 from vae_utils.reproduce.common import made_by, record, state_path
 from vae_utils.runtime import fast_products

@@ -9,11 +9,11 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from vae_utils.baselines import monte_carlo_em
-from vae_utils.checkpoints import write_atomically
+from vae_utils.paper.monte_carlo_em import monte_carlo_em
+from vae_utils.files import write_atomically
 from vae_utils.evaluation import Estimate, evaluate, log_likelihood
 from vae_utils.likelihoods import GreyCrossEntropy
-from vae_utils.marginal import posterior_sample_log_likelihood, quadrature_log_likelihood
+from vae_utils.paper.marginal import posterior_sample_log_likelihood, quadrature_log_likelihood
 from vae_utils.models import paper_vae
 from vae_utils.reproduce import curves
 from vae_utils.reproduce.common import full_mnist, state_path

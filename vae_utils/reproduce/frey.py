@@ -8,7 +8,7 @@ import torch
 from vae_utils.data import load_frey_faces
 from vae_utils.evaluation import Estimate, evaluate, kl_per_dimension
 from vae_utils.likelihoods import PixelGaussian
-from vae_utils.linear import pixel_gaussians, ppca
+from vae_utils.paper.ppca import pixel_gaussians, ppca
 from vae_utils.models import load_vae, paper_vae, save_vae
 from vae_utils.reproduce.common import summary, versions
 from vae_utils.reproduce.curves import (

@@ -24,7 +24,7 @@ from statistics import mean, stdev
 import matplotlib.pyplot as plt
 import torch
 
-from vae_utils.bayes import (
+from vae_utils.paper.bayes import (
     BayesianVAE,
     full_bound,
     map_bound,
@@ -32,7 +32,7 @@ from vae_utils.bayes import (
     predictive_log_likelihood,
     weight_prior,
 )
-from vae_utils.checkpoints import save_tensors, write_atomically
+from vae_utils.files import save_tensors, write_atomically
 from vae_utils.data import DATA
 from vae_utils.evaluation import evaluate, log_likelihood
 from vae_utils.figures import COLOURS, save_figure, use_style

@@ -10,17 +10,10 @@ from sklearn.mixture import GaussianMixture
 from torch.distributions import MultivariateNormal
 from torch.nn.functional import cross_entropy
 
-from vae_utils.checkpoints import save_tensors
+from vae_utils.files import save_tensors
 from vae_utils.data import binarise
-from vae_utils.evaluation import (
-    DigitClassifier,
-    aggregate_kl,
-    hole_mass,
-    load_classifier,
-    nearest_distance,
-    posterior_parameters,
-    relative_path_length,
-)
+from vae_utils.evaluation import aggregate_kl, hole_mass, nearest_distance, posterior_parameters, relative_path_length
+from vae_utils.classifier import DigitClassifier, load_classifier
 from vae_utils.models import mlp_vae
 from vae_utils.objectives import elbo, reconstruction
 from vae_utils.reproduce.common import Recipe, full_mnist, record, versions

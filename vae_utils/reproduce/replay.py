@@ -6,9 +6,9 @@ from dataclasses import asdict, replace
 import numpy as np
 import torch
 
-from vae_utils.evaluation import load_classifier
+from vae_utils.classifier import load_classifier
 from vae_utils.figures import image_wall, manifold, save_image
-from vae_utils.objectives import elbo_of_set
+from vae_utils.evaluation import elbo_of_set
 from vae_utils.reproduce.common import full_mnist, record
 from vae_utils.reproduce.stored import RECIPES
 from vae_utils.runtime import fixed_seed

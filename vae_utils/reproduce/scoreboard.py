@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.distributions import kl_divergence
 
-from vae_utils.figures import METHOD_NAMES
+from vae_utils.paper.curves import METHOD_NAMES
 from vae_utils.models import load_vae
 from vae_utils.runtime import fixed_seed
 

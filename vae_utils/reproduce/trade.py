@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from vae_utils.checkpoints import save_tensors
+from vae_utils.files import save_tensors
 from vae_utils.evaluation import Estimate, active_units, evaluate
 from vae_utils.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, GreyCrossEntropy
 from vae_utils.models import mlp_vae

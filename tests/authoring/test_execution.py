@@ -1,0 +1,120 @@
+"""The command that stores notebooks' outputs and the reader of their definitions, on throw-away notebooks."""
+
+import sys
+
+import nbformat
+import pytest
+from vae_utils.authoring.execution import fold_carriage_returns, fold_streams, main
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from notebook_definitions import definitions
+
+
+def write(path, *cells):
+    nbformat.write(new_notebook(cells=list(cells)), path)
+    return path
+
+
+@pytest.mark.parametrize("text, shown", [
+    ("plain\n", "plain\n"),
+    ("a\n\nb", "a\n\nb"),
+    ("\r 10%\r 20%\r100%\ndone\n", "100%\ndone\n"),
+    ("\r 10%|#   |\r 90%|### |\r          \rdone\n", "done\n"),  # a bar that cleared itself, then a print
+    ("before\n\r 10%\r    \r", "before\n"),
+    ("\r 10%\r    \r", ""),
+    ("long line\rshort\n", "shortline\n"),  # as in a terminal: what is not written over stays
+])
+def test_carriage_returns_are_folded(text, shown):
+    assert fold_carriage_returns(text) == shown
+
+
+def test_a_bar_in_pieces_between_prints_leaves_only_the_prints():
+    pieces = [("stderr", "\r 10%"), ("stdout", "one\n"), ("stderr", "\r 90%"), ("stdout", "two\n"),
+              ("stderr", "\r    \r")]
+    outputs = [new_output("stream", name=name, text=text) for name, text in pieces]
+    assert [(o.name, o.text) for o in fold_streams(outputs)] == [("stdout", "one\ntwo\n")]
+
+
+def test_prints_stay_on_their_side_of_a_picture():
+    printed = new_output("stream", name="stdout", text="x")
+    picture = new_output("display_data", {"image/png": ""})
+    assert len(fold_streams([printed, picture, printed.copy()])) == 3
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """A notebook with all that makes noise, run twice: [its bytes, its content] of each run."""
+    path = write(
+        tmp_path_factory.mktemp("notebooks") / "noisy.ipynb",
+        new_markdown_cell("# Noise?"),
+        new_code_cell("import sys, time, ipywidgets\nfrom tqdm import tqdm\n"
+                      "for _ in tqdm(range(3), leave=False):\n    time.sleep(0.01)\nprint(sys.executable)",
+                      metadata={"execution": {"iopub.execute_input": "2020-01-01"}}),
+        new_code_cell("ipywidgets.FloatSlider(description='z1')"),
+        new_code_cell("from PIL import Image\nImage.new('L', (2, 2))"),
+    )
+    runs = []
+    for _ in range(2):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.argv", ["execute_notebooks.py", str(path)])
+            main()
+        runs.append((path.read_bytes(), nbformat.read(path, as_version=4)))
+    return runs
+
+
+def test_a_second_run_changes_no_byte(executed):
+    assert executed[0][0] == executed[1][0]
+
+
+def test_only_the_cells_own_doing_is_stored(executed):
+    notebook = executed[0][1]
+    _, printing, slider, picture = notebook.cells
+    assert [cell.execution_count for cell in notebook.cells[1:]] == [1, 2, 3]
+    assert [(o.name, o.text) for o in printing.outputs] == [("stdout", f"{sys.executable}\n")]  # this Python
+    assert "execution" not in printing.metadata
+    assert slider.outputs[0].data.keys() == {"text/plain"}
+    assert picture.outputs[0].data.keys() == {"text/plain", "image/png"}
+    assert notebook.metadata.keys() == {"kernelspec", "language_info"}
+    assert "version" not in notebook.metadata.language_info
+
+
+def test_a_failing_cell_is_named_and_the_file_stays(tmp_path, monkeypatch):
+    path = write(tmp_path / "broken.ipynb", new_markdown_cell("# Text"), new_code_cell("1 + 1"),
+                 new_code_cell("assert 1 == 2, 'one is not two'"))
+    before = path.read_bytes()
+    monkeypatch.setattr("sys.argv", ["execute_notebooks.py", str(path)])
+    with pytest.raises(SystemExit, match="(?s)one is not two.*broken.ipynb: cell 2 failed"):
+        main()
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_notebook_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["execute_notebooks.py", str(tmp_path / "none.ipynb")])
+    with pytest.raises(SystemExit, match="none.ipynb is not a file"):
+        main()
+
+
+@pytest.fixture
+def lesson(tmp_path):
+    return write(
+        tmp_path / "lesson.ipynb",
+        new_code_cell("import math\nraise RuntimeError('a cell that must not run')"),
+        new_code_cell("def area(r):\n    return math.pi * square(r) * scale"),
+        new_code_cell("def square(r):\n    return r ** 2\n\nclass Unit:\n    size = 1"),
+        new_code_cell("def twice(x): return 2 * x"),
+        new_code_cell("def twice(x): return x + x"),
+        new_code_cell("# Solution\ndef square(r):\n    return -1", metadata={"tags": ["solution"]}),
+    )
+
+
+def test_definitions_are_executed_without_the_rest(lesson):
+    found = definitions(lesson, "area", "square", "Unit", scale=2)
+    assert found.area(1) == pytest.approx(2 * 3.14159265)
+    assert found.Unit.size == 1
+    assert not hasattr(found, "twice")
+
+
+@pytest.mark.parametrize("name, count", [("missing", 0), ("twice", 2)])
+def test_a_definition_that_is_not_there_once_is_refused(lesson, name, count):
+    with pytest.raises(ValueError, match=f"'{name}'.*{count} times"):
+        definitions(lesson, name)

@@ -1,0 +1,283 @@
+"""The exported page: alive without a kernel and a network, formulas included; other notebooks as ever."""
+
+import base64
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from browser import assert_healthy, chromium, new_page  # noqa: F401
+from nbconvert import HTMLExporter, SlidesExporter
+from nbconvert.utils.exceptions import ConversionException
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+CONFIG = Path(sys.prefix, "etc", "jupyter", "jupyter_nbconvert_config.json")
+MARK = {"vae_utils": {"live": True}}
+PIXEL = ("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGD4DwABBAEA"
+         "X+XDSwAAAABJRU5ErkJggg==")
+# Counts the clicks on its button, shows a byte that Python sent, and hears of its own changes.
+COUNTER = """
+function render({ model, el }) {
+  const button = document.createElement("button");
+  const byte = model.get("deep").bytes[1].getUint8(2);
+  const show = () => { button.textContent = `${model.get("count")} of ${byte}`; };
+  button.onclick = () => { model.set("count", model.get("count") + 1); model.save_changes(); };
+  model.on("change:count", show);
+  model.send({ hello: "</script>" });
+  show();
+  el.append(button);
+}
+export default { initialize({ model }) { model.set("count", 10); }, render };
+"""
+LIVE_CELL = f"""
+import anywidget, traitlets
+class Counter(anywidget.AnyWidget):
+    _esm = {COUNTER!r}
+    count = traitlets.Int(0).tag(sync=True)
+    deep = traitlets.Dict().tag(sync=True)
+    def _repr_mimebundle_(self, **kwargs):
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        return data | {{"image/png": {PIXEL!r}}}, metadata | {MARK!r}
+Counter(deep={{"bytes": ["text", bytes([1, 2, 3])]}})
+"""
+
+
+def model(source=COUNTER):
+    """A widget's entry in a notebook's metadata, as JupyterLab and nbclient store it."""
+    return {"model_module": "anywidget", "model_name": "AnyModel", "model_module_version": "~0.11.0",
+            "state": {"_esm": source, "count": 0, "deep": {"bytes": ["text", None]}},
+            "buffers": [{"encoding": "base64", "path": ["deep", "bytes", 1],
+                         "data": base64.b64encode(bytes([1, 2, 3])).decode()}]}
+
+
+def widget(name=None):
+    """The output that shows the model `name`; only its still picture if None."""
+    data = {"text/plain": 'a "still"', "image/png": PIXEL}
+    if name is not None:
+        data["application/vnd.jupyter.widget-view+json"] = {"model_id": name, "version_major": 2}
+    return new_output("display_data", data, metadata=MARK)
+
+
+def notebook(*cells, **models):
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    if models:
+        metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {
+            "version_major": 2, "version_minor": 0, "state": models}}
+    return new_notebook(cells=list(cells), metadata=metadata)
+
+
+def exporter(kind=HTMLExporter):
+    return kind(preprocessors=["vae_utils.authoring.exporter.LivePage"])
+
+
+def export(*cells, **models):
+    return exporter().from_notebook_node(notebook(*cells, **models))[0]
+
+
+def fetched(page):
+    """Addresses on the network that a browser would ask for before anybody clicks."""
+    page = BeautifulSoup(page, "html.parser")
+    sources = [tag.get("src") or tag.get("href") for tag in page.select("[src], link[href]")]
+    styles = re.findall(r"(?:url\(|@import)\s*[\"']?([^\"')]+)", "".join(map(str, page.select("style"))))
+    imports = re.findall(r"import\s*\(?\s*[\"']([^\"']+)", "".join(map(str, page.select("script"))))
+    return [address for address in sources + styles + imports if re.match(r"(https?:)?//", address)]
+
+
+# --- formulas
+
+def markdown(source):
+    """How a lesson's page shows this Markdown."""
+    page = export(new_markdown_cell(source), new_code_cell("1", outputs=[widget("a")]), a=model())
+    return BeautifulSoup(page, "html.parser").select_one(".jp-RenderedMarkdown")
+
+
+def test_formulas_are_mathml_and_code_is_not():
+    cell = markdown("""## With $\\log x$ & more
+
+<details><summary>Hint</summary>
+
+`$a$` costs \\$5: $\\tfrac12 < f'(x)$
+
+</details>
+
+| $z$ | 2 |
+|---|---|
+| 1 | $z^2$ |
+
+$$
+\\begin{aligned}
+a &= b \\\\
+c &= d
+\\end{aligned}
+$$
+""")
+    assert len(cell.select("h2 math, details math, th math, td math")) == 4
+    assert cell.select_one("code").text == "$a$"
+    assert cell.select_one("details math").text == "12<f′(x)"
+    assert cell.select("msup mo") == []  # the prime, which would be a speck
+    assert "costs $5:" in cell.text
+    assert len(cell.select('math[display="block"] mtr')) == 2
+    assert cell.select_one("h2")["id"]  # headings remain targets of links
+
+
+def test_what_is_no_formula_stays_as_it_was_written():
+    assert "$\\nosuchcommand{x}$" in markdown("A $\\nosuchcommand{x}$ <b>bold</b>").text
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_formula_of_the_lessons_becomes_mathml(path):
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
+    page = export(*cells, new_code_cell("1", outputs=[widget("a")]), a=model())
+    page = BeautifulSoup(page, "html.parser")
+    assert len(page.select("math")) > 30
+    for code in page.select("code, pre, script, style"):
+        code.extract()
+    assert [line for line in page.get_text().splitlines() if "$" in line or "\\" in line] == []
+
+
+# --- the page
+
+def test_the_page_asks_for_nothing_and_holds_each_part_once():
+    outputs = [widget("a"), widget("b"), widget("a")]
+    page = export(new_markdown_cell("[a link](https://example.org)"), new_code_cell("1", outputs=outputs),
+                  a=model(), b=model())
+    assert fetched(page) == []
+    assert page.count("function render(") == 1
+    assert page.count("</script>") == len(BeautifulSoup(page, "html.parser").select("script"))
+    stills = BeautifulSoup(page, "html.parser").select(".vae-page img")
+    assert [still["alt"] for still in stills] == ['a "still"'] * 3
+    assert "widget-view" not in page
+
+
+def test_progress_bars_that_cleared_themselves_are_gone():
+    def printing(*texts):
+        return new_code_cell("", outputs=[new_output("stream", name="stdout", text=text) for text in texts])
+
+    bar = ("\r 10%", "\r 90%", "\r    \r")
+    live = new_code_cell("", outputs=[widget("a")])
+    page = export(printing(*bar, "done\n"), printing(*bar), live, a=model())
+    printed = BeautifulSoup(page, "html.parser").select(".jp-RenderedText")
+    assert [text.text.strip() for text in printed] == ["done"]
+
+
+def test_fetched_finds_what_nbconvert_asks_for():
+    page = HTMLExporter().from_notebook_node(notebook(new_markdown_cell("$x$")))[0]
+    assert len(fetched(page)) >= 2  # require.js, MathJax
+
+
+def test_other_notebooks_are_exported_as_ever():
+    foreign = widget("a")
+    foreign.metadata = {}
+    other = notebook(new_markdown_cell("$x$"), new_code_cell("1", outputs=[foreign]), a=model())
+    ours = notebook(new_markdown_cell("$x$"), new_code_cell("1", outputs=[widget("a")]), a=model())
+
+    def page(exporter):
+        random_id = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+        return re.sub(random_id, "id", exporter.from_notebook_node(other)[0])
+
+    as_ever, same = page(HTMLExporter()), exporter()
+    assert page(same) == as_ever
+    assert "<math" in same.from_notebook_node(ours)[0]
+    assert page(same) == as_ever  # after one of ours, as in one command
+
+
+def test_slides_are_left_alone():
+    ours = notebook(new_code_cell("1", outputs=[widget("a")]), a=model())
+    assert "vae-page" not in exporter(SlidesExporter).from_notebook_node(ours)[0]
+
+
+# --- a notebook that holds only stills
+
+def test_a_failing_cell_is_an_exception_outside_the_command():
+    with pytest.raises(ConversionException, match="^Notebook: cell 1 .* failed: ZeroDivisionError"):
+        export(new_markdown_cell("text"), new_code_cell("1 / 0", outputs=[widget()]))
+
+
+def test_a_dead_kernel_is_named():
+    with pytest.raises(ConversionException, match="cell 0 .* failed: Kernel died"):
+        export(new_code_cell("import os; os._exit(1)", outputs=[widget()]))
+
+
+def test_a_widget_without_state_is_named():
+    with pytest.raises(ConversionException, match="a widget left no state"):
+        export(new_code_cell(f"display({{'text/plain': ''}}, metadata={MARK}, raw=True)", outputs=[widget()]))
+
+
+def convert(path):
+    """What the plain command does: its result."""
+    return subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", str(path)],
+                          capture_output=True, text=True, cwd=path.parent)
+
+
+def test_the_settings_are_installed():
+    shipped = Path(__file__).resolve().parents[2] / "vae_utils" / CONFIG.name
+    assert CONFIG.exists(), "install the project again: python -m pip install -r requirements.txt"
+    assert CONFIG.read_text("utf-8") == shipped.read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def stills(tmp_path_factory):
+    """A notebook as it is committed, with a still in the widget's place, and what the command said of it."""
+    path = tmp_path_factory.mktemp("page") / "lesson.ipynb"
+    formula = new_markdown_cell("$$\\int_0^1 x\\,dx$$")
+    nbformat.write(notebook(formula, new_code_cell(LIVE_CELL, outputs=[widget()])), path)
+    return path, convert(path)
+
+
+def test_the_plain_command_runs_a_notebook_of_stills(stills):
+    path, result = stills
+    assert result.returncode == 0, result.stderr
+    assert "lesson holds only still pictures of its widgets" in result.stderr
+    page = path.with_suffix(".html").read_text("utf-8")
+    assert fetched(page) == []
+    assert page.count('class="vae-page"') == 1
+
+
+def test_a_failing_cell_ends_the_command_in_one_sentence_and_leaves_the_old_page(tmp_path):
+    path = tmp_path / "broken.ipynb"
+    nbformat.write(notebook(new_code_cell("raise ValueError('first\\nsecond')", outputs=[widget()])), path)
+    path.with_suffix(".html").write_text("old", "utf-8")
+    result = convert(path)
+    assert result.returncode == 1
+    last = "broken: cell 0 (counting all, from 0) failed: ValueError: first; no page was written."
+    assert result.stderr.splitlines()[-1] == last
+    assert "Traceback" not in result.stderr
+    assert path.with_suffix(".html").read_text("utf-8") == "old"
+
+
+# --- in a browser, from a file, without a network
+
+@pytest.fixture
+def offline(chromium):  # noqa: F811
+    page = new_page(chromium, offline=True)
+    yield page
+    page.context.close()
+
+
+def test_the_page_lives_without_kernel_and_network(stills, offline):
+    offline.goto(stills[0].with_suffix(".html").as_uri())
+    button = offline.locator(".vae-page button")
+    button.click()
+    assert button.text_content() == "11 of 3"
+    assert offline.locator(".vae-page img").count() == 0  # the still has made room
+    integral, limit = offline.locator("math mo", has_text="∫"), offline.locator("math mn").first
+    assert integral.bounding_box()["height"] > limit.bounding_box()["height"] > 0  # drawn, not spelled
+    assert_healthy(offline)
+
+
+def test_two_views_share_a_model_and_a_broken_one_keeps_its_still(tmp_path, offline):
+    outputs = [widget("a"), widget("broken"), widget("b"), widget("a")]
+    path = tmp_path / "page.html"
+    broken = model("export default { render() { throw new Error('no luck'); } }")
+    path.write_text(export(new_code_cell("1", outputs=outputs), a=model(), b=model(), broken=broken), "utf-8")
+    offline.goto(path.as_uri())
+    buttons = offline.locator(".vae-page button")
+    buttons.nth(2).click()
+    assert buttons.all_text_contents() == ["11 of 3", "10 of 3", "11 of 3"]
+    assert offline.locator(".vae-page [role=alert]").text_content().endswith("Error: no luck")
+    assert offline.locator(".vae-page img").count() == 1
+    assert offline.strangers == []

@@ -1,0 +1,90 @@
+"""Each section of a lesson says what it needs after a restart of the kernel, and needs no more than it says.
+
+Going back is no harm: no cell takes from an earlier one the name that it reads.
+"""
+
+import nbformat
+import pytest
+from vae_utils.authoring.needs import LESSONS, needs, overwritten, sections, sentence
+
+
+@pytest.fixture(scope="module", params=LESSONS, ids=lambda path: path.stem)
+def lesson(request):
+    return request.param
+
+
+def test_each_section_says_what_it_needs(lesson):
+    prose = "\n".join(cell.source for cell in nbformat.read(lesson, as_version=4).cells
+                      if cell.cell_type == "markdown")
+    for title, needed in needs(lesson).items():
+        after = prose.split(f"\n## {title}\n", 1)[1] if f"\n## {title}\n" in prose else \
+            prose.removeprefix(f"## {title}\n")
+        assert after.lstrip("\n").startswith(sentence(needed)), f"under {title!r} should stand: {sentence(needed)}"
+
+
+def test_a_cell_can_run_again_after_later_ones(lesson):
+    assert overwritten(lesson) == []
+
+
+@pytest.mark.parametrize("later, harm", [
+    ("x = 2", True), ("x = 1", False), ("y = [x for x in range(3)]", False), ("def f(x):\n    x = 2", False),
+    ("for x in range(3):\n    pass", True), ("x = x[1:]", True), ("# Solution\nx = 2", False), ("print(x)", False),
+])
+def test_a_name_that_a_later_cell_takes_is_found(tmp_path, later, harm):
+    assert bool(overwritten(write(tmp_path, "x = 1", "print(x)", later))) is harm
+
+
+@pytest.mark.parametrize("cell, harm", [
+    ("x = x + [1]", True), ("x += [1]", True), ("x |= {1}", False), ("x = 3\nx = x + 1", False), ("x = sorted(y)", False)])
+def test_a_cell_that_cannot_run_twice_is_found(tmp_path, cell, harm):
+    assert bool(overwritten(write(tmp_path, "x, y = [], []", cell))) is harm
+
+
+def write(tmp_path, *cells):
+    """A notebook: text where a cell begins with #, else code; of a solution where that begins with `# Solution`."""
+    nb = nbformat.v4.new_notebook()
+    for source in cells:
+        make = nbformat.v4.new_markdown_cell if source.startswith("## ") else nbformat.v4.new_code_cell
+        tags = {"tags": ["solution"]} if source.startswith("# Solution") else {}
+        nb.cells.append(make(source, metadata=tags))
+    nbformat.write(nb, tmp_path / "lesson.ipynb")
+    return tmp_path / "lesson.ipynb"
+
+
+def test_needs_are_names_of_earlier_sections_and_theirs(tmp_path):
+    path = write(tmp_path, "import math\nx = 1", "## 1 · A", "a = x", "## 2 · B", "b = a + x", "## 3 · C", "c = x",
+                 "## 4 · D", "d = b", "## What to remember")
+    assert needs(path) == {"1 · A": [], "2 · B": ["1 · A"], "3 · C": [], "4 · D": ["1 · A", "2 · B"]}
+    assert [title for title, _ in sections(path)][-1] == "What to remember"
+
+
+@pytest.mark.parametrize("code, needed", [
+    ("fit(vae, images)", True), ("print(vae)", True), ("def f(vae):\n    return vae", False),
+    ("for vae in range(3):\n    print(vae)", False), ("[vae for vae in range(3)]", False),
+    ("with open('x') as vae:\n    print(vae)", False), ("vae = 1\nprint(vae)", False), ("vae = vae + 1", True),
+    ("def f(images):\n    vae = images\n    return vae", False), ("def f(images):\n    return vae(images)", True),
+    ("vae.weight = 3", True), ("vae += 1", True),
+])
+def test_a_name_that_is_bound_before_it_is_read_is_no_need(tmp_path, code, needed):
+    path = write(tmp_path, "images = 1", "## 1 · A", "vae = 2", "## 2 · B", code)
+    assert needs(path)["2 · B"] == (["1 · A"] if needed else [])
+
+
+def test_who_uses_a_trained_model_needs_the_section_that_trained_it(tmp_path):
+    path = write(tmp_path, "## 1 · A", "vae = 1", "## 2 · B", "fit(vae, 3)", "## 3 · C", "print(vae)")
+    assert needs(path)["3 · C"] == ["1 · A", "2 · B"]
+
+
+def test_what_a_solution_defines_is_nothing_that_others_need(tmp_path):
+    path = write(tmp_path, "## 1 · A", "def f():\n    raise NotImplementedError", "## 2 · B",
+                 "# Solution\ndef f():\n    return 1\nf()", "## 3 · C", "f()")
+    assert (needs(path)["2 · B"], needs(path)["3 · C"]) == ([], ["1 · A"])
+
+
+@pytest.mark.parametrize("needed, text", [
+    ([], "*After a restart: run the code cells before section 1.*"),
+    (["1 · A"], "*After a restart: run the code cells before section 1, then section 1.*"),
+    (["1 · A", "2 · B", "4 · D"], "*After a restart: run the code cells before section 1, then sections 1, 2 and 4.*"),
+])
+def test_the_sentence(needed, text):
+    assert sentence(needed) == text

@@ -1,0 +1,254 @@
+"""The checks of lesson 05: each mistake that people make is named, nothing that is right is refused."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from listed_mistakes import listed_mistakes, unnamed
+from torch.distributions import Independent, Normal
+
+from vae_utils import checks
+from vae_utils.checks import lesson_05
+
+def log_q(z, mean, std):
+    return Normal(mean, std).log_prob(z).sum(-1)
+
+
+def log_prior(z):
+    return Normal(0.0, 1.0).log_prob(z).sum(-1)
+
+
+def log_weights(log_likelihood, z, mean, std):
+    return log_likelihood + log_prior(z) - log_q(z, mean, std)
+
+
+def log_mean(log_w):
+    return torch.logsumexp(log_w, 0) - math.log(len(log_w))
+
+
+# --- importance sampling
+
+def density_by_hand(z, mean, std, constant=math.log(2 * math.pi)):
+    return (-0.5 * ((z - mean) / std) ** 2 - torch.log(torch.as_tensor(std)) - 0.5 * constant).sum(-1)
+
+
+WRONG_ESTIMATES = {
+    "The prior is missing": lambda l, z, m, s: log_mean(l - log_q(z, m, s)),
+    "Nothing is divided by q": lambda l, z, m, s: log_mean(l + log_prior(z)),
+    "likelihoods alone": lambda l, z, m, s: log_mean(l),
+    "log q(z|x) has the wrong sign": lambda l, z, m, s: log_mean(l + log_prior(z) + log_q(z, m, s)),
+    "stands on its head": lambda l, z, m, s: log_mean(l - log_prior(z) + log_q(z, m, s)),
+    "mean of the logarithms": lambda *draws: log_weights(*draws).mean(0),
+    "log K is missing": lambda *draws: log_weights(*draws).logsumexp(0),
+    "log K is added": lambda *draws: log_weights(*draws).logsumexp(0) + math.log(len(draws[0])),
+    "number of images B": lambda *draws: log_weights(*draws).logsumexp(0) - math.log(draws[0].shape[1]),
+    "dimension 1, instead of over the draws": lambda *draws: log_mean(log_weights(*draws).T),
+    "All images are averaged under one": lambda *draws: log_mean(log_weights(*draws).flatten()),
+    "an exponential comes before the mean": lambda *draws: log_weights(*draws).exp().mean(0).log(),
+    "a loss": lambda *draws: -log_mean(log_weights(*draws)),
+    "instead of summed": lambda l, z, m, s: log_mean(
+        l + Normal(0.0, 1.0).log_prob(z).mean(-1) - Normal(m, s).log_prob(z).mean(-1)),
+    "one number for each latent dimension": lambda l, z, m, s: log_mean(
+        l + Normal(0.0, 1.0).log_prob(z) - Normal(m, s).log_prob(z)),
+    "`std` is used as a variance": lambda l, z, m, s: log_mean(log_weights(l, z, m, s.sqrt())),
+    "is squared before": lambda l, z, m, s: log_mean(log_weights(l, z, m, s**2)),
+    "log standard deviation": lambda l, z, m, s: log_mean(log_weights(l, z, m, s.exp())),
+    "as a log-variance": lambda l, z, m, s: log_mean(log_weights(l, z, m, (0.5 * s).exp())),
+    "2π is missing from the prior": lambda l, z, m, s: log_mean(
+        l + density_by_hand(z, 0.0, 1.0, constant=0.0) - log_q(z, m, s)),
+    "2π is missing from q": lambda l, z, m, s: log_mean(
+        l + log_prior(z) - density_by_hand(z, m, s, constant=0.0)),
+    "Two things at once": lambda l, z, m, s: (l - log_q(z, m, s)).logsumexp(0),
+}
+
+
+@pytest.mark.parametrize("phrase", WRONG_ESTIMATES)
+def test_mistakes_of_the_estimate(phrase):
+    verdict = checks.importance_estimate(WRONG_ESTIMATES[phrase])
+    assert not verdict.right and verdict.attempted and phrase in verdict.text, verdict
+
+
+def test_two_mistakes_are_both_named():
+    text = checks.importance_estimate(WRONG_ESTIMATES["Two things at once"]).text
+    assert "The prior is missing" in text and "log K is missing" in text
+
+
+def by_numpy(log_likelihood, z, mean, std):
+    log_w = log_weights(*(value.double() for value in (log_likelihood, z, mean, std))).numpy()
+    largest = log_w.max(0)
+    return torch.from_numpy(largest + np.log(np.exp(log_w - largest).mean(0)))
+
+
+def by_torch_distributions(log_likelihood, z, mean, std):
+    q = Independent(Normal(mean, std), 1)
+    prior = Independent(Normal(torch.zeros_like(mean), torch.ones_like(mean)), 1)
+    return torch.logsumexp(log_likelihood + prior.log_prob(z) - q.log_prob(z) - math.log(len(z)), dim=0)
+
+
+def without_two_pi(log_likelihood, z, mean, std):
+    """It cancels."""
+    log_w = log_likelihood + (-z**2 / 2 + ((z - mean) / std) ** 2 / 2 + std.log()).sum(2)
+    return log_mean(log_w)
+
+
+def image_by_image(log_likelihood, z, mean, std):
+    return torch.stack([log_mean(log_weights(log_likelihood[:, [i]], z[:, [i]], mean[[i]], std[[i]]))[0]
+                        for i in range(len(mean))])
+
+
+def non_contiguous(log_likelihood, z, mean, std):
+    z = z.transpose(0, 2).contiguous().transpose(0, 2)
+    return log_mean(log_weights(log_likelihood.T.contiguous().T, z, mean, std))
+
+
+@pytest.mark.parametrize("answer", [
+    by_numpy, by_torch_distributions, without_two_pi, image_by_image, non_contiguous,
+    lambda *draws: log_mean(log_weights(*(value.double() for value in draws)))])
+def test_right_estimates(answer):
+    verdict = checks.importance_estimate(answer)
+    assert verdict.right and verdict.text.startswith("Right."), verdict
+
+
+def test_the_estimate_is_log_p_of_a_model_that_is_known():
+    """The reference itself: with q the exact posterior of a Gaussian model each weight is p(x)."""
+    x, generator = torch.tensor([0.3, -1.2]), torch.Generator().manual_seed(0)
+    mean, std = (x / 2)[:, None], torch.full((2, 1), 0.5**0.5)                   # x = z + noise of width 1
+    z = mean + std * torch.randn(4, 2, 1, generator=generator)
+    ours = lesson_05._importance_estimate(Normal(z[..., 0], 1.0).log_prob(x), z, mean, std)
+    torch.testing.assert_close(ours, Normal(0.0, 2**0.5).log_prob(x))
+
+
+# --- leapfrog
+
+def rolled(first, between, last, sign=1, steps=lambda n: n, stale=False):
+    def leapfrog(gradient, z, speed, step_size, num_steps):
+        start = z
+        speed = speed + sign * first * step_size * gradient(z)
+        for left in reversed(range(steps(num_steps))):
+            z = z + step_size * speed
+            speed = speed + sign * (between if left else last) * step_size * gradient(start if stale else z)
+        return z, speed
+    return leapfrog
+
+
+def euler(gradient, z, speed, step_size, num_steps):
+    for _ in range(num_steps):
+        z, speed = z + step_size * speed, speed + step_size * gradient(z)
+    return z, speed
+
+
+def euler_speed_first(gradient, z, speed, step_size, num_steps):
+    for _ in range(num_steps):
+        speed = speed + step_size * gradient(z)
+        z = z + step_size * speed
+    return z, speed
+
+
+def euler_place_first(gradient, z, speed, step_size, num_steps):
+    for _ in range(num_steps):
+        z = z + step_size * speed
+        speed = speed + step_size * gradient(z)
+    return z, speed
+
+
+def place_in_halves(gradient, z, speed, step_size, num_steps):
+    for _ in range(num_steps):
+        z = z + 0.5 * step_size * speed
+        speed = speed + step_size * gradient(z)
+        z = z + 0.5 * step_size * speed
+    return z, speed
+
+
+WRONG_ROLLS = {
+    "Euler's method": euler,
+    "always before the place": euler_speed_first,
+    "The place moves first": euler_place_first,
+    "halves the steps of the *place*": place_in_halves,
+    "exchanged": lambda *arguments: rolled(0.5, 1.0, 0.5)(*arguments)[::-1],
+    "gradient has the wrong sign": rolled(0.5, 1.0, 0.5, sign=-1),
+    "computed once, at the start": rolled(0.5, 1.0, 0.5, stale=True),
+    "The first step of the speed is a whole one": rolled(1.0, 1.0, 0.5),
+    "The first half step of the speed is missing": rolled(0.0, 1.0, 0.5),
+    "The last step of the speed is a whole one": rolled(0.5, 1.0, 1.0),
+    "The half step of the speed at the end is missing": rolled(0.5, 1.0, 0.0),
+    "All steps of the speed are half steps": rolled(0.5, 0.5, 0.5),
+    "one step too few": rolled(0.5, 1.0, 0.5, steps=lambda n: n - 1),
+    "one step too many": rolled(0.5, 1.0, 0.5, steps=lambda n: n + 1),
+}
+
+
+@pytest.mark.parametrize("phrase", WRONG_ROLLS)
+def test_mistakes_of_the_leapfrog(phrase):
+    verdict = checks.leapfrog(WRONG_ROLLS[phrase])
+    assert not verdict.right and verdict.attempted and phrase in verdict.text, verdict
+
+
+def in_halves(gradient, z, speed, step_size, num_steps):
+    for _ in range(num_steps):
+        speed = speed + step_size / 2 * gradient(z)
+        z = z + step_size * speed
+        speed = speed + step_size / 2 * gradient(z)
+    return z, speed
+
+
+def in_place(gradient, z, speed, step_size, num_steps):
+    speed += step_size / 2 * gradient(z)
+    for _ in range(num_steps - 1):
+        z += step_size * speed
+        speed += step_size * gradient(z)
+    z += step_size * speed
+    return z, speed + step_size / 2 * gradient(z)
+
+
+@pytest.mark.parametrize("answer", [
+    in_halves, in_place, lambda *arguments: list(in_halves(*arguments)),
+    lambda gradient, z, speed, *steps: in_halves(gradient, z.T.contiguous().T, speed.double(), *steps)])
+def test_right_leapfrogs(answer):
+    verdict = checks.leapfrog(answer)
+    assert verdict.right, verdict
+
+
+def test_one_result_of_two():
+    verdict = checks.leapfrog(lambda *arguments: in_halves(*arguments)[0])
+    assert not verdict.right and "1 value where the task asks for 2" in verdict.text
+
+
+# --- harmonic mean
+
+WRONG_MEANS = {
+    "Both minus signs are missing": log_mean,
+    "a minus is missing inside": lambda l: -log_mean(l),
+    "minus in front": lambda l: log_mean(-l),
+    "mean of the logarithms": lambda l: l.mean(0),
+    "log L is missing": lambda l: -torch.logsumexp(-l, 0),
+    "log L has the wrong sign": lambda l: -torch.logsumexp(-l, 0) - math.log(len(l)),
+    "dimension 1": lambda l: -torch.logsumexp(-l, 1) + math.log(l.shape[1]),
+    "an exponential comes before the mean": lambda l: -torch.log(torch.mean(1 / torch.exp(l), 0)),
+}
+
+
+@pytest.mark.parametrize("phrase", WRONG_MEANS)
+def test_mistakes_of_the_harmonic_mean(phrase):
+    verdict = checks.harmonic_mean(WRONG_MEANS[phrase])
+    assert not verdict.right and phrase in verdict.text, verdict
+
+
+@pytest.mark.parametrize("answer", [
+    lambda l: math.log(len(l)) - (-l).logsumexp(0),
+    lambda l: -log_mean(-l.double()),
+    lambda l: l.amin(0) - (l.amin(0) - l).exp().mean(0).log(),
+    lambda l: torch.stack([-log_mean(-column) for column in l.unbind(1)])])
+def test_right_harmonic_means(answer):
+    assert checks.harmonic_mean(answer).right
+
+
+# --- all three
+
+CHECKS = [checks.importance_estimate, checks.leapfrog, checks.harmonic_mean]
+
+
+def test_every_listed_mistake_is_written_here():
+    single = listed_mistakes(lesson_05, *CHECKS)
+    phrases = [*WRONG_ESTIMATES, *WRONG_ROLLS, *WRONG_MEANS]
+    assert single and unnamed(single, phrases) == []

@@ -1,0 +1,201 @@
+"""The checks of lesson 06: each mistake that people make is named, nothing that is right is refused."""
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from listed_mistakes import listed_mistakes, unnamed
+from torch.distributions import Independent, MultivariateNormal, Normal
+
+from vae_utils import checks
+from vae_utils.checks import lesson_06
+from vae_utils.paper.ppca import ppca
+
+# --- another unit
+
+WRONG_UNITS = {
+    "The sign is turned: stretch": lambda nats, n, factor: nats + n * math.log(factor),
+    "charged once for the image": lambda nats, n, factor: nats - math.log(factor),
+    "a factor ½ too many": lambda nats, n, factor: nats - n / 2 * math.log(factor),
+    "a factor 2 too many": lambda nats, n, factor: nats - n * math.log(factor**2),
+    "base 2": lambda nats, n, factor: nats - n * math.log2(factor),
+    "base 10": lambda nats, n, factor: nats - n * np.log10(factor),
+    "multiplied by the factor": lambda nats, n, factor: nats * factor,
+    "divided by the factor, but": lambda nats, n, factor: nats / factor,
+    "Two things at once": lambda nats, n, factor: nats + math.log(factor),
+}
+
+
+@pytest.mark.parametrize("phrase", WRONG_UNITS)
+def test_mistakes_of_the_unit(phrase):
+    verdict = checks.unit_change(WRONG_UNITS[phrase])
+    assert not verdict.right and verdict.attempted and phrase in verdict.text, verdict
+
+
+@pytest.mark.parametrize("answer", [
+    lambda nats, n, factor: nats + n * math.log(1 / factor),
+    lambda nats, n, factor: nats - n * np.log(factor),
+    lambda nats, n, factor: torch.as_tensor(nats).double() - n * torch.tensor(factor).log(),
+    lambda nats, n, factor: nats - sum(math.log(factor) for _ in range(n))])
+def test_right_units(answer):
+    verdict = checks.unit_change(answer)
+    assert verdict.right, verdict
+
+
+# --- a Gaussian with a floor
+
+TWO_PI = 2 * math.pi
+
+
+def density(variance, log_weight=0.5, square_weight=0.5, constant=TWO_PI, sign=-1,
+            reduce=lambda t: t.sum((1, 2, 3))):
+    """A wrong density: variance is a function of log_sigma and floor."""
+    def log_density(x, mean, log_sigma, floor):
+        v = variance(log_sigma, floor)
+        return sign * reduce(log_weight * torch.log(constant * v) + square_weight * (x - mean) ** 2 / v)
+    return log_density
+
+
+def right_variance(log_sigma, floor):
+    return floor**2 + log_sigma.exp() ** 2
+
+
+WRONG_DENSITIES = {
+    "you use it as the variance": density(lambda log_sigma, floor: floor**2 + log_sigma.exp()),
+    "gave the log-*variance*": density(lambda log_sigma, floor: floor**2 + (log_sigma / 2).exp()),
+    "squared once too often": density(lambda log_sigma, floor: floor**2 + (2 * log_sigma).exp() ** 2),
+    "used as σ itself": density(lambda log_sigma, floor: floor**2 + log_sigma**2),
+    "The floor is missing": density(lambda log_sigma, floor: log_sigma.exp() ** 2),
+    "variance unsquared": density(lambda log_sigma, floor: floor + log_sigma.exp() ** 2),
+    "The floor is added to σ": density(lambda log_sigma, floor: (floor + log_sigma.exp()) ** 2),
+    "cut off at the floor": density(lambda log_sigma, floor: log_sigma.exp().clamp(min=floor) ** 2),
+    "The 2π is missing": density(right_variance, constant=1),
+    "The 2 of 2π": density(right_variance, constant=math.pi),
+    "in front of log(2πσ²)": density(right_variance, log_weight=1),
+    "logarithm of the variance is missing": density(right_variance, log_weight=0),
+    "in front of the squared error": density(right_variance, square_weight=1),
+    "in front of both terms": density(right_variance, 1, 1),
+    "a loss": density(right_variance, sign=1),
+    "mean over the pixels": density(right_variance, reduce=lambda t: t.flatten(1).mean(1)),
+    "summed into one number": density(right_variance, reduce=torch.sum),
+    "averaged into one number": density(right_variance, reduce=lambda t: t.sum((1, 2, 3)).mean()),
+    "leaves out the last dimension": density(right_variance, reduce=lambda t: t.sum((0, 1, 2))),
+    "last dimension only": density(right_variance, reduce=lambda t: t.sum(-1)),
+    "Two things at once": density(lambda log_sigma, floor: log_sigma.exp() ** 2, constant=1),
+}
+
+
+@pytest.mark.parametrize("phrase", WRONG_DENSITIES)
+def test_mistakes_of_the_density(phrase):
+    verdict = checks.floored_density(WRONG_DENSITIES[phrase])
+    assert not verdict.right and verdict.attempted and phrase in verdict.text, verdict
+
+
+def test_detached_gradients():
+    """Of the mean, of the width, of both: a network would stand still."""
+    for cut, phrase in (((1,), "gradient"), ((2,), "gradient"), ((1, 2), "carry no gradient")):
+        def answer(*arguments, cut=cut):
+            return density(right_variance)(*(value.detach() if i in cut else value
+                                             for i, value in enumerate(arguments)))
+
+        verdict = checks.floored_density(answer)
+        assert not verdict.right and phrase in verdict.text, verdict
+
+
+def by_torch_distributions(x, mean, log_sigma, floor, dtype=torch.float32):
+    sigma = torch.sqrt(torch.exp(2 * log_sigma) + floor * floor)
+    return Independent(Normal(mean.to(dtype), sigma.to(dtype)), 3).log_prob(x.to(dtype))
+
+
+def with_a_matrix(x, mean, log_sigma, floor):
+    variance = (floor**2 + (2 * log_sigma).exp()).flatten(1)
+    return MultivariateNormal(mean.flatten(1), torch.diag_embed(variance)).log_prob(x.flatten(1))
+
+
+def in_three_terms(x, mean, log_sigma, floor):
+    variance = (floor**2 + torch.exp(log_sigma * 2)).flatten(1)
+    squares = ((x - mean).transpose(2, 3).transpose(2, 3).flatten(1) / variance.sqrt()).square().sum(1)
+    return -0.5 * squares - variance.sqrt().log().sum(1) - variance.shape[1] * 0.918939
+
+
+@pytest.mark.parametrize("answer", [
+    by_torch_distributions, partial(by_torch_distributions, dtype=torch.float64), with_a_matrix, in_three_terms,
+    density(right_variance)])
+def test_right_densities(answer):
+    verdict = checks.floored_density(answer)
+    assert verdict.right, verdict
+
+
+# --- probabilistic PCA
+
+def evidence(kept, noise, latents_of_noise, size, constant=TWO_PI, trace=1.0, scale=-0.5):
+    log_determinant = kept.log().sum() + latents_of_noise * noise.log()
+    return scale * (size * math.log(constant) + log_determinant + trace * size)
+
+
+def wrong_evidence(change):
+    def ppca_evidence(eigenvalues, latent_size):
+        size = len(eigenvalues)
+        kept, rest = eigenvalues[-latent_size:], eigenvalues[:-latent_size]
+        parts = {"kept": kept, "noise": rest.mean(), "latents_of_noise": size - latent_size, "size": size}
+        return evidence(**parts | change(eigenvalues, rest, latent_size))
+    return ppca_evidence
+
+
+WRONG_EVIDENCES = {
+    "The *smallest* eigenvalues": wrong_evidence(
+        lambda values, rest, k: {"kept": values[:k], "noise": values[k:].mean()}),
+    "not their sum": wrong_evidence(lambda values, rest, k: {"noise": rest.sum()}),
+    "divided by D": wrong_evidence(lambda values, rest, k: {"noise": rest.sum() / len(values)}),
+    "log s²": wrong_evidence(lambda values, rest, k: {"noise": rest.mean().sqrt()}),
+    "not the first of them": wrong_evidence(lambda values, rest, k: {"noise": rest.max()}),
+    "log s² counts once": wrong_evidence(lambda values, rest, k: {"latents_of_noise": 1}),
+    "missing from the determinant": wrong_evidence(lambda values, rest, k: {"latents_of_noise": 0}),
+    "The 2π is missing": wrong_evidence(lambda values, rest, k: {"constant": 1}),
+    "The last D is missing": wrong_evidence(lambda values, rest, k: {"trace": 0}),
+    "negative log-density": wrong_evidence(lambda values, rest, k: {"scale": 0.5}),
+    "every term of a Gaussian's": wrong_evidence(lambda values, rest, k: {"scale": -1}),
+}
+
+
+@pytest.mark.parametrize("phrase", WRONG_EVIDENCES)
+def test_mistakes_of_the_evidence(phrase):
+    verdict = checks.ppca_evidence(WRONG_EVIDENCES[phrase])
+    assert not verdict.right and verdict.attempted and phrase in verdict.text, verdict
+
+
+def by_the_density_itself(eigenvalues, latent_size):
+    """log N of data whose covariance has these eigenvalues, at the points that have exactly it."""
+    eigenvalues = eigenvalues.double()
+    variance = eigenvalues.clone()
+    variance[:-latent_size] = eigenvalues[:-latent_size].mean()
+    return Normal(0.0, variance.sqrt()).log_prob(eigenvalues.sqrt()).sum() + (
+        eigenvalues[:-latent_size] / variance[:-latent_size]).sum() / 2 - (len(eigenvalues) - latent_size) / 2
+
+
+@pytest.mark.parametrize("answer", [
+    wrong_evidence(lambda values, rest, k: {}), by_the_density_itself,
+    lambda values, k: wrong_evidence(lambda *_: {})(values.flip(0).double().flip(0), k).item()])
+def test_right_evidences(answer):
+    verdict = checks.ppca_evidence(answer)
+    assert verdict.right, verdict
+
+
+def test_the_evidence_is_that_of_the_library():
+    images = torch.rand(40, 1, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    eigenvalues = torch.linalg.eigvalsh(torch.cov(images.flatten(1).T, correction=0))
+    ours = lesson_06._ppca_evidence(eigenvalues, 3)
+    torch.testing.assert_close(ours, ppca(images, 3).log_prob(images).mean())
+
+
+# --- all three
+
+CHECKS = [checks.unit_change, checks.floored_density, checks.ppca_evidence]
+
+
+def test_every_listed_mistake_is_written_here():
+    single = listed_mistakes(lesson_06, *CHECKS)
+    phrases = [*WRONG_UNITS, *WRONG_DENSITIES, *WRONG_EVIDENCES]
+    assert single and unnamed(single, phrases) == []

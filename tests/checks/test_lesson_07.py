@@ -1,0 +1,190 @@
+"""The checks of lesson 07: each mistake that people make is named, nothing that is right is refused."""
+
+import math
+
+import pytest
+import torch
+from listed_mistakes import listed_mistakes, unnamed
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
+
+from vae_utils import checks
+from vae_utils.checks import lesson_07
+
+# --- the price of a weight
+
+
+def log(value):
+    return torch.as_tensor(value).log()
+
+
+WRONG_PRICES = {
+    "The sign is turned": lambda m, s, a: -kl_divergence(Normal(m, s), Normal(0.0, a)),
+    "The factor ½ is missing": lambda m, s, a: 2 * log(a / s) + (s**2 + m**2) / a**2 - 1,
+    "The mean m is missing": lambda m, s, a: log(a / s) + s**2 / a**2 / 2 - 0.5,
+    "σ is used as a variance": lambda m, s, a: kl_divergence(Normal(m, s.sqrt()), Normal(0.0, a)),
+    "used as a log-variance": lambda m, s, a: kl_divergence(Normal(m, (s / 2).exp()), Normal(0.0, a)),
+    "used as a log standard deviation": lambda m, s, a: kl_divergence(Normal(m, s.exp()), Normal(0.0, a)),
+    "α is used as a variance": lambda m, s, a: kl_divergence(Normal(m, s), Normal(0.0, a.sqrt())),
+    "α is ignored": lambda m, s, a: -0.5 * (1 + log(s**2) - m**2 - s**2),
+    "The -1 is missing": lambda m, s, a: log(a / s) + (s**2 + m**2) / (2 * a**2),
+    "log α is missing": lambda m, s, a: -log(s) + (s**2 + m**2) / (2 * a**2) - 0.5,
+    "the other way round": lambda m, s, a: kl_divergence(Normal(0.0, a), Normal(m, s)),
+    "summed into one number": lambda m, s, a: kl_divergence(Normal(m, s), Normal(0.0, a)).sum(),
+    "averaged into one number": lambda m, s, a: kl_divergence(Normal(m, s), Normal(0.0, a)).mean(),
+    "Two things at once": lambda m, s, a: -(2 * log(a / s) + (s**2 + m**2) / a**2 - 1),
+}
+
+
+@pytest.mark.parametrize("phrase", WRONG_PRICES)
+def test_mistakes_of_the_price(phrase):
+    verdict = checks.weight_price(WRONG_PRICES[phrase])
+    assert not verdict.right and verdict.attempted and phrase in verdict.text, verdict
+
+
+def test_detached_gradients():
+    verdict = checks.weight_price(lambda m, s, a: kl_divergence(Normal(m.detach(), s), Normal(0.0, a)))
+    assert not verdict.right and "gradient" in verdict.text
+
+
+def by_the_lesson(m, sigma, alpha):
+    m, sigma = m / alpha, sigma / alpha
+    return 0.5 * (m**2 + sigma**2 - 1) - sigma.log()
+
+
+@pytest.mark.parametrize("answer", [
+    by_the_lesson,
+    lambda m, sigma, alpha: kl_divergence(Normal(m, sigma), Normal(torch.zeros_like(m), alpha)),
+    lambda m, sigma, alpha: by_the_lesson(m.double(), sigma.double(), alpha.double()),
+    lambda m, sigma, alpha: by_the_lesson(m.T, sigma.T, float(alpha)).T if m.dim() == 2 else by_the_lesson(
+        m, sigma, float(alpha)),
+    lambda m, sigma, alpha: math.log(alpha) - sigma.log() + (sigma**2 + m**2) / (2 * alpha**2) - 0.5])
+def test_right_prices(answer):
+    verdict = checks.weight_price(answer)
+    assert verdict.right, verdict
+
+
+# --- the forgotten N/M
+
+def widths(inputs, share, noise, prior=1.0, axis=0):
+    return (prior + share * (inputs**2).sum(axis) / noise**2) ** -0.5
+
+
+def full_posterior(inputs, batch_size, noise):
+    precision = torch.eye(inputs.shape[1]).to(inputs) + batch_size / len(inputs) * inputs.T @ inputs / noise**2
+    return precision.inverse().diagonal().sqrt()
+
+
+WRONG_WIDTHS = {
+    "widths of the *right* bound": lambda inputs, m, noise: widths(inputs, 1, noise),
+    "The share is upside down": lambda inputs, m, noise: widths(inputs, len(inputs) / m, noise),
+    "counts M times": lambda inputs, m, noise: widths(inputs, m, noise),
+    "counts 1/N times": lambda inputs, m, noise: widths(inputs, 1 / len(inputs), noise),
+    "The prior is missing": lambda inputs, m, noise: widths(inputs, m / len(inputs), noise, prior=0),
+    "`noise` is a standard deviation": lambda inputs, m, noise: widths(inputs, m / len(inputs), noise**0.5),
+    "This is the variance": lambda inputs, m, noise: widths(inputs, m / len(inputs), noise) ** 2,
+    "This is the precision": lambda inputs, m, noise: widths(inputs, m / len(inputs), noise) ** -2,
+    "square root of the precision": lambda inputs, m, noise: 1 / widths(inputs, m / len(inputs), noise),
+    "over the weights, dimension 1": lambda inputs, m, noise: widths(inputs, m / len(inputs), noise, axis=1),
+    "full, correlated posterior": full_posterior,
+    "The prior was scaled": lambda inputs, m, noise: (m / len(inputs) * widths(inputs, 1, noise) ** -2) ** -0.5,
+    "Two things at once": lambda inputs, m, noise: widths(inputs, 1, noise) ** 2,
+}
+
+
+@pytest.mark.parametrize("phrase", WRONG_WIDTHS)
+def test_mistakes_of_the_widths(phrase):
+    verdict = checks.slipped_width(WRONG_WIDTHS[phrase])
+    assert not verdict.right and verdict.attempted and phrase in verdict.text, verdict
+
+
+def by_the_precision_matrix(inputs, batch_size, noise):
+    inputs = inputs.double()
+    precision = torch.eye(inputs.shape[1]).double() + batch_size / len(inputs) / noise**2 * inputs.T @ inputs
+    return MultivariateNormal(torch.zeros(len(precision)).double(), precision_matrix=precision
+                              ).precision_matrix.diagonal() ** -0.5
+
+
+@pytest.mark.parametrize("answer", [
+    by_the_precision_matrix,
+    lambda inputs, m, noise: widths(inputs, m / len(inputs), noise),
+    lambda inputs, m, noise: (1 + m * inputs.T.contiguous().T.square().mean(0) / noise**2).rsqrt()])
+def test_right_widths(answer):
+    verdict = checks.slipped_width(answer)
+    assert verdict.right, verdict
+
+
+def test_the_reference_maximises_the_slipped_bound():
+    """By gradient ascent in double precision on the expected minibatch bound."""
+    inputs = torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    log_sigma = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([log_sigma], max_iter=100, tolerance_grad=1e-10)
+
+    def loss():
+        optimiser.zero_grad()
+        squares = 2 / 6 * (inputs**2 @ log_sigma.exp() ** 2).sum()              # M = 2 of N = 6; the mean aside
+        zeros = torch.zeros(2, dtype=torch.float64)
+        value = squares / (2 * 0.3**2) + kl_divergence(Normal(zeros, log_sigma.exp()), Normal(zeros, 1.0)).sum()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    torch.testing.assert_close(lesson_07._slipped_sigma(inputs, 2, 0.3), log_sigma.exp().detach(), rtol=1e-4,
+                               atol=0)
+
+
+# --- one draw of the weights, or one an image
+
+def slopes(own_draws, num_images, s, sigma, repeats=4000, redraw=False, power=2):
+    data = s * torch.randn(repeats if redraw else 1, num_images)
+    zeta = torch.randn(repeats, num_images if own_draws else 1)
+    return (data - sigma * zeta) / s**power                                          # [repeats, N]
+
+
+WRONG_VARIANCES = {
+    "One ζ serves all images in both cases": lambda own, n, s, sigma: slopes(False, n, s, sigma).sum(1).var(),
+    "Every image has a ζ of its own in both": lambda own, n, s, sigma: slopes(True, n, s, sigma).sum(1).var(),
+    "The two cases are exchanged": lambda own, n, s, sigma: slopes(not own, n, s, sigma).sum(1).var(),
+    "The slopes are averaged": lambda own, n, s, sigma: slopes(own, n, s, sigma).mean(1).var(),
+    "the standard deviation; the task": lambda own, n, s, sigma: slopes(own, n, s, sigma).sum(1).std(),
+    "divided by s instead of s²": lambda own, n, s, sigma: slopes(own, n, s, sigma, power=1).sum(1).var(),
+    "The data are drawn anew": lambda own, n, s, sigma: slopes(own, n, s, sigma, redraw=True).sum(1).var(),
+    "sampling has been replaced by the mean": lambda own, n, s, sigma: slopes(own, n, s, 0.0).sum(1).var(),
+    "ζ is not multiplied by σ": lambda own, n, s, sigma: slopes(own, n, s, 1.0).sum(1).var(),
+    "not μ + √σ ζ": lambda own, n, s, sigma: slopes(own, n, s, sigma**0.5).sum(1).var(),
+}
+
+
+@pytest.mark.parametrize("phrase", WRONG_VARIANCES)
+def test_mistakes_of_the_variance(phrase):
+    verdict = checks.slope_variance(WRONG_VARIANCES[phrase])
+    assert not verdict.right and verdict.attempted and phrase in verdict.text, verdict
+
+
+def by_autograd(own_draws, num_images, s, sigma):
+    """Twenty thousand draws at once, through the log-density itself."""
+    mu = torch.full((20_000, 1), 1.0, dtype=torch.float64, requires_grad=True)
+    data = 1 + s * torch.randn(num_images)
+    theta = mu + sigma * torch.randn(20_000, num_images if own_draws else 1)
+    Normal(theta, s).log_prob(data).sum().backward()
+    return mu.grad.var(correction=0)
+
+
+@pytest.mark.parametrize("answer", [
+    by_autograd,
+    lambda own, n, s, sigma: slopes(own, n, s, sigma).sum(1).var(),
+    lambda own, n, s, sigma: slopes(own, n, s, sigma).double().sum(1).std().item() ** 2,
+    lambda own, n, s, sigma: (n if own else n**2) * sigma**2 / s**4])
+def test_right_variances(answer):
+    verdict = checks.slope_variance(answer)
+    assert verdict.right, verdict
+
+
+# --- all three
+
+CHECKS = [checks.weight_price, checks.slipped_width, checks.slope_variance]
+
+
+def test_every_listed_mistake_is_written_here():
+    single = listed_mistakes(lesson_07, *CHECKS)
+    phrases = [*WRONG_PRICES, *WRONG_WIDTHS, *WRONG_VARIANCES]
+    assert single and unnamed(single, phrases) == []

@@ -1,0 +1,283 @@
+"""Evaluations against encoders whose q(z|x) was chosen by hand, so that every number is known."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
+
+from vae_utils.evaluation import Estimate, active_units, aggregate_kl, aggregate_log_density, evaluate, hole_mass, kl_per_dimension, log_likelihood, nearest_distance, posterior_parameters, relative_path_length
+from vae_utils.likelihoods import ContinuousBernoulli, Gaussian, GreyCrossEntropy
+from vae_utils.models import VAE, mlp_vae
+from vae_utils.objectives import importance_log_weights, importance_weighted
+from vae_utils.evaluation import elbo_of_set
+from vae_utils.runtime import fixed_seed
+
+
+class Encoder(nn.Module):
+    """q(z|x) = N(slope * (first pixel of x) + mean, scale^2): a list has one entry for each latent."""
+
+    def __init__(self, slope, mean, scale):
+        super().__init__()
+        self.slope, self.mean, self.scale = (
+            nn.Parameter(torch.tensor(values)) for values in (slope, mean, scale)
+        )
+
+    def forward(self, x):
+        mean = self.slope * x[:, 0, 0, :1] + self.mean
+        return torch.cat([mean, 2 * self.scale.log().expand_as(mean)], 1)
+
+
+def chosen_vae(slope, mean, scale, decoder_scale=0.0, likelihood=None):
+    torch.manual_seed(0)
+    decoder = nn.Sequential(nn.Linear(len(slope), 784), nn.Unflatten(1, (1, 28, 28)))
+    decoder[0].weight.data *= decoder_scale
+    return VAE(Encoder(slope, mean, scale), decoder, likelihood or GreyCrossEntropy(), len(slope))
+
+
+def prior_vae(latent_size=2, decoder_scale=0.0):
+    """q(z|x) = p(z) for every x."""
+    return chosen_vae([0.0] * latent_size, [0.0] * latent_size, [1.0] * latent_size, decoder_scale)
+
+
+# Estimates and evaluations
+
+
+def test_estimate_is_mean_and_standard_error():
+    estimate = Estimate.of(torch.tensor([1.0, 2.0, 3.0, 6.0]))
+    assert estimate.mean == 3.0
+    assert estimate.standard_error == pytest.approx(math.sqrt(14 / 3) / 2)
+    assert str(estimate) == "3.00 ± 1.08"
+
+
+def test_one_image_has_no_standard_error():
+    assert math.isnan(Estimate.of(torch.tensor([1.0])).standard_error)
+
+
+def test_evaluate_is_the_elbo_of_the_set(images):
+    vae = mlp_vae(2, (4,))
+    evaluation, terms = (
+        evaluate(vae, images, num_samples=3, seed=2),
+        elbo_of_set(vae, images, num_samples=3, seed=2),
+    )
+    assert torch.equal(evaluation.elbo, terms.elbo)
+    assert torch.equal(evaluation.rate, terms.rate) and torch.equal(evaluation.distortion, terms.distortion)
+
+
+@pytest.mark.parametrize(
+    "likelihood, pixels",
+    [
+        (None, "pixels binarised by one fixed draw"),
+        (GreyCrossEntropy(), "cross-entropy of grey pixels"),
+        (Gaussian(0.1), "Gaussian density of grey pixels"),
+        (ContinuousBernoulli(), "continuous-Bernoulli density of grey pixels"),
+    ],
+)
+def test_every_number_prints_with_its_protocol(likelihood, pixels, images):
+    vae = mlp_vae(2, (4,), likelihood=likelihood)
+    result = evaluate(vae, images)
+    assert result.protocol == f"12 images, {pixels}, 1 draw of z"
+    assert str(result) == (
+        f"ELBO {result.elbo.mean():.2f} ± {Estimate.of(result.elbo).standard_error:.2f} nats per image = "
+        f"-(distortion {result.distortion.mean():.2f} + rate {result.rate.mean():.2f})   [{result.protocol}]"
+    )
+    assert evaluate(vae, images, num_samples=2).protocol.endswith("2 draws of z")
+    likelihoods = log_likelihood(vae, images, num_samples=2)
+    assert likelihoods.protocol == f"12 images, {pixels}, 2 importance samples"
+    assert str(likelihoods).startswith(f"log p(x) at least {likelihoods.per_image.mean():.2f} ± ")
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda vae, x: evaluate(vae, x),
+        lambda vae, x: log_likelihood(vae, x, 2),
+        lambda vae, x: aggregate_kl(vae, x, 5),
+        lambda vae, x: hole_mass(vae, x, num_samples=5),
+        active_units,
+    ],
+)
+def test_measures_leave_the_random_stream_and_refuse_labels(measure, images):
+    vae = mlp_vae(2, (4,))
+    before = torch.get_rng_state()
+    measure(vae, images)
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(ValueError, match="labels"):
+        measure(vae, torch.arange(5))
+
+
+# log p(x)
+
+
+@pytest.mark.parametrize("num_samples", [1, 40])
+def test_log_likelihood_is_the_importance_weighted_bound(num_samples, images):
+    vae = mlp_vae(2, (4,), likelihood=GreyCrossEntropy())
+    with fixed_seed(4), torch.no_grad():
+        expected = importance_weighted(vae, images, num_samples).objective
+    assert torch.allclose(log_likelihood(vae, images, num_samples, seed=4).per_image, expected, atol=1e-3)
+
+
+def test_log_likelihood_in_pieces_is_one_average_over_all_samples(images):
+    vae = chosen_vae([1.0, 0.0], [0.5, -1.0], [0.7, 1.5], decoder_scale=0.3)
+    with fixed_seed(0), torch.no_grad():
+        sizes = (64, 64, 64, 64, 44)
+        log_weights = torch.cat([importance_log_weights(vae, images[:2], size) for size in sizes])
+    result = log_likelihood(vae, images[:2], 300)
+    assert torch.allclose(result.per_image, log_weights.logsumexp(0) - math.log(300), atol=1e-3)
+    shares = log_weights.softmax(0)
+    assert torch.allclose(result.effective_samples, 1 / (shares**2).sum(0), rtol=1e-2)
+
+
+def test_log_likelihood_of_many_images_is_that_of_each(images):
+    vae = prior_vae()  # every weight is p(x|z), and z does not matter
+    many = images.repeat(3, 1, 1, 1)  # more than one batch
+    expected = vae.decode(torch.zeros(2)).log_prob(many)
+    assert torch.allclose(log_likelihood(vae, many, 3).per_image, expected, atol=1e-3)
+
+
+def test_pixels_are_the_same_draw_as_in_evaluate(images):
+    vae = mlp_vae(2, (4,))  # binarises
+    nn.init.zeros_(vae.decoder.output.weight)  # so that z does not matter
+    constant = chosen_vae([0.0] * 2, [0.0] * 2, [1.0] * 2)
+    vae.encoder = constant.encoder  # q = p: all bounds are log p(x)
+    likelihoods, bound = log_likelihood(vae, images, 1, seed=6), evaluate(vae, images, seed=6)
+    assert torch.allclose(likelihoods.per_image, bound.elbo, atol=1e-3)
+
+
+def test_effective_samples_are_all_when_q_is_the_posterior(images):
+    assert torch.allclose(
+        log_likelihood(prior_vae(), images, 50).effective_samples, torch.tensor(50.0), rtol=1e-3
+    )
+
+
+def test_effective_samples_are_one_when_one_weight_has_everything(images):
+    vae = chosen_vae([0.0], [6.0], [0.01], decoder_scale=3000.0, likelihood=Gaussian(0.05))
+    assert torch.allclose(log_likelihood(vae, images, 50).effective_samples, torch.tensor(1.0), atol=0.01)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 40), st.floats(-2, 2), st.floats(0.1, 3))
+def test_effective_samples_lie_between_one_and_all(num_samples, mean, scale):
+    vae = chosen_vae([0.5], [mean], [scale], decoder_scale=0.5)
+    effective = log_likelihood(vae, torch.rand(2, 1, 28, 28), num_samples).effective_samples
+    assert ((effective > 0.999) & (effective < 1.001 * num_samples)).all()
+
+
+def test_log_likelihood_shows_its_progress_and_refuses_zero_samples(images):
+    wrapped = []
+    log_likelihood(prior_vae(), images, 1, progress=lambda batches: wrapped.extend(batches) or batches)
+    assert sum(len(batch) for batch in wrapped) == 12
+    with pytest.raises(ValueError, match="1 or more"):
+        log_likelihood(prior_vae(), images, 0)
+
+
+# The use of the code
+
+
+def test_rates_of_the_dimensions_add_up_to_the_rate(images):
+    vae = mlp_vae(5, (4,))
+    per_dimension = kl_per_dimension(vae, images)
+    assert per_dimension.shape == (5,) and (per_dimension >= 0).all()
+    assert per_dimension.sum().item() == pytest.approx(evaluate(vae, images).rate.mean().item(), rel=1e-5)
+
+
+def test_each_dimension_has_its_own_rate(images):
+    vae = chosen_vae([0.0, 0.0, 0.0], [0.0, 2.0, 0.0], [1.0, 1.0, 0.5])
+    q = Normal(torch.tensor([0.0, 2.0, 0.0]), torch.tensor([1.0, 1.0, 0.5]))
+    assert torch.allclose(kl_per_dimension(vae, images), kl_divergence(q, Normal(0.0, 1.0)), atol=1e-6)
+
+
+def test_active_units_are_those_whose_mean_follows_the_image(images):
+    variance = images[:, 0, 0, 0].var().item()
+    just_below, just_above = (math.sqrt(share * 0.01 / variance) for share in (0.95, 1.05))
+    vae = chosen_vae([0.0, just_below, just_above, -3.0], [5.0, 0.0, 0.0, 0.0], [0.1, 0.1, 1.0, 1.0])
+    assert active_units(vae, images).tolist() == [False, False, True, True]
+    assert active_units(vae, images, threshold=1e9).sum() == 0
+
+
+def test_posterior_parameters_do_not_depend_on_the_batch(images):
+    vae = mlp_vae(3, (4,))
+    whole, parts = posterior_parameters(vae, images), posterior_parameters(vae, images, batch_size=5)
+    for a, b in zip(whole, parts, strict=True):
+        assert a.shape == (12, 3) and torch.allclose(a, b, atol=1e-6) and not a.requires_grad
+
+
+# q(z) against p(z)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 4), st.integers(1, 7), st.integers(0, 2**31))
+def test_aggregate_density_is_a_mixture(num_images, latent_size, num_codes, seed):
+    generator = torch.Generator().manual_seed(seed)
+    mean, scale = torch.randn(2, num_images, latent_size, generator=generator, dtype=torch.float64)
+    z, scale = (
+        torch.randn(num_codes, latent_size, generator=generator, dtype=torch.float64),
+        0.1 + scale.abs(),
+    )
+    mixture = MixtureSameFamily(
+        Categorical(torch.ones(num_images).double()), Independent(Normal(mean, scale), 1)
+    )
+    assert torch.allclose(aggregate_log_density(mean, scale, z), mixture.log_prob(z))
+
+
+def test_aggregate_kl_is_zero_where_q_is_the_prior(images):
+    estimate = aggregate_kl(prior_vae(), images)
+    assert abs(estimate.mean) < 1e-5 and estimate.standard_error < 1e-6
+
+
+def test_aggregate_kl_of_one_gaussian_is_its_closed_form(images):
+    estimate = aggregate_kl(chosen_vae([0.0, 0.0], [1.0, -0.5], [0.5, 1.5]), images)
+    exact = (
+        kl_divergence(Normal(torch.tensor([1.0, -0.5]), torch.tensor([0.5, 1.5])), Normal(0.0, 1.0))
+        .sum()
+        .item()
+    )
+    assert abs(estimate.mean - exact) < 4 * estimate.standard_error < 0.3
+
+
+def test_aggregate_kl_is_the_rate_less_log_n_where_codes_do_not_overlap():
+    pictures = torch.linspace(0, 1, 8).view(8, 1, 1, 1).repeat(1, 1, 28, 28)
+    vae = chosen_vae([10.0], [-5.0], [0.05])  # eight narrow codes, so I(x; z) = log 8
+    estimate, rate = aggregate_kl(vae, pictures, 4000), kl_per_dimension(vae, pictures).sum().item()
+    assert abs(estimate.mean - (rate - math.log(8))) < 4 * estimate.standard_error
+
+
+@pytest.mark.parametrize(
+    "mean, scale, expected", [([0.0, 0.0], [1.0, 1.0], 0.0), ([50.0, 0.0], [0.1, 1.0], 1.0)]
+)
+def test_hole_mass_of_no_holes_and_of_nothing_else(mean, scale, expected, images):
+    assert hole_mass(chosen_vae([0.0, 0.0], mean, scale), images) == Estimate(expected, 0.0)
+
+
+def test_hole_mass_of_a_narrow_q_is_the_priors_tails(images):
+    estimate = hole_mass(chosen_vae([0.0], [0.0], [0.5]), images, num_samples=4000)
+    edge = math.sqrt(2 * math.log(2 / 0.1) / (1 / 0.5**2 - 1))  # q(z) = p(z) / 10
+    tails = 2 * (1 - Normal(0.0, 1.0).cdf(torch.tensor(edge))).item()
+    assert abs(estimate.mean - tails) < 4 * estimate.standard_error < 0.05
+
+
+# Pictures
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 100])
+def test_nearest_distance_is_the_smallest_of_all(chunk, images):
+    by_hand = [min((image - other).norm().item() for other in images[7:]) for image in images[:7]]
+    assert nearest_distance(images[:7], images[7:], chunk).tolist() == pytest.approx(by_hand, rel=1e-4)
+    assert nearest_distance(images[:1], images[:3]).item() == pytest.approx(
+        0, abs=0.02
+    )  # cdist rounds near zero
+
+
+def test_a_cross_fade_has_relative_length_one_and_a_detour_more(images):
+    first, last, aside = images[:3]
+    fade = torch.stack([first + share * (last - first) for share in (0, 0.2, 0.7, 1)])
+    detour = torch.stack([first, aside, aside, last])
+    expected = ((aside - first).norm() + (last - aside).norm()) / (last - first).norm()
+    lengths = relative_path_length(torch.stack([fade, detour], 1))
+    assert lengths.tolist() == pytest.approx([1, expected.item()], rel=1e-5)
+
+
+# The judge

@@ -1,0 +1,209 @@
+"""Files of weights: what goes in comes out, what is damaged is named, and a crash costs nothing."""
+
+import pickle
+import stat
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from vae_utils.files import ASSETS, load_tensors, save_tensors, write_atomically
+
+METADATA = {"latent size": 20, "protocol": "dynamic binarisation, ±", "bound": -93.25, "hidden": [512, 512],
+            "seed": None, "settings": {"layer_norm": True}}
+
+
+def some_tensors():
+    generator = torch.Generator().manual_seed(0)
+    return {"weight": torch.randn(5, 3, generator=generator), "bias": torch.randn(5, generator=generator),
+            "steps": torch.tensor(70_000), "empty": torch.zeros(0, 4),
+            "double": torch.tensor([1 / 3], dtype=torch.float64)}
+
+
+def test_round_trip_in_full_precision(tmp_path):
+    path, tensors = tmp_path / "weights.safetensors", some_tensors()
+    save_tensors(path, tensors, METADATA, half=False)
+    loaded, metadata = load_tensors(path)
+    assert metadata == METADATA
+    assert loaded.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+        assert loaded[name].dtype == dtype and torch.equal(loaded[name], tensor.to(dtype))
+
+
+def test_round_trip_in_half_precision(tmp_path):
+    path, tensors = tmp_path / "weights.safetensors", some_tensors()
+    save_tensors(path, tensors, METADATA)
+    loaded, metadata = load_tensors(path)
+    assert metadata == METADATA
+    assert loaded["weight"].dtype == torch.float32
+    assert torch.equal(loaded["weight"], tensors["weight"].half().float())
+    assert not torch.equal(loaded["weight"], tensors["weight"])
+    assert loaded["steps"] == 70_000  # whole numbers keep every digit, beyond float16's range too
+
+
+def test_half_precision_halves_the_file(tmp_path):
+    weights = {"w": torch.randn(100, 100)}
+    sizes = []
+    for half in (True, False):
+        save_tensors(tmp_path / "w.safetensors", weights, {}, half=half)
+        sizes.append((tmp_path / "w.safetensors").stat().st_size)
+    assert sizes[1] > 1.9 * sizes[0]
+
+
+def test_parameters_views_and_shared_tensors_can_be_saved(tmp_path):
+    base = torch.arange(6.0).view(2, 3)
+    tensors = {"parameter": torch.nn.Parameter(base), "transposed": base.T, "again": base}
+    save_tensors(tmp_path / "w.safetensors", tensors, {}, half=False)
+    loaded, _ = load_tensors(tmp_path / "w.safetensors")
+    for name, tensor in tensors.items():
+        assert torch.equal(loaded[name], tensor)
+
+
+simple = st.none() | st.booleans() | st.integers(-2**53, 2**53) | st.text() | st.floats(allow_nan=False)
+json_values = st.recursive(simple, lambda value: st.lists(value, max_size=3), max_leaves=5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.dictionaries(st.text(min_size=1), json_values, max_size=4))
+def test_metadata_keep_their_types(tmp_path_factory, metadata):
+    path = tmp_path_factory.mktemp("m") / "w.safetensors"
+    save_tensors(path, {"w": torch.zeros(1)}, metadata)
+    assert load_tensors(path)[1] == metadata
+
+
+def test_half_precision_never_turns_numbers_into_infinity(tmp_path):
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(ValueError, match="'big'.*half=False"):
+        save_tensors(path, {"big": torch.tensor([1e5])}, {})
+    assert list(tmp_path.iterdir()) == []
+    save_tensors(path, {"big": torch.tensor([1e5])}, {}, half=False)
+    assert load_tensors(path)[0]["big"] == 1e5
+
+
+def test_metadata_that_do_not_fit(tmp_path):
+    with pytest.raises(ValueError, match="metadata.*JSON.*Tensor"):
+        save_tensors(tmp_path / "w.safetensors", {"w": torch.zeros(1)}, {"bound": torch.tensor(1.0)})
+    assert list(tmp_path.iterdir()) == []
+
+
+# Files that are missing, damaged or dangerous
+
+
+def test_missing_file_is_named(tmp_path):
+    for path in (tmp_path / "no-such.safetensors", tmp_path):  # a folder is no file either
+        with pytest.raises(FileNotFoundError) as error:
+            load_tensors(path)
+        assert str(error.value).startswith(f"There is no file {path};")
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
+def test_truncated_file_is_named(tmp_path, share):
+    path = tmp_path / "w.safetensors"
+    save_tensors(path, some_tensors(), METADATA)
+    content = path.read_bytes()
+    path.write_bytes(content[:int(share * len(content))])
+    with pytest.raises(ValueError) as error:
+        load_tensors(path)
+    for words in (str(path), "truncated", "make it again"):
+        assert words in str(error.value)
+
+
+def test_foreign_file_is_named(tmp_path):
+    picture = tmp_path / "w.safetensors"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    with pytest.raises(ValueError, match="w.safetensors"):
+        load_tensors(picture)
+    other = tmp_path / "other.safetensors"
+    save_file({"w": torch.zeros(1)}, other, metadata={"format": "pt"})  # as other programs write it
+    with pytest.raises(ValueError, match="other.safetensors.*save_tensors"):
+        load_tensors(other)
+
+
+class Bomb:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return open, (str(self.target), "w")
+
+
+def test_pickle_is_refused_and_not_run(tmp_path):
+    path, trace = tmp_path / "w.safetensors", tmp_path / "trace"
+    pickle.loads(pickle.dumps(Bomb(trace))).close()
+    assert trace.exists()  # the bomb works ...
+    trace.unlink()
+    torch.save({"w": Bomb(trace)}, path)
+    with pytest.raises(ValueError, match="w.safetensors"):
+        load_tensors(path)
+    path.write_bytes(pickle.dumps(Bomb(trace)))
+    with pytest.raises(ValueError, match="w.safetensors"):
+        load_tensors(path)
+    assert not trace.exists()  # ... and did not go off
+
+
+# Writing whole files or none
+
+
+def test_file_appears_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "new folder" / "curve.csv"
+    with write_atomically(path) as temporary:
+        assert temporary.parent == path.parent and temporary.suffix == ".csv" and temporary != path
+        temporary.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole" and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("crash", [RuntimeError, KeyboardInterrupt])
+def test_crash_in_the_middle_keeps_the_old_file(tmp_path, crash):
+    path = tmp_path / "curve.csv"
+    path.write_text("old")
+    with pytest.raises(crash), write_atomically(path) as temporary:
+        temporary.write_text("half of the ne")
+        raise crash
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_failed_save_keeps_the_old_weights(tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    save_tensors(path, {"w": torch.ones(1)}, {})
+
+    def full_disk(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vae_utils.files.os.replace", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        save_tensors(path, {"w": torch.zeros(1)}, {})
+    assert load_tensors(path)[0]["w"] == 1 and list(tmp_path.iterdir()) == [path]
+
+
+def test_two_writers_do_not_meet(tmp_path):
+    path = tmp_path / "curve.csv"
+    with write_atomically(path) as first, write_atomically(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # the outer block ends last
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("a file where a folder should be")
+    path = tmp_path / "file" / "w.safetensors"
+    with pytest.raises(OSError) as error:
+        save_tensors(path, {"w": torch.zeros(1)}, {})
+    assert str(error.value).startswith(f"{path} cannot be written") and "choose a folder" in str(error.value)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_file_can_be_read_by_whom_the_umask_lets(tmp_path):
+    (tmp_path / "plain").touch()
+    save_tensors(tmp_path / "w.safetensors", {"w": torch.zeros(1)}, {})
+    modes = {stat.S_IMODE(entry.stat().st_mode) for entry in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
+def test_assets_lie_in_the_project():
+    assert ASSETS.name == "assets" and (ASSETS.parent / "pyproject.toml").is_file()

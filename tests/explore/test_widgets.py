@@ -1,0 +1,336 @@
+"""What the interactive pieces compute in Python; test_browser.py drives them in a browser."""
+
+import base64
+import io
+import math
+from types import SimpleNamespace
+
+import IPython
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.distributions import Normal, kl_divergence
+
+from vae_utils.data import MNIST
+from vae_utils.explore.widgets import FramePlayer, GapExplorer, LatentExplorer, _made_in_cell
+from vae_utils.likelihoods import PixelGaussian
+from vae_utils.models import VAE, mlp_vae, paper_vae
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+@pytest.fixture(scope="module")
+def vae():
+    torch.manual_seed(0)
+    return mlp_vae(2, (16,)).eval()
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    generator = torch.Generator().manual_seed(1)       # not that of the fixed draw of pixels
+    images = torch.rand(40, 1, 28, 28, generator=generator)
+    labels = torch.arange(40) % 10
+    return MNIST(images, labels, images, labels, "embedded", False)
+
+
+def picture(data):
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+# --- what is decoded
+
+@pytest.mark.parametrize("z1", [-40, -3, -0.01, 0, 1, 40])
+@pytest.mark.parametrize("z2", [-40, 0, 2.5, 40])
+def test_every_position_has_the_decoders_picture(vae, z1, z2):
+    shown, = LatentExplorer(vae).pictures([z1, z2])
+    with torch.no_grad():
+        mean = vae.decode(torch.tensor([z1, z2], dtype=torch.float32)).mean[0]
+    assert shown.dtype == np.uint8 and shown.shape == (28, 28)
+    assert abs(shown - (255 - (255 * mean).round()).numpy()).max() <= 1
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_pictures_of_another_shape_and_light_ones(light):
+    torch.manual_seed(0)
+    faces = paper_vae(2, 8, std=1.0, likelihood=PixelGaussian(), image_shape=(1, 28, 20))
+    explorer = LatentExplorer(faces, light=light)
+    with torch.no_grad():
+        mean = faces.decode(torch.tensor([[0.5, -1.0]])).mean[0, 0]
+    shown, = explorer.pictures([0.5, -1.0])
+    assert shown.shape == (28, 20)
+    assert abs(shown / 255 - (mean if light else 1 - mean).numpy()).max() < 0.51 / 255
+    assert explorer.spec["size"] == [28, 20] and explorer.spec["light"] == light
+    assert explorer.spec["where"].startswith("Decoded in this page")
+    explorer.still()
+
+
+def test_models_of_pictures_of_two_shapes_are_refused(vae):
+    with pytest.raises(ValueError, match="images of one shape were expected"):
+        LatentExplorer({"digits": vae, "faces": mlp_vae(2, (8,), image_shape=(1, 28, 20))})
+
+
+@pytest.mark.parametrize("z", [[], [0.0], [0.0, 0, 0], [math.nan, 0], [0, math.inf], [0, -math.inf]])
+def test_a_position_that_is_none_is_refused(vae, z):
+    explorer = LatentExplorer(vae)
+    with pytest.raises(ValueError, match="2 finite numbers"):
+        explorer.pictures(z)
+    with pytest.raises(ValueError, match="2 finite numbers"):
+        explorer.z = z
+    with pytest.raises(ValueError, match="2 finite numbers"):
+        LatentExplorer(vae, z=z)
+    assert explorer.z == [0, 0]
+
+
+def test_two_models_are_decoded_at_the_same_z(vae):
+    other = mlp_vae(2, (8,)).eval()
+    both = LatentExplorer({"one": vae, "other": other}).pictures([0.3, -1])
+    assert (both[0] == LatentExplorer(vae).pictures([0.3, -1])[0]).all()
+    assert (both[1] == LatentExplorer(other).pictures([0.3, -1])[0]).all()
+
+
+def test_models_of_another_precision_are_decoded_and_stay_as_they_are(vae, mnist):
+    double = mlp_vae(2, (16,)).double().train()
+    double.load_state_dict(vae.state_dict())
+    explorer = LatentExplorer(double, data=mnist)
+    assert (explorer.pictures([1, 1])[0] == LatentExplorer(vae).pictures([1, 1])[0]).all()
+    assert double.training and double.prior.mean.dtype == torch.float64
+
+
+def test_lesson_01s_default_precision_changes_nothing(vae, mnist):
+    torch.set_default_dtype(torch.float64)
+    try:
+        double = mlp_vae(2, (16,))
+        double.load_state_dict(vae.state_dict())
+        shown = LatentExplorer(double, data=mnist)
+        shown.still()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (shown.pictures([1, -1])[0] == LatentExplorer(vae).pictures([1, -1])[0]).all()
+
+
+class Noted(nn.Module):
+    """Counts its calls in training: a model must not learn from being looked at."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2)
+        self.layer = nn.Linear(2, 784)
+
+    def forward(self, z):
+        return self.layer(self.norm(z))
+
+
+def test_looking_does_not_change_a_model_in_training():
+    model = VAE(nn.Identity(), Noted(), None, 2).train()
+    explorer = LatentExplorer(model)
+    explorer.pictures([0.5, 0.5])
+    explorer.still()
+    assert "BatchNorm1d" in explorer.spec["where"] and model.training
+    assert model.decoder.norm.num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("models, data, sentence", [
+    ({}, None, "a VAE was expected"), (nn.Linear(2, 2), None, "got Linear"),
+    ({"a": mlp_vae(2, (4,)), "b": mlp_vae(3, (4,))}, None, "same number of latents"),
+    (mlp_vae(2, (4,)), torch.rand(3, 1, 28, 28), "load_mnist"),
+], ids=["none", "no VAE", "sizes", "data"])
+def test_wrong_arguments_are_refused_in_a_sentence(models, data, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        LatentExplorer(models, data)
+
+
+# --- what the page is told
+
+def test_the_page_gets_half_precision_weights_and_the_reader_is_told(vae):
+    explorer = LatentExplorer(vae)
+    weights, = explorer.weights
+    assert len(weights) == 2 * sum(parameter.numel() for parameter in vae.decoder.parameters())
+    assert "in this page" in explorer.spec["where"] and "0.0 MB" in explorer.spec["where"]
+
+
+class Loud(nn.Module):
+    """A decoder that no list of layers can say."""
+
+    def forward(self, z):
+        if z[0, 0] > 1:
+            raise ArithmeticError("too far to the right")
+        return z.sum(1, keepdim=True).expand(-1, 784)
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """An explorer whose decoder stays in the kernel, and what it sends."""
+    explorer = LatentExplorer(VAE(nn.Identity(), Loud(), None, 2))
+    sent = []
+    monkeypatch.setattr(LatentExplorer, "send",
+                        lambda self, content, buffers=None: sent.append((content, buffers)))
+    return explorer, sent
+
+
+def test_a_decoder_that_cannot_leave_answers_from_the_kernel(answers):
+    explorer, sent = answers
+    assert explorer.weights == [] and "by the kernel, because its network" in explorer.spec["where"]
+    explorer._answer(explorer, {"z": [0.5, 0.5]}, [])
+    (content, (pixels,)), = sent
+    assert content == {"z": [0.5, 0.5]}
+    assert pixels == bytes([255 - round(255 * torch.tensor(1.0).sigmoid().item())] * 784)
+
+
+@pytest.mark.parametrize("question, words", [
+    ({"z": [2.0, 0]}, "ArithmeticError: too far to the right"), ({"z": [1.0]}, "ValueError: a position"),
+    ({"z": [None, 0]}, "Error"), ({}, "KeyError"),
+])
+def test_an_exception_reaches_the_reader(answers, question, words):
+    explorer, sent = answers
+    explorer._answer(explorer, question, [])
+    (content, buffers), = sent
+    assert words in content["error"] and buffers is None
+
+
+def test_codes_images_and_typical_digits_are_those_of_the_data(vae, mnist):
+    explorer = LatentExplorer(vae, data=mnist)
+    codes = np.frombuffer(explorer.codes[0], np.float32).reshape(-1, 2)
+    assert len(codes) == len(explorer.spec["labels"]) == 40 and len(explorer.images) == 40 * 784
+    for digit, code in enumerate(explorer.spec["typical"]):
+        own = codes[mnist.test_labels == digit]
+        centre = torch.from_numpy(own.copy()).median(0).values.numpy()
+        assert np.linalg.norm(code - centre) == pytest.approx(np.linalg.norm(own - centre, axis=1).min())
+
+
+def test_axes_reach_as_far_as_the_codes(vae, mnist):
+    wide = mlp_vae(2, (16,)).eval()
+    with torch.no_grad():
+        wide.encoder.output.weight *= 100
+    assert LatentExplorer(vae, data=mnist).spec["extent"] == 3.5
+    codes = np.frombuffer(LatentExplorer(wide, data=mnist).codes[0], np.float32)
+    assert LatentExplorer({"a": vae, "b": wide}, data=mnist).spec["extent"] >= np.quantile(abs(codes), 0.99) > 3.5
+
+
+def test_latents_are_in_the_order_of_their_kl_and_collapsed_ones_are_named(mnist):
+    vae = mlp_vae(3, (16,)).eval()
+    with torch.no_grad():                                  # q(z|x): latent 1 is the prior, latent 3 the narrowest
+        vae.encoder.output.weight[[0, 3]] = 0
+        vae.encoder.output.bias[3:] = torch.tensor([0.0, -1, -5])
+        vae.encoder.output.bias[0] = 0
+        vae.encoder.output.weight[1:3] *= 2
+    explorer = LatentExplorer(vae, data=mnist)
+    assert explorer.spec["order"] == [2, 1, 0] and explorer.spec["collapsed"] == [0]
+    assert explorer.spec["kl"][0] == pytest.approx(0, abs=1e-6)
+    other = mlp_vae(3, (16,)).eval()
+    other.load_state_dict(vae.state_dict())
+    with torch.no_grad():                                  # here it is latent 2 that carries nothing
+        for row in (0, 1), (3, 4):
+            other.encoder.output.weight[list(row)] = other.encoder.output.weight[list(row[::-1])]
+            other.encoder.output.bias[list(row)] = other.encoder.output.bias[list(row[::-1])]
+    assert LatentExplorer(other, data=mnist).spec["collapsed"] == [1]
+    assert LatentExplorer({"a": vae, "b": other}, data=mnist).spec["collapsed"] == []
+
+
+# --- stills, names, ends
+
+def widgets(vae, mnist):
+    z = torch.linspace(-8, 8, 401)
+    frame = io.BytesIO()
+    Image.new("L", (60, 40), 7).save(frame, "PNG")
+    return {"plane": LatentExplorer(vae), "codes": LatentExplorer(vae, data=mnist),
+            "two": LatentExplorer({"a": vae, "b": vae}, data=mnist), "many": LatentExplorer(mlp_vae(5, (4,))),
+            "gap": GapExplorer(z, -z**2), "frames": FramePlayer([frame.getvalue()] * 3, "abc", "letter")}
+
+
+def test_each_leaves_a_picture_and_the_same_words_in_every_run(vae, mnist):
+    for name, widget in widgets(vae, mnist).items():
+        data, metadata = widget._repr_mimebundle_()
+        assert data.keys() == {WIDGET_VIEW, "image/png", "text/plain"}, name
+        pixels = picture(base64.b64decode(data["image/png"]))
+        assert np.unique(pixels).size > (0 if name == "frames" else 20), name
+        assert data["text/plain"] == repr(widget) and "0x" not in repr(widget)
+        assert metadata["vae_utils"] == {"live": True}
+
+
+@pytest.fixture
+def run_cell(monkeypatch):
+    """Let what follows be made by one run of one cell."""
+    requests = iter(range(1000))
+
+    def run(cell):
+        request = {"metadata": {"cellId": cell}, "header": {"msg_id": str(next(requests))}}
+        shell = SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda channel: request))
+        monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+
+    yield run
+    _made_in_cell.clear()
+
+
+def test_a_cell_that_runs_again_frees_what_it_made_before(vae, run_cell):
+    run_cell("a")
+    first, second = LatentExplorer(vae), LatentExplorer(vae)
+    run_cell("b")
+    elsewhere = LatentExplorer(vae)
+    closed = []
+    for name, widget in {"first": first, "second": second, "elsewhere": elsewhere}.items():
+        widget.close = lambda name=name: closed.append(name)
+    run_cell("a")
+    LatentExplorer(vae)
+    assert closed == ["first", "second"]
+
+
+# --- the gap
+
+@pytest.mark.parametrize("mean, width", [(0.0, 1.0), (0.6, 0.4), (-1.5, 0.1), (2.5, 1.5)])
+def test_gap_is_the_kl_to_the_posterior(mean, width):
+    z = torch.linspace(-15, 15, 3001, dtype=torch.float64)
+    log_joint = Normal(0.5, 0.7).log_prob(z) - 2.25        # the posterior is N(0.5, 0.7^2), log p(x) = -2.25
+    elbo, gap = GapExplorer(z, log_joint).terms(mean, width)
+    expected = kl_divergence(Normal(mean, width), Normal(0.5, 0.7)).item()
+    assert gap == pytest.approx(expected, abs=1e-5) and elbo == pytest.approx(-2.25 - expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("mean, width", [(math.nan, 1), (0, 0), (0, -1), (0, math.nan), (math.inf, 1)])
+def test_a_q_that_is_none_is_refused(mean, width):
+    z = torch.linspace(-1, 1, 5)
+    explorer = GapExplorer(z, -z)
+    for attempt in (lambda: explorer.terms(mean, width), lambda: GapExplorer(z, -z, q=(mean, width)),
+                    lambda: setattr(explorer, "q", [mean, width])):
+        with pytest.raises(ValueError, match="width above 0"):
+            attempt()
+
+
+@pytest.mark.parametrize("z, log_joint", [
+    (torch.zeros(3, 2), torch.zeros(3, 2)), (torch.arange(3), torch.arange(4)),
+    (torch.tensor([0.0, 1, 3]), torch.zeros(3)), (torch.zeros(1), torch.zeros(1)),
+    (torch.arange(3).flip(0), torch.zeros(3)), (torch.zeros(3), torch.zeros(3)),
+    (torch.arange(3), torch.tensor([0, math.nan, 0])),
+])
+def test_a_grid_that_is_none_is_refused(z, log_joint):
+    with pytest.raises(ValueError, match="an even grid"):
+        GapExplorer(z, log_joint)
+
+
+# --- the film
+
+def frame(shade, size=(6, 4)):
+    file = io.BytesIO()
+    Image.new("L", size, shade).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_the_sheet_shows_frames_from_first_to_last():
+    shades = [0, 40, 80, 120, 160, 200, 240]
+    sheet = picture(FramePlayer([frame(shade) for shade in shades], shades, "shade").still())
+    assert sheet.shape == (8, 12, 3)
+    assert [sheet[0, 0, 0], sheet[0, 6, 0], sheet[4, 0, 0], sheet[4, 6, 0]] == [0, 80, 160, 240]
+    sheet = picture(FramePlayer([frame(shade) for shade in shades], shades, "shade", start=3).still())
+    assert [sheet[0, 0, 0], sheet[0, 6, 0], sheet[4, 0, 0], sheet[4, 6, 0]] == [0, 120, 160, 240]
+
+
+@pytest.mark.parametrize("frames, labels", [([], []), ([frame(1)], "ab"), ([frame(1), frame(2, (5, 5))], "ab")])
+def test_frames_that_do_not_fit_are_refused(frames, labels):
+    with pytest.raises(ValueError, match="frames of one size and a label for each"):
+        FramePlayer(frames, labels, "letter")
+
+
+def test_a_start_that_is_no_frame_is_refused():
+    with pytest.raises(ValueError, match="start"):
+        FramePlayer([frame(1)], "a", "letter", start=1)

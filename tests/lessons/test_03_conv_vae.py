@@ -1,0 +1,183 @@
+"""Lesson 03: what it writes out equals the library; the runs behind its curves are stored as it reads."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from notebook_definitions import definitions
+from torch import nn
+
+from vae_utils.files import load_tensors
+from vae_utils.data import MNIST
+from vae_utils.likelihoods import Bernoulli
+from vae_utils.models import VAE, conv_vae, load_weights, mlp_vae
+from vae_utils.objectives import elbo
+from vae_utils.reproduce import trade
+
+LESSON = "03_conv_vae"
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def x():
+    return (torch.rand(6, 1, 28, 28) < 0.2).float()
+
+
+def gradients(vae, value):
+    """Of a number, in every weight, by the weight's name."""
+    vae.zero_grad()
+    value.backward()
+    return {name: parameter.grad.clone() for name, parameter in vae.named_parameters()}
+
+
+# --- networks
+
+@pytest.mark.parametrize("channels, hidden", [((16, 32), 128), ((3, 5), 7)])
+def test_networks_are_the_librarys(x, channels, hidden):
+    lesson = definitions(LESSON, "ConvEncoder", "ConvDecoder")
+    ours = VAE(lesson.ConvEncoder(4, channels, hidden), lesson.ConvDecoder(4, channels, hidden), Bernoulli(),
+               latent_size=4)
+    library = conv_vae(4, channels, hidden)
+    load_weights(ours, library.state_dict())                     # same names, same shapes
+    z = torch.randn(6, 4)
+    torch.testing.assert_close(ours.encode(x).mean, library.encode(x).mean, rtol=0, atol=0)
+    torch.testing.assert_close(ours.encode(x).stddev, library.encode(x).stddev, rtol=0, atol=0)
+    torch.testing.assert_close(ours.decode(z).mean, library.decode(z).mean, rtol=0, atol=0)
+    results = []
+    for vae in (ours, library):
+        torch.manual_seed(1)
+        results.append(gradients(vae, elbo(vae, x).objective.mean()))
+    torch.testing.assert_close(*results)
+
+
+def test_defaults_of_the_lessons_networks_are_what_its_text_says():
+    lesson = definitions(LESSON, "ConvEncoder", "ConvDecoder")
+    library = conv_vae(20, (16, 32), 128)
+    for ours, theirs in ((lesson.ConvEncoder(20), library.encoder),
+                         (lesson.ConvDecoder(20), library.decoder)):
+        assert [p.shape for p in ours.parameters()] == [p.shape for p in theirs.parameters()]
+
+
+def test_a_stroke_is_a_stroke_anywhere():
+    """The claim of section 1, at the depth of the whole trunk: four pixels make one step at 7 x 7."""
+    trunk = definitions(LESSON, "ConvEncoder").ConvEncoder(2).trunk[:4]
+    image = torch.zeros(1, 1, 28, 28)
+    image[..., 10:18, 8:14] = torch.rand(8, 6)
+    torch.testing.assert_close(trunk(image.roll(4, -1))[..., 2:5], trunk(image).roll(1, -1)[..., 2:5])
+
+
+@pytest.mark.parametrize("tile", [1, 2, 4, 7, 28])
+def test_pixels_wander_inside_their_squares(tile):
+    """Exercise 1: every square keeps its pixels, in the same other order for every image."""
+    lesson = definitions(LESSON, "scramble_within")
+    images = torch.rand(2, 1, 28, 28)
+    scrambled = lesson.scramble_within(images, tile)
+
+    def squares(batch):
+        return nn.functional.unfold(batch, tile, stride=tile)                            # [N, tile^2, squares]
+
+    torch.testing.assert_close(squares(scrambled).sort(1).values, squares(images).sort(1).values, rtol=0, atol=0)
+    moved = (scrambled != images).float().mean()
+    assert moved == 0 if tile == 1 else moved > 0.5
+    torch.testing.assert_close(lesson.scramble_within(images.flip(0), tile).flip(0), scrambled, rtol=0, atol=0)
+
+
+# --- objectives
+
+def test_the_bug_is_a_beta_of_784(x):
+    lesson = definitions(LESSON, "mean_over_pixels")
+    vae = mlp_vae(3, (16,), layer_norm=False)
+    results = []
+    for objective in (lambda: 784 * lesson.mean_over_pixels(vae, x).objective,
+                      lambda: elbo(vae, x, beta=784.0).objective):
+        torch.manual_seed(1)
+        value = objective().mean()
+        results.append((value.detach(), gradients(vae, value)))
+    torch.testing.assert_close(*results)
+
+
+def test_warm_up_ends_at_its_beta(x):
+    lesson = definitions(LESSON, "WarmUp")
+    vae = mlp_vae(3, (16,), layer_norm=False)
+    objective = lesson.WarmUp(4.0, num_steps=4)
+    for beta in (1.0, 2.0, 3.0, 4.0, 4.0):
+        torch.manual_seed(1)
+        ours = objective(vae, x)
+        torch.manual_seed(1)
+        library = elbo(vae, x, beta=beta)
+        torch.testing.assert_close(ours.objective, library.objective)
+        torch.testing.assert_close(gradients(vae, ours.objective.mean()),
+                                   gradients(vae, library.objective.mean()))
+
+
+# --- measures
+
+def test_grey_share():
+    lesson = definitions(LESSON, "grey_share")
+    images = torch.tensor([0.0, 0.05, 0.5, 0.85, 0.95, 1.0, 0.2, 0.0]).view(2, 1, 2, 2)
+    assert lesson.grey_share(images) == pytest.approx(100 * 3 / 8)
+
+
+def test_average_of_senders_is_bayes_rule(x):
+    """Against the sum written out, in float64, and for an image that is the only one near its code."""
+    images = torch.rand(6, 1, 28, 28)
+    vae = mlp_vae(2, (16,), layer_norm=False)
+    lesson = definitions(LESSON, "average_of_senders", mnist=SimpleNamespace(train=images))
+    z = torch.randn(3, 2)
+    torch.manual_seed(5)
+    average, senders = lesson.average_of_senders(vae, z)
+    with torch.no_grad():
+        q = vae.encode(vae.observe(images, torch.Generator().manual_seed(0)))
+        weight = q.log_prob(z[:, None]).double().exp()                                       # [3, 6]
+    weight = weight / weight.sum(1, keepdim=True)
+    expected = (weight[:, :, None, None, None] * images.double()).sum(1)
+    torch.testing.assert_close(average.double(), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(senders.double(), 1 / weight.square().sum(1), rtol=1e-4, atol=1e-5)
+    assert (senders >= 1).all() and (senders <= 6.001).all()
+
+
+# --- the commands behind the curves
+
+@pytest.fixture
+def options(tmp_path, monkeypatch):
+    """A toy set in the place of MNIST: these are tests of what is stored, not of what is learned."""
+    images, labels = torch.rand(300, 1, 28, 28) * (torch.rand(300, 1, 1, 1) < 0.5), torch.arange(300) % 10
+    monkeypatch.setattr(trade, "full_mnist",
+                        lambda: MNIST(images, labels, images[:40], labels[:40], "VAE_DATA", True))
+    return SimpleNamespace(seed=3, samples=None, latents=None, epochs=2.0, held_out=False, out=tmp_path, start=0.0)
+
+
+def test_rate_distortion_stores_rows_and_frames(options, capsys):
+    trade.rate_distortion(options)
+    rows = json.loads((options.out / "rate-distortion.json").read_text())["results"]["rows"]
+    assert [(row["seed"], row["beta"]) for row in rows] == [(seed, beta)
+                                                            for seed in (3, 4) for beta in trade.BETAS]
+    for row in rows:
+        assert row["elbo"] == pytest.approx(-(row["rate"] + row["distortion"]), abs=0.002)
+        one = next(r for r in rows if r["seed"] == row["seed"] and r["beta"] == 1.0)
+        assert row["elbo_minus_beta_1"] == pytest.approx(row["elbo"] - one["elbo"], abs=0.002)
+    assert rows[0]["rate"] != rows[8]["rate"]                    # beta reaches the training
+    assert rows[4]["elbo"] != rows[13]["elbo"]                   # and so does the seed
+    frames, metadata = load_tensors(options.out / "rate-distortion.safetensors")
+    shapes = {name: list(frame.shape) for name, frame in frames.items()}
+    assert shapes == {"betas": [9], "originals": [8, 1, 28, 28], "reconstructions": [9, 8, 1, 28, 28],
+                      "samples": [9, 8, 1, 28, 28]}
+    assert frames["samples"].dtype == torch.uint8 and "rate-distortion" in metadata["command"]
+
+
+def test_likelihoods_stores_rows_and_frames(options, capsys):
+    trade.likelihoods(options)
+    rows = json.loads((options.out / "likelihoods.json").read_text())["results"]["rows"]
+    assert [row["likelihood"] for row in rows] == list(trade.LIKELIHOODS)
+    assert rows[3]["sigma"] == 1.0                                                      # fixed
+    assert rows[5]["sigma"] != pytest.approx(0.2 + 1 / 256, abs=1e-4)                   # learned
+    assert all(0 <= row["grey_samples"] <= 1 and row["squared_error"] > 0 for row in rows)
+    frames, _ = load_tensors(options.out / "likelihoods.safetensors")
+    assert list(frames["draws"].shape) == [6, 8, 1, 28, 28]
+    assert set(frames["draws"][0].unique().tolist()) <= {0, 255}                # coins
+    assert len(frames["draws"][5].unique()) > 2                                 # a Gaussian's grey

@@ -1,0 +1,325 @@
+"""What lesson 04 writes out, and the measures behind its comparison of autoencoder and VAE.
+
+They are held against cases with known answers.
+"""
+
+import json
+from argparse import Namespace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from notebook_definitions import definitions
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
+from vae_utils import evaluation, figures
+from vae_utils.explore import widgets as explore
+from vae_utils.files import ASSETS
+from vae_utils.data import MNIST, load_mnist
+from vae_utils.models import load_vae, mlp_vae
+from vae_utils.reproduce import holes
+
+NAMES = ("equal_mass_grid", "slerp", "typical", "traversal", "random_rotation", "slant",
+         "single_r2", "joint_r2",
+         "digit_share", "fitted", "draws", "in_units_of_its_codes")
+
+
+@cache
+def plane():
+    torch.manual_seed(0)
+    return mlp_vae(2, (16,)).eval()
+
+
+@cache
+def written_out():
+    return definitions("04_latent_manifold", *NAMES, vae=plane())
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    return written_out()
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture(scope="module")
+def digits(request):
+    patch = pytest.MonkeyPatch()
+    request.addfinalizer(patch.undo)
+    patch.setenv("VAE_DATA", "embedded")
+    return load_mnist()
+
+
+# --- the plane
+
+@pytest.mark.parametrize("n", [1, 2, 20])
+def test_equal_mass_grid_is_the_librarys(lesson, n):
+    torch.testing.assert_close(lesson.equal_mass_grid(n), figures.prior_grid(n))
+
+
+def test_what_exercise_1_counts():
+    """The numbers of its answer: draws in a cell of equal mass, and in two cells of the regular grid."""
+    def mass(low, high):
+        return (Normal(0.0, 1.0).cdf(torch.tensor(high)) - Normal(0.0, 1.0).cdf(torch.tensor(low))).item()
+
+    assert 200_000 / 400 == 500
+    assert (500 * (1 - 1 / 400)) ** 0.5 == pytest.approx(22, abs=0.5)
+    assert 200_000 * mass(0.0, 0.3) ** 2 == pytest.approx(2780, abs=5)
+    assert 200_000 * mass(-3.0, -2.7) ** 2 == pytest.approx(0.9, abs=0.05)
+
+
+def test_what_exercise_2_finds_along_a_line():
+    """Along z2 = 0 the judge is sure of six digits, in this order, and in doubt as long as it says."""
+    z1 = torch.linspace(-3, 3, 601)
+    pictures = load_vae("manifold").decode(torch.stack([z1, torch.zeros_like(z1)], 1)).mean
+    said = evaluation.load_classifier().probabilities(pictures)
+    sure = said.amax(1) >= 0.9
+    digits = said.argmax(1)[sure].unique_consecutive().tolist()
+    assert digits == [2, 3, 5, 4, 9, 7]
+    ends = [z1[sure & (said.argmax(1) == digit)] for digit in digits]
+    doubts = [(later.min() - earlier.max()).item() for earlier, later in zip(ends, ends[1:])]
+    assert doubts == pytest.approx([0.3, 0.3, 0.05, 0.05, 0.1], abs=0.03)
+    assert 8 in said.argmax(1)[(z1 > ends[1].max()) & (z1 < ends[2].min())]
+    assert ends[2].max() < 0.13 < ends[3].min()
+
+
+def test_what_exercise_2_finds_about_slant(lesson):
+    """A step to the left leans a 1 to the right, and a 0 to the left."""
+    starts = torch.tensor([[0.2, -1.7], [0.1, 1.7]])
+    vae = load_vae("manifold")
+    before, after = (lesson.slant(vae.decode(z).mean) for z in (starts, starts - torch.tensor([0.2, 0.0])))
+    change = after - before
+    assert change[0] > 0.03 and change[1] < -0.03
+
+
+# --- the autoencoder in other units
+
+def test_an_autoencoder_in_units_of_its_codes_is_the_same_autoencoder(lesson, digits):
+    model = plane()
+    twin = lesson.in_units_of_its_codes(model, digits.test)
+    codes, _ = evaluation.posterior_parameters(twin, digits.test)
+    torch.testing.assert_close(codes.mean(0), torch.zeros(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(codes.std(0), torch.ones(2), atol=1e-4, rtol=0)
+    x = model.observe(digits.test[:20])
+    torch.testing.assert_close(twin.decode(twin.encode(x).mean).mean, model.decode(model.encode(x).mean).mean)
+    torch.testing.assert_close(twin.encode(x).stddev, model.encode(x).stddev)
+    assert not torch.equal(twin.encode(x).mean, model.encode(x).mean)          # and the model stays as it was
+
+
+# --- paths
+
+vectors = st.integers(0, 2**31).map(
+    lambda seed: torch.randn(2, 30, generator=torch.Generator().manual_seed(seed)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(vectors, st.floats(0, 1))
+def test_slerp_stays_on_the_sphere(pair, t):
+    lesson = written_out()
+    a, b = (v / v.norm() for v in pair)
+    torch.testing.assert_close(lesson.slerp(a, b, torch.tensor(t)).norm(), torch.tensor(1.0))
+    angle = torch.arccos((a * b).sum())
+    turned = torch.arccos((a * lesson.slerp(a, b, torch.tensor(t))).sum().clamp(-1, 1))
+    assert abs(turned - t * angle) < 2e-3                               # a constant rate
+
+
+def test_slerp_begins_and_ends_where_it_should(lesson):
+    a, b = torch.randn(2, 5, generator=torch.Generator().manual_seed(0))
+    path = lesson.slerp(a, b, torch.tensor([[0.0], [1.0]]))
+    torch.testing.assert_close(path, torch.stack([a, b]))
+
+
+def test_typical_is_of_its_class_and_near_its_middle(lesson):
+    codes = torch.tensor([[0.0, 0], [1, 0], [2, 0], [1.1, 0]])
+    assert lesson.typical(1, codes, torch.tensor([1, 1, 1, 0])) == 1
+
+
+def test_typical_digits_of_the_explorer_are_the_lessons(lesson, digits):
+    codes, _ = evaluation.posterior_parameters(plane(), digits.test[:explore.NUM_SHOWN])
+    labels = digits.test_labels[:explore.NUM_SHOWN]
+    expected = torch.stack([codes[lesson.typical(digit, codes, labels)] for digit in range(10)])
+    shown = explore.LatentExplorer(plane(), data=digits).spec["typical"]
+    torch.testing.assert_close(torch.tensor(shown), expected)
+
+
+def test_a_traversal_moves_one_number(lesson):
+    pictures = lesson.traversal(plane(), torch.tensor([0.5, 7.0]), 1, steps=3)
+    expected = plane().decode(torch.tensor([[0.5, -3.0], [0.5, 0], [0.5, 3]])).mean
+    torch.testing.assert_close(pictures, expected)
+
+
+# --- axes
+
+def test_random_rotation_keeps_lengths(lesson):
+    R = lesson.random_rotation(20, 3)
+    torch.testing.assert_close(R @ R.T, torch.eye(20), atol=1e-5, rtol=0)
+    assert not torch.allclose(R, lesson.random_rotation(20, 4))
+
+
+def test_r2_knows_a_factor_from_noise_and_the_joint_one_ignores_rotations(lesson):
+    torch.manual_seed(0)
+    codes = torch.randn(5000, 4)
+    factor = 3 * codes[:, 2] + codes[:, 0] + 1                          # variance 9 + 1
+    torch.testing.assert_close(lesson.single_r2(codes, factor), torch.tensor([0.1, 0, 0.9, 0]),
+                               atol=0.03, rtol=0)
+    assert lesson.joint_r2(codes, factor) == pytest.approx(1, abs=1e-6)
+    noisy = factor + torch.randn(5000) * 10**0.5
+    turned = codes @ lesson.random_rotation(4, 0).T
+    assert lesson.joint_r2(codes, noisy) == pytest.approx(0.5, abs=0.03)
+    assert lesson.joint_r2(turned, noisy) == pytest.approx(lesson.joint_r2(codes, noisy), abs=1e-5)
+
+
+def test_digit_share_is_the_variance_between_classes(lesson):
+    torch.manual_seed(0)
+    labels = torch.arange(10).repeat(2000)
+    codes = torch.stack([labels.float(), torch.randn(20_000), labels + torch.randn(20_000) * 8.25**0.5], 1)
+    torch.testing.assert_close(lesson.digit_share(codes, labels), torch.tensor([1.0, 0, 0.5]),
+                               atol=0.02, rtol=0)
+
+
+def test_slant_of_drawn_strokes(lesson):
+    images = torch.zeros(3, 1, 28, 28)
+    for row in range(5, 23):
+        images[0, 0, row, 14] = 1                                       # upright
+        images[1, 0, row, 28 - row] = 1                     # one pixel to the right for each pixel up: /
+        images[2, 0, row, row] = 1                                      # \
+    torch.testing.assert_close(lesson.slant(images), torch.tensor([0.0, 1, -1]))
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_cost_of_turning_is_the_kl_of_the_best_diagonal(size):
+    """The formula of exercise 5, against the closed-form KL and against neighbours that must be worse."""
+    torch.manual_seed(0)
+    scale = torch.rand(size).double() + 0.1
+    R, _ = torch.linalg.qr(torch.randn(size, size).double())
+    turned = MultivariateNormal(torch.zeros(size).double(), R @ torch.diag(scale**2) @ R.T)
+    precision = scale.pow(-2) @ (R**2).T
+
+    def cost(variance):
+        return kl_divergence(MultivariateNormal(turned.mean, torch.diag(variance)), turned)
+
+    exact = 0.5 * (precision.log() + 2 * scale.log()).sum().item()
+    assert cost(1 / precision) == pytest.approx(exact, abs=1e-9)
+    assert all(cost(1 / precision * factor) > cost(1 / precision) for factor in (0.9, 1.1))
+
+
+# --- where codes are
+
+def test_fitted_densities_follow_their_codes(lesson):
+    torch.manual_seed(0)
+    codes = torch.cat([torch.randn(2000, 2) - 10, torch.randn(2000, 2) + 10])
+    gaussian, mixture = lesson.fitted(codes, components=2)
+    samples = lesson.draws(gaussian, mixture, 2, count=500)
+    assert {name: z.shape for name, z in samples.items()} == dict.fromkeys(samples, (500, 2))
+    between = {name: (z.norm(dim=1) < 5).float().mean().item() for name, z in samples.items()}
+    assert between["fitted mixture"] == 0 and between["fitted Gaussian"] > 0.1
+
+
+# --- the library's measures
+
+def test_nearest_distance():
+    torch.manual_seed(0)
+    reference, images = torch.rand(7, 1, 28, 28), torch.rand(5, 1, 28, 28)
+    expected = torch.tensor([min((image - other).norm() for other in reference) for image in images])
+    torch.testing.assert_close(evaluation.nearest_distance(images, reference, chunk=2), expected)
+    assert evaluation.nearest_distance(reference, reference).max() < 0.05
+
+
+def test_relative_path_length():
+    torch.manual_seed(0)
+    start, end, detour = torch.rand(3, 4, 1, 28, 28)
+    straight = torch.stack([torch.lerp(start, end, t) for t in torch.linspace(0, 1, 5)])
+    torch.testing.assert_close(evaluation.relative_path_length(straight), torch.ones(4))
+    longer = evaluation.relative_path_length(torch.stack([start, detour, end]))
+    way = (start - detour).flatten(1).norm(dim=1) + (detour - end).flatten(1).norm(dim=1)
+    torch.testing.assert_close(longer, way / (start - end).flatten(1).norm(dim=1))
+    assert longer.min() > 1.2
+
+
+# --- the judge, and the command
+
+def test_the_stored_judge_knows_digits(digits):
+    judge = evaluation.load_classifier()
+    assert holes.accuracy(judge, digits.test, digits.test_labels) > 0.98
+    assert judge.metadata["results"]["test_accuracy"] > 0.985
+    noise = torch.rand(200, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    blends = torch.lerp(digits.test[:500], digits.test[500:], 0.5)
+    unsure = [(judge.probabilities(images).amax(1) < holes.UNSURE).float().mean()
+              for images in (digits.test, blends, noise)]
+    assert unsure[0] < 0.05 and unsure[1] > 0.3 and unsure[2] > 0.3
+
+
+def small(digits):
+    return MNIST(digits.train[:512], digits.train_labels[:512], digits.test[:200], digits.test_labels[:200],
+                 "embedded", False)
+
+
+def test_classifier_learns(digits):
+    torch.manual_seed(0)
+    with torch.enable_grad():
+        judge = holes.train_classifier(digits.train, digits.train_labels, epochs=1)
+    assert not judge.training
+    assert holes.accuracy(judge, digits.test, digits.test_labels) > 0.75
+
+
+def test_gaps_of_codes_that_are_gaussian_and_that_are_not(monkeypatch):
+    torch.manual_seed(0)
+    ring = torch.nn.functional.normalize(torch.randn(4000, 2), dim=1) * 5 + 0.2 * torch.randn(4000, 2)
+    found = {}
+    for name, codes in {"gaussian": 3 * torch.randn(4000, 2) + 1, "ring": ring}.items():
+        gaussian = MultivariateNormal(codes.mean(0), codes.T.cov())
+        mixture = holes.GaussianMixture(10, random_state=0).fit(codes.double().numpy())
+        found[name] = holes.gaps(mixture, gaussian, codes, gaussian.sample((1000,)))
+    assert abs(found["gaussian"]["kl_to_gaussian_at_least"]) < 0.05
+    assert found["gaussian"]["hole_mass_of_gaussian"] < 0.02
+    # A ring: uniform along 2 pi 5 and Gaussian across it, against a Gaussian of variance 12.5 each way.
+    exact = -np.log(2 * np.pi * 5) - 0.5 * np.log(2 * np.pi * np.e * 0.2**2) + np.log(2 * np.pi * 12.52) + 1
+    assert found["ring"]["kl_to_gaussian_at_least"] == pytest.approx(exact, abs=0.15)
+    assert found["ring"]["hole_mass_of_gaussian"] > 0.4
+
+
+def test_codes_are_draws_for_a_vae_and_means_for_an_autoencoder(digits):
+    mean, scale = evaluation.posterior_parameters(plane(), digits.test)
+    torch.testing.assert_close(holes.codes(plane(), digits.test, False, 0), mean)
+    standardised = (holes.codes(plane(), digits.test, True, 0) - mean) / scale
+    assert abs(standardised.std() - 1) < 0.05 and abs(standardised.mean()) < 0.1
+
+
+@pytest.mark.filterwarnings("ignore:.*converge")
+def test_holes_writes_every_measure_for_every_model(digits, tmp_path, monkeypatch):
+    for name, value in {"NUM_SEEDS": 2, "NUM_DRAWS": 40, "NUM_CODES": 400, "COMPONENTS": 3,
+                        "LATENT_SIZES": (2,), "HIDDEN": (16,), "full_mnist": lambda: small(digits)}.items():
+        monkeypatch.setattr(holes, name, value)
+    with torch.enable_grad():
+        holes.holes(Namespace(seed=0, epochs=1, samples=None, latents=None, held_out=False, out=tmp_path,
+                              start=0.0))
+    results = json.loads((tmp_path / "holes.json").read_text())["results"]
+    plain, vae = results["autoencoder, 2 latents"], results["VAE, 2 latents"]
+    assert set(vae) - set(plain) == {"kl_to_prior", "hole_mass_of_prior"}
+    assert all(np.isfinite([number["mean"], number["sd"]]).all()
+               for row in (plain, vae) for number in row.values())
+    assert plain["reconstruction_far"]["mean"] == pytest.approx(0.05, abs=0.01)     # by the definition of far
+
+
+def test_the_stored_comparison_has_the_measures_of_this_code():
+    stored = json.loads((ASSETS / "holes.json").read_text())
+    assert stored["command"] == "python -m vae_utils.reproduce holes"
+    assert stored["results"]["protocol"] == holes.PROTOCOL
+    for size in holes.LATENT_SIZES:
+        rows = [stored["results"][f"{name}, {size} latents"] for name in holes.OBJECTIVES]
+        assert all({f"{source}_{kind}" for source in ("prior", "gaussian", "mixture", "reconstruction")
+                    for kind in ("unsure", "far", "both")} <= set(row) for row in rows)
+
+
+def test_prior_hole_of_a_known_mismatch():
+    """The grid of section 6: an aggregate of one narrow cloud leaves most of the prior a hole."""
+    z = torch.tensor([[0.0, 0.0], [1.5, 0.0]])
+    log_q = evaluation.aggregate_log_density(torch.zeros(1, 2), torch.full((1, 2), 0.3), z)
+    ratio = log_q - Normal(0.0, 1.0).log_prob(z).sum(1)
+    assert ratio[0] > 0 and ratio[1] < torch.tensor(0.1).log()

@@ -1,0 +1,261 @@
+"""log p(x) by quadrature, Appendix D and the best Gaussian, on a linear-Gaussian model that has it in closed form."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import MultivariateNormal, kl_divergence
+
+from vae_utils.evaluation import log_likelihood
+from vae_utils.paper.hmc import hmc_sample
+from vae_utils.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, GreyCrossEntropy
+from vae_utils.paper.marginal import (
+    best_gaussian_posterior,
+    gaps,
+    kernel_log_density,
+    posterior_sample_log_likelihood,
+    quadrature_log_likelihood,
+    reciprocal_log_likelihood,
+)
+from vae_utils.models import VAE, paper_vae
+
+SHAPE = (1, 2, 3)
+
+
+class Flat(nn.Module):
+    """A linear map between codes and images."""
+
+    def __init__(self, inputs, outputs, shape):
+        super().__init__()
+        self.linear, self.shape = nn.Linear(inputs, outputs), shape
+
+    def forward(self, x):
+        return self.linear(x.flatten(1)).reshape(len(x), *self.shape)
+
+
+def linear_gaussian(size, sigma=0.1, spread=0.3):
+    """x = W z + b + noise, with an encoder that knows nothing of it: q(z|x) is near N(0, I)."""
+    torch.manual_seed(size)
+    vae = VAE(Flat(6, 2 * size, (2 * size,)), Flat(size, 6, SHAPE), Gaussian(sigma), size, image_shape=SHAPE)
+    with torch.no_grad():
+        vae.decoder.linear.weight.normal_(0, spread)
+        vae.decoder.linear.bias.fill_(0.5)
+        vae.encoder.linear.weight.normal_(0, 0.01)
+        vae.encoder.linear.bias.zero_()
+    return vae.requires_grad_(False)
+
+
+def images_of(vae, count):
+    """Draws of the model itself that happen to lie in [0, 1]."""
+    torch.manual_seed(1)
+    drawn = vae.decode(vae.prior.sample((20 * count,))).sample()
+    inside = drawn[((drawn >= 0) & (drawn <= 1)).flatten(1).all(1)]
+    assert len(inside) >= count
+    return inside[:count]
+
+
+def exact(vae, x):
+    """log N(x; b, W W^T + sigma^2 I)."""
+    weight = vae.decoder.linear.weight
+    covariance = weight @ weight.T + vae.likelihood.sigma**2 * torch.eye(6)
+    return MultivariateNormal(vae.decoder.linear.bias, covariance).log_prob(x.flatten(1))
+
+
+def posterior(vae, x):
+    weight, sigma = vae.decoder.linear.weight, vae.likelihood.sigma
+    precision = weight.T @ weight / sigma**2 + torch.eye(vae.latent_size)
+    mean = torch.linalg.solve(precision, weight.T @ (x.flatten(1) - vae.decoder.linear.bias).T / sigma**2).T
+    return mean, torch.linalg.inv(precision)
+
+
+# --- all pairs of codes and images
+
+@pytest.mark.parametrize("family", [Bernoulli, GreyCrossEntropy, ContinuousBernoulli, Gaussian])
+def test_pairs_are_what_the_distribution_says(family):
+    torch.manual_seed(0)
+    likelihood = family()
+    features, images = 3 * torch.randn(7, 1, 4, 5), torch.rand(4, 1, 4, 5)
+    x = likelihood.observe(images)
+    expected = likelihood(features[:, None]).log_prob(x)                       # [7, 1] against [4]: [7, 4]
+    torch.testing.assert_close(likelihood.pairwise_log_prob(features, x), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_pairs_refuse_what_the_distribution_refuses():
+    features = torch.zeros(3, 1, 4, 5)
+    with pytest.raises(ValueError, match="0 or 1"):
+        Bernoulli().pairwise_log_prob(features, torch.full((2, 1, 4, 5), 0.5))
+    with pytest.raises(ValueError, match="in \\[0, 1\\]"):
+        GreyCrossEntropy().pairwise_log_prob(features, torch.full((2, 1, 4, 5), 2.0))
+
+
+# --- quadrature
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("sigma", [0.3, 0.05, 0.01])
+def test_quadrature_is_exact(size, sigma):
+    """Posteriors from a third of the prior's width to a hundredth, in rows of the grid and across them."""
+    vae = linear_gaussian(size, sigma)
+    images = images_of(vae, 6)
+    result = quadrature_log_likelihood(vae, images)
+    atol = 0.03 if (size, sigma) == (3, 0.01) else 0.004                       # the one at the deepest cells
+    torch.testing.assert_close(result.per_image, exact(vae, images), atol=atol, rtol=0)
+    assert result.disagreement.shape == result.halvings.shape == (6,)
+
+
+def test_a_grid_alone_would_not_do():
+    """The first grid, 0.3 wide, is far too coarse for a posterior 0.02 wide: halving is what makes it exact."""
+    vae = linear_gaussian(3, 0.01)
+    images = images_of(vae, 6)
+    coarse = quadrature_log_likelihood(vae, images, tolerance=math.inf)
+    assert coarse.halvings.max() == 0
+    assert (coarse.per_image - exact(vae, images)).abs().mean() > 1
+    assert quadrature_log_likelihood(vae, images).halvings.min() >= 2
+
+
+def test_quadrature_converges_and_says_how_well():
+    vae = linear_gaussian(2, 0.03)
+    images = images_of(vae, 10)
+    errors = []
+    for tolerance in (1e6, 1.0, 0.1):
+        result = quadrature_log_likelihood(vae, images, points=20, tolerance=tolerance)
+        assert (result.disagreement < tolerance).all()
+        errors.append((result.per_image - exact(vae, images)).abs().mean().item())
+    assert errors[0] > 10 * errors[1] and errors[2] < 0.01
+
+
+def test_quadrature_finds_both_modes():
+    """p(x|z) that depends on |z|: two modes of equal mass, far apart."""
+    vae = linear_gaussian(1, 0.05)
+
+    class Even(nn.Module):
+        def forward(self, z):
+            return (0.2 * z.abs()).reshape(-1, 1, 1, 1).expand(-1, *SHAPE)
+
+    vae.decoder = Even()
+    images = torch.full((1, *SHAPE), 0.3)                                      # |z| = 1.5
+    z = torch.linspace(-8, 8, 200_001)
+    log_joint = vae.decode(z[:, None]).log_prob(images) + vae.prior.log_prob(z[:, None])
+    reference = log_joint.double().logsumexp(0) + math.log(z[1] - z[0])
+    assert quadrature_log_likelihood(vae, images).per_image.item() == pytest.approx(reference.item(), abs=5e-3)
+
+
+def test_quadrature_agrees_with_importance_sampling_on_a_network():
+    torch.manual_seed(0)
+    vae = paper_vae(2, 20, std=0.3, likelihood=GreyCrossEntropy())
+    images = torch.rand(4, 1, 28, 28)
+    sampled = log_likelihood(vae, images, 20_000, device="cpu")
+    result = quadrature_log_likelihood(vae, images, seed=0)
+    error = 1 / sampled.effective_samples.sqrt()
+    assert ((result.per_image - sampled.per_image).abs() < 5 * error + 0.01).all()
+    assert "4 images" in result.protocol and "quadrature" in result.protocol
+
+
+def test_quadrature_refuses():
+    with pytest.raises(ValueError, match="three|3"):
+        quadrature_log_likelihood(linear_gaussian(4), torch.rand(2, *SHAPE))
+    with pytest.raises(ValueError, match="even"):
+        quadrature_log_likelihood(linear_gaussian(1), torch.rand(2, *SHAPE), points=7)
+    with pytest.raises(ValueError):
+        quadrature_log_likelihood(linear_gaussian(1), 2 + torch.rand(2, *SHAPE))
+
+
+# --- chains on the posterior
+
+def test_chains_have_the_moments_of_the_posterior():
+    vae = linear_gaussian(2, 0.1)
+    x = images_of(vae, 1).expand(500, *SHAPE)
+
+    def log_joint(z):
+        return vae.decode(z).log_prob(x) + vae.prior.log_prob(z)
+
+    torch.manual_seed(0)
+    draws, accepted = hmc_sample(log_joint, vae.prior.sample((500,)), 20, 100, 4)
+    mean, covariance = posterior(vae, x[:1])
+    width = covariance.diagonal().sqrt()
+    draws = draws.flatten(0, 1)
+    assert 0.8 < accepted.mean() < 0.97
+    # 500 independent chains: standard errors of 0.045 widths and 0.06 of the variance before averaging
+    torch.testing.assert_close((draws.mean(0) - mean[0]) / width, torch.zeros(2), atol=0.12, rtol=0)
+    torch.testing.assert_close(draws.T.cov() / torch.outer(width, width),
+                               covariance / torch.outer(width, width), atol=0.15, rtol=0)
+
+
+# --- Appendix D
+
+def test_appendix_d_errs_upwards_and_importance_sampling_downwards():
+    """From exact posterior draws: unbiased for 1 / p(x), hence too large for log p(x); one image, many times."""
+    vae = linear_gaussian(2, 0.1)
+    images = images_of(vae, 1).expand(4000, *SHAPE).contiguous()
+    mean, covariance = posterior(vae, images[:1])
+    truth = exact(vae, images)
+    torch.manual_seed(0)
+    draws = MultivariateNormal(mean[0], covariance).sample((50, 4000))
+    above = reciprocal_log_likelihood(vae, images, draws) - truth
+    below = log_likelihood(vae, images, 50, device="cpu").per_image - truth
+    for errors, sign, inverse in ((above, 1, -1), (below, -1, 1)):
+        standard_error = errors.std() / math.sqrt(len(errors))
+        assert sign * errors.mean() > 3 * standard_error
+        ratios = (inverse * errors).exp()                              # estimate of 1 / p(x), or of p(x), over it
+        assert abs(ratios.mean() - 1) < 4 * ratios.std() / math.sqrt(len(ratios)) + 0.01
+    assert above.mean() < 0.3
+
+
+def test_appendix_d_with_chains_is_near():
+    vae = linear_gaussian(2, 0.1)
+    images = images_of(vae, 200)
+    errors = posterior_sample_log_likelihood(vae, images) - exact(vae, images)
+    assert abs(errors.mean()) < 0.3 and errors.abs().median() < 0.5
+
+
+def test_appendix_d_tightens_with_more_samples():
+    vae = linear_gaussian(1, 0.1)
+    images = images_of(vae, 1).expand(200, *SHAPE).contiguous()
+    few, many = ((posterior_sample_log_likelihood(vae, images, count) - exact(vae, images)).abs().mean()
+                 for count in (20, 200))
+    assert many < few / 2
+
+
+def test_appendix_d_wants_two_halves():
+    with pytest.raises(ValueError, match="num_samples"):
+        posterior_sample_log_likelihood(linear_gaussian(1), torch.rand(2, *SHAPE), num_samples=4)
+
+
+def test_kernel_density_is_a_density_and_fits_a_gaussian():
+    torch.manual_seed(0)
+    draws = 0.05 * torch.randn(400, 3, 1) + torch.tensor([0.0, 1.0, -2.0])[None, :, None]
+    grid = torch.linspace(-0.5, 0.5, 2001)[:, None, None] + torch.tensor([0.0, 1.0, -2.0])[None, :, None]
+    log_density = kernel_log_density(draws, grid)
+    mass = log_density.exp().sum(0) / 2000
+    torch.testing.assert_close(mass, torch.ones(3), atol=1e-3, rtol=0)
+    true = torch.distributions.Normal(torch.tensor([0.0, 1.0, -2.0]), 0.05).log_prob(grid[..., 0])
+    divergence = (true.exp() * (true - log_density)).sum(0) / 2000
+    assert (divergence.abs() < 0.05).all()
+
+
+# --- gaps
+
+def test_the_best_gaussian_is_the_closed_form():
+    """Of all diagonal Gaussians the best has the posterior's mean, and variances 1 / diagonal of its precision."""
+    vae = linear_gaussian(3, 0.15)
+    x = images_of(vae, 5)
+    found = best_gaussian_posterior(vae, x).base_dist
+    mean, covariance = posterior(vae, x)
+    width = torch.linalg.inv(covariance).diagonal().rsqrt()
+    assert ((found.loc - mean) / width).abs().max() < 0.15
+    torch.testing.assert_close(found.scale, width.expand(5, 3), rtol=0.1, atol=0)
+    assert all(parameter.grad is None for parameter in vae.parameters())
+
+
+def test_gaps_are_the_divergences():
+    """log p(x) - ELBO(q) = KL(q || p(z|x)), for the best q and for the encoder's."""
+    vae = linear_gaussian(2, 0.15)
+    images = images_of(vae, 5)
+    result = gaps(vae, images)
+    mean, covariance = posterior(vae, images)
+    truth = MultivariateNormal(mean, covariance)
+    best = best_gaussian_posterior(vae, images).base_dist
+    for q, gap in ((best, result.approximation), (vae.encode(images).base_dist, result.approximation + result.amortisation)):
+        divergence = kl_divergence(MultivariateNormal(q.loc, torch.diag_embed(q.scale**2)), truth)
+        torch.testing.assert_close(gap, divergence, rtol=0.1, atol=0.2)        # of 500 draws: 0.05 a standard error
+    assert (result.approximation > -0.01).all() and result.approximation.mean() > 0

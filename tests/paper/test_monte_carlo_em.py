@@ -1,0 +1,226 @@
+"""Rivals of the paper's algorithm, against models whose posterior is known."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import MultivariateNormal
+
+from vae_utils import files
+from vae_utils.paper.monte_carlo_em import monte_carlo_em
+from vae_utils.paper.wake_sleep import wake_sleep
+from vae_utils.likelihoods import Gaussian, GreyCrossEntropy
+from vae_utils.models import VAE, paper_vae
+from vae_utils.objectives import elbo
+from vae_utils.training import paper_adagrad
+
+SIGMA = 0.5
+
+
+class LinearGaussian(nn.Module):
+    """Codes to pixels by a fixed matrix: with Gaussian noise, the posterior is Gaussian and known."""
+
+    def __init__(self, matrix):
+        super().__init__()
+        self.register_buffer("matrix", matrix)
+
+    def forward(self, z):
+        return (z @ self.matrix.T).unflatten(1, (1, 1, -1))
+
+
+class AffineEncoder(nn.Module):
+    """q's mean is affine in x, its variances the same for all x: the family that holds the best diagonal q."""
+
+    def __init__(self, num_pixels, latent_size):
+        super().__init__()
+        self.mean = nn.Linear(num_pixels, latent_size)
+        self.log_variance = nn.Parameter(torch.zeros(latent_size))
+
+    def forward(self, x):
+        mean = self.mean(x.flatten(1))
+        return torch.cat([mean, self.log_variance.expand_as(mean)], 1)
+
+
+def train_encoder(objective, matrix):
+    """Fit the encoder alone to a fixed decoder; images are draws from the model itself."""
+    torch.manual_seed(0)
+    vae = VAE(AffineEncoder(*matrix.shape), LinearGaussian(matrix), Gaussian(SIGMA), matrix.shape[1],
+              image_shape=(1, 1, len(matrix)))
+    optimiser = torch.optim.Adam(vae.encoder.parameters(), lr=0.02)
+    for step in range(1200):
+        optimiser.param_groups[0]["lr"] = 0.02 * (1 - step / 1200)
+        x = vae.decode(vae.prior.sample((256,))).sample()
+        optimiser.zero_grad()
+        (-objective(vae, x).objective.mean()).backward()
+        optimiser.step()
+    return vae
+
+
+@pytest.mark.parametrize("objective", [wake_sleep, elbo])
+def test_sleep_covers_the_posterior_and_the_elbo_keeps_inside_it(objective):
+    """A posterior with correlated codes: KL(p || q) gives its marginal variances, KL(q || p) conditional ones."""
+    matrix = torch.tensor([[1.0, 0.8], [0.0, 0.6], [0.5, 0.5]])
+    precision = torch.eye(2) + matrix.T @ matrix / SIGMA**2
+    covariance = precision.inverse()
+    vae = train_encoder(objective, matrix)
+    variance = vae.encoder.log_variance.exp()
+    expected = {wake_sleep: covariance.diagonal(), elbo: 1 / precision.diagonal()}[objective]
+    assert torch.allclose(variance, expected, rtol=0.08)
+    assert (covariance.diagonal() > 1.5 * (1 / precision.diagonal())).all()          # so the two differ
+    # Both find the mean of the exact posterior.
+    assert torch.allclose(vae.encoder.mean.weight, covariance @ matrix.T / SIGMA**2, atol=0.05)
+
+
+def test_wake_moves_the_decoder_alone_and_sleep_the_encoder_alone(images):
+    """Both gradients against those of their own objective, from the same draws."""
+    torch.manual_seed(0)
+    vae = paper_vae(2, 9, std=0.3, likelihood=GreyCrossEntropy())
+    x = images[:6]
+    torch.manual_seed(1)
+    terms = wake_sleep(vae, x)
+    terms.objective.sum().backward()
+    found = {name: w.grad.clone() for name, w in vae.named_parameters()}
+    torch.manual_seed(1)
+    q = vae.encode(x)
+    z = q.sample()
+    dreamt_z = vae.prior.sample((6,))
+    dreamt_x = vae.decode(dreamt_z).sample()
+    assert set(dreamt_x.unique().tolist()) <= {0.0, 1.0}                              # dreams are draws
+    wake = vae.decode(z).log_prob(x)
+    sleep = vae.encode(dreamt_x).log_prob(dreamt_z)
+    for part, objective in (("decoder", wake), ("encoder", sleep)):
+        weights = {name: w for name, w in vae.named_parameters() if name.startswith(part)}
+        for name, gradient in zip(weights, torch.autograd.grad(objective.sum(), weights.values())):
+            assert torch.allclose(found[name], gradient, rtol=1e-4, atol=1e-6), name
+    assert torch.allclose(terms.elbo, wake - terms.rate, rtol=1e-5) and terms.rate.min() >= 0
+    assert not terms.rate.requires_grad and not terms.distortion.requires_grad
+
+
+def test_wake_sleep_draws_anew(images):
+    torch.manual_seed(0)
+    vae = paper_vae(2, 9, std=0.3, likelihood=GreyCrossEntropy())
+    first, second = (wake_sleep(vae, images[:4]).objective for _ in range(2))
+    assert first.shape == (4,) and not torch.equal(first, second)
+
+
+# --- Monte Carlo EM
+
+@pytest.fixture
+def twenty():
+    return torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+
+
+def linear_model():
+    matrix = torch.tensor([[0.3], [0.2], [-0.25]])
+    vae = VAE(AffineEncoder(3, 1), nn.Sequential(nn.Linear(1, 3), nn.Unflatten(1, (1, 1, 3))), Gaussian(0.1), 1,
+              image_shape=(1, 1, 3))
+    return vae, matrix
+
+
+def evidence(weight, bias, x):
+    covariance = weight @ weight.T + 0.1**2 * torch.eye(len(bias))
+    return MultivariateNormal(bias, covariance).log_prob(x.flatten(1)).mean().item()
+
+
+def sgd(parameters, learning_rate):
+    return torch.optim.SGD(parameters, lr=learning_rate)
+
+
+def adam(parameters, learning_rate):
+    return torch.optim.Adam(parameters, lr=learning_rate)
+
+
+def test_monte_carlo_em_climbs_the_exact_evidence():
+    """One latent dimension and a linear decoder: the maximum of the likelihood is known (probabilistic PCA)."""
+    torch.manual_seed(0)
+    vae, matrix = linear_model()
+    images = (0.5 + 0.5 * torch.randn(400, 1) @ matrix.T + 0.1 * torch.randn(400, 3)).clamp(0, 1).view(-1, 1, 1, 3)
+    x = images.flatten(1)
+    values, vectors = torch.linalg.eigh((x - x.mean(0)).T @ (x - x.mean(0)) / len(x))
+    best = evidence(vectors[:, -1:] * (values[-1] - 0.1**2).sqrt(), x.mean(0), images)
+    before = {name: value.clone() for name, value in vae.encoder.state_dict().items()}
+    reports, z = monte_carlo_em(vae, images, iterations=150, learning_rate=0.02, optimiser=adam, progress=False)
+    reached = evidence(vae.decoder[0].weight.detach(), vae.decoder[0].bias.detach(), images)
+    assert best - 0.02 < reached <= best + 1e-5
+    assert z.shape == (400, 1) and reports[-1].accepted == pytest.approx(0.9, abs=0.05)
+    for name, value in vae.encoder.state_dict().items():
+        assert torch.equal(value, before[name])                               # there is no encoder in it
+
+
+def test_monte_carlo_em_leaves_its_codes_at_the_posterior():
+    """With the weights held still, a chain for each image comes to that image's own posterior."""
+    torch.manual_seed(0)
+    vae, matrix = linear_model()
+    with torch.no_grad():
+        vae.decoder[0].weight.copy_(matrix)
+        vae.decoder[0].bias.fill_(0.5)
+    images = torch.tensor([0.8, 0.6, 0.3]).expand(2000, 1, 1, 3)
+    _, z = monte_carlo_em(vae, images, iterations=60, learning_rate=0.0, optimiser=sgd, progress=False)
+    precision = 1 + (matrix.T @ matrix).item() / 0.1**2
+    mean = (matrix.T @ torch.tensor([0.3, 0.1, -0.2])).item() / 0.1**2 / precision
+    assert z.mean().item() == pytest.approx(mean, abs=5 / math.sqrt(2000 * precision))
+    assert z.var().item() == pytest.approx(1 / precision, rel=0.15)          # standard error 3%
+
+
+def test_monte_carlo_em_counts_the_images_of_its_updates(twenty):
+    vae = paper_vae(2, 9, likelihood=GreyCrossEntropy())
+    seen = []
+    reports, _ = monte_carlo_em(
+        vae, twenty, iterations=4, learning_rate=0.02, optimiser=paper_adagrad(20), num_leapfrog=3,
+        num_updates=2, report_at=[40, 155], progress=False,
+        on_report=lambda vae, report, z: seen.append((report.samples, tuple(z.shape))))
+    assert [report.samples for report in reports] == [40, 160]
+    assert seen == [(40, (20, 2)), (160, (20, 2))]
+    assert [report.iterations for report in reports] == [1, 4]
+
+
+def test_waiting_updates_leave_the_weights_alone(twenty):
+    weights = []
+    for waiting in (6, 5):
+        torch.manual_seed(0)
+        vae = paper_vae(2, 9, likelihood=GreyCrossEntropy())
+        start = vae.decoder.output.weight.detach().clone()
+        monte_carlo_em(vae, twenty, iterations=3, learning_rate=0.02, optimiser=paper_adagrad(20),
+                       waiting=waiting, num_updates=2, progress=False)
+        weights.append(torch.equal(vae.decoder.output.weight, start))
+    assert weights == [True, False]
+
+
+def test_monte_carlo_em_goes_on_where_it_was_interrupted(twenty, tmp_path, monkeypatch):
+    """The same weights, codes and reports as in one go; the state is written between two iterations only."""
+    def run(path=None, interrupt=None):
+        torch.manual_seed(0)
+        vae = paper_vae(2, 9, std=0.1, likelihood=GreyCrossEntropy())
+
+        def stop(vae, report, z):
+            if report.iterations == interrupt:
+                raise KeyboardInterrupt
+
+        reports, z = monte_carlo_em(vae, twenty, iterations=6, learning_rate=0.02,
+                                    optimiser=paper_adagrad(20), report_at=[300, 400], on_report=stop,
+                                    checkpoint=path, chunk=7, progress=False)
+        return vae, reports, z
+
+    monkeypatch.setattr(files.TrainingState, "SECONDS", 0.0)
+    whole, reports, z = run()
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        run(path, interrupt=4)
+    vae, again, z_again = run(path)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, vae.state_dict()[name]), name
+    assert torch.equal(z, z_again)
+    assert [(r.iterations, r.log_joint, r.step_size) for r in reports] == [
+        (r.iterations, r.log_joint, r.step_size) for r in again]
+    with pytest.raises(ValueError, match="another|holds that of"):
+        monte_carlo_em(paper_vae(2, 9, likelihood=GreyCrossEntropy()), twenty, iterations=7, learning_rate=0.02,
+                       optimiser=paper_adagrad(20), checkpoint=path, progress=False)
+
+
+def test_monte_carlo_em_refuses_what_makes_no_sense(twenty):
+    vae = paper_vae(2, 9, likelihood=GreyCrossEntropy())
+    with pytest.raises(ValueError, match="iterations"):
+        monte_carlo_em(vae, twenty, iterations=0, learning_rate=0.02, optimiser=adam, progress=False)
+    with pytest.raises(ValueError):
+        monte_carlo_em(vae, 2 + twenty, iterations=1, learning_rate=0.02, optimiser=adam, progress=False)

@@ -1,0 +1,111 @@
+"""The scoreboard: verdicts follow from the numbers of the records, and README shows what the command wrote."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from vae_utils.files import ASSETS
+from vae_utils.likelihoods import Gaussian
+from vae_utils.models import VAE
+from vae_utils.reproduce import scoreboard as board
+from vae_utils.reproduce.scoreboard import CAVEAT, CONFIRMED, NOT_CONFIRMED, NOT_TESTABLE
+
+VERDICTS = {CONFIRMED, CAVEAT, NOT_CONFIRMED, NOT_TESTABLE}
+
+
+def point(samples, ours, paper):
+    return {"samples": samples, "ours": ours, "paper": paper, "difference": ours - paper}
+
+
+@pytest.mark.parametrize("points, verdict", [
+    ([point(10**6, -124.0, -123.0), point(10**7, -104.0, -105.0)], CONFIRMED),
+    ([point(10**6, -118.0, -123.0), point(10**7, -104.0, -105.0)], CAVEAT),            # strays on the way
+    ([point(10**7, -100.0, -105.0)], CAVEAT),                                          # better
+    ([point(10**7, -90.0, -105.0)], NOT_CONFIRMED),                                    # another curve
+    ([point(10**7, -110.0, -105.0)], NOT_CONFIRMED),                                   # worse
+    ([], NOT_TESTABLE),
+])
+def test_a_curve_is_judged_by_its_distance_from_the_papers(points, verdict):
+    row = board._curve_row("Figure 2, MNIST", "WS 20", points, "test bound", 3.0, "fig2-mnist")
+    assert row.verdict == verdict and row.claim == "wake-sleep, 20 latents"
+    if points:
+        assert row.difference.startswith("−" if points[-1]["difference"] < 0 else "+")
+
+
+def run(elbo, train, method="AEVB", seconds=600):
+    return {"elbo": elbo, "train": train, "samples": 10**7, "seconds": seconds,
+            "against_paper": [point(10**7, elbo, elbo + 1)]}
+
+
+@pytest.mark.parametrize("aevb, ratio, gap, verdicts", [
+    (-104.0, 3.0, 0.5, (CONFIRMED, CONFIRMED, CONFIRMED)),
+    (-109.0, 0.9, 9.0, (NOT_CONFIRMED, NOT_CONFIRMED, NOT_CONFIRMED)),
+])
+def test_claims_about_figure_2_can_fail(aevb, ratio, gap, verdicts):
+    found = {"fig2-mnist": {
+        "runs": {"AEVB 20": run(aevb, -103.0), "WS 20": run(-108.0, -107.0), "AEVB 200": run(-104.0, -103.5)},
+        "samples_of_ws_over_aevb": {"MNIST Nz=20": {"-110.0": ratio, "-108.0": ratio}},
+        "train_minus_test": {"AEVB 20": 1.0, "WS 20": 1.0, "AEVB 200": gap}}}
+    rows = {row.claim: row for row in board._fig2_mnist(found)}
+    assert (rows["AEVB reaches a better solution than wake-sleep"].verdict,
+            rows["AEVB converges considerably faster"].verdict,
+            rows["superfluous latents do not overfit (MNIST)"].verdict) == verdicts
+    assert rows["cost of 10⁶ training images"].ours == "1.0 to 1.0 min, one core"
+
+
+@pytest.mark.parametrize("rate, last, gap, verdicts", [
+    (0.01, 100, 90.0, (CONFIRMED, NOT_CONFIRMED)), (2.0, 100, 5.0, (NOT_CONFIRMED, CONFIRMED)),
+    (0.01, 50, 5.0, (CAVEAT, CONFIRMED)),                                              # it escapes
+])
+def test_findings_about_frey_face_can_fail(rate, last, gap, verdicts):
+    runs = {"AEVB 2": {"against_paper": [], "train_minus_test": gap},
+            "WS 2": {"against_paper": [], "samples": 100,
+                     "plateau": {"from": 10, "to": last, "largest_rate": rate}}}
+    rows = board._fig2_frey({"fig2-frey": {"runs": runs, "exact": {"pixel_gaussians": {"test": 570.0}}}})
+    assert (rows[2].verdict, rows[3].verdict) == verdicts and "570 nats" in rows[2].ours
+
+
+def test_variance_ratio_is_the_closed_form_of_a_linear_model():
+    """f = -(x - z)^2 / 2 s^2 + c - log q(z): with q = N(0, t^2), path and score have known variances."""
+
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.log_variance = nn.Parameter(torch.tensor(0.0))
+
+        def forward(self, x):
+            return torch.stack([torch.zeros(len(x)), self.log_variance.expand(len(x))], 1)
+
+    class Decoder(nn.Module):
+        def forward(self, z):
+            return z.view(-1, 1, 1, 1)
+
+    vae = VAE(Encoder(), Decoder(), Gaussian(1.0), 1, image_shape=(1, 1, 1))
+    x = torch.zeros(3, 1, 1, 1)
+    # f(z) = -z^2 / 2 - log(2 pi) / 2: path -z has variance 1; score f(z) z with a = log(2 pi) / 2 has
+    # E[(z^2 / 2 + a)^2 z^2] = 15 / 4 + 3 a + a^2.
+    a = 0.9189385
+    assert board.variance_ratio(vae, x, num_samples=40_000) == pytest.approx(15 / 4 + 3 * a + a**2, rel=0.05)
+
+
+def test_the_markdown_has_a_column_for_each_question():
+    rows = [board.Row("Figure 2", "a", "b", "c", "d", CONFIRMED, "e", "fig2-mnist")]
+    head, rule, line = board.markdown(rows).splitlines()
+    assert line == "| Figure 2 | a | b | c | d | **confirmed** | e | `fig2-mnist` |"
+    assert head.count("|") == rule.count("|") == line.count("|") == 9
+    assert board._power(10**6.5) == "10⁶·⁵" and board._minus(-1.25) == "−1.2"
+
+
+def test_what_has_no_record_has_no_row(tmp_path):
+    assert board.scoreboard(tmp_path, torch.zeros(1, 1, 28, 28)) == []
+
+
+def test_readme_shows_the_stored_scoreboard():
+    stored = (ASSETS / "scoreboard.md").read_text("utf-8")
+    assert stored in (Path(ASSETS).parent / "README.md").read_text("utf-8")
+    rows = json.loads((ASSETS / "table.json").read_text("utf-8"))["results"]["scoreboard"]
+    assert board.markdown([board.Row(**row) for row in rows]) == stored
+    assert {row["verdict"] for row in rows} <= VERDICTS and len(rows) > 25

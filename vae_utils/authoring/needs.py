@@ -1,0 +1,149 @@
+"""What each section of a lesson needs after a restart of the kernel: found in its code, written under its heading.
+
+Also which cells of it disturb one another when a reader goes back and runs one again.
+"""
+
+import ast
+import builtins
+import re
+import symtable
+from itertools import chain
+from pathlib import Path
+
+import nbformat
+
+SECTION = re.compile(r"^## (?:(\d+) · )?(.+)$", re.MULTILINE)
+# Functions that change their first argument: who uses a trained model needs the section that trained it.
+CHANGING = {"fit", "train", "train_as_paper", "load_weights", "start_at_mean", "draw_parameters"}
+CHANGING_METHODS = {"append", "extend", "update", "load_state_dict"}
+
+
+def sections(path):
+    """[(title, code cells)] of a lesson; the first, with the title None, is what stands before any heading.
+
+    A cell that holds a heading in its middle begins a new section. Solutions count as part of theirs; the stub
+    that a solution defines again is what other cells see.
+    """
+    found = [(None, [])]
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            found += [(match.group(0).removeprefix("## "), []) for match in SECTION.finditer(cell.source)]
+        elif cell.cell_type == "code":
+            found[-1][1].append(cell)
+    return found
+
+
+def needs(path):
+    """{title of a section: titles of the earlier sections that have to run before it, in order}.
+
+    The cells before the first heading (imports, data) are always needed and never named.
+    """
+    parts = sections(path)
+    latest, direct = {}, []              # name -> numbers of the sections that it is made of; needed by each section
+    for number, (_, cells) in enumerate(parts):
+        wanted = set()
+        for cell in cells:
+            solution, own = "solution" in cell.metadata.get("tags", []), set()
+            for statement in ast.parse(cell.source).body:
+                used, made, changed = names(statement)
+                wanted |= set(chain.from_iterable(latest.get(name, ()) for name in (used | changed) - own))
+                if solution:
+                    own |= made
+                else:
+                    latest |= {name: {number} for name in made}
+                latest |= {name: latest.get(name, set()) | {number} for name in changed}
+        direct.append(wanted - {number, 0})
+    closed = []
+    for wanted in direct:
+        closed.append(wanted.union(*(closed[number] for number in wanted)))
+    return {title: [parts[number][0] for number in sorted(wanted)]
+            for (title, cells), wanted in zip(parts, closed, strict=True) if title and cells}
+
+
+def names(statement):
+    """(used, made, changed): global names that a top-level statement reads, binds, and changes in place."""
+    used, made, changed, read_too = set(), set(), set(), set()
+    local = set(dir(builtins))
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else made).add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            made.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            made |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.arg):
+            local.add(node.arg)
+        if isinstance(node, (ast.For, ast.comprehension)):       # bound before its body reads it
+            local |= {inner.id for inner in ast.walk(node.target) if isinstance(inner, ast.Name)}
+        elif isinstance(node, ast.withitem) and node.optional_vars is not None:
+            local |= {inner.id for inner in ast.walk(node.optional_vars) if isinstance(inner, ast.Name)}
+        if isinstance(node, ast.Call):
+            function = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if function in CHANGING and node.args and isinstance(node.args[0], ast.Name):
+                changed.add(node.args[0].id)
+            if function in CHANGING_METHODS and isinstance(getattr(node.func, "value", None), ast.Name):
+                changed.add(node.func.value.id)
+        if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, (ast.Store, ast.Del)):
+            changed |= {inner.id for inner in [node.value] if isinstance(inner, ast.Name)}
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            read_too.add(node.target.id)
+    made, changed = made - read_too, changed | read_too
+    if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+        local |= made - {statement.name}   # what a body binds is its own
+        made, changed = {statement.name}, set()
+    elif not isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr)):
+        local |= made                      # a loop, a block: bound before it is read
+    return used - local, made, changed - local - made
+
+
+def overwritten(path):
+    """[(name, the cell that reads it, the later cell that binds it anew)]: whoever runs the first again gets it wrong.
+
+    A cell that binds a name to what it was and more (`x = x[1:]`, `n += 1`) is there twice: it cannot run twice.
+    Where both cells bind the name by the same statement, nothing is lost. Solutions do not count.
+    """
+    bound, found = {}, []                # name -> [(number of the cell, the statement that binds it)]
+    cells = [cell for _, cells in sections(path) for cell in cells if "solution" not in cell.metadata.get("tags", [])]
+    reads = []                           # what each cell takes from cells before it
+    for number, cell in enumerate(cells):
+        own, outside = set(), set()
+        for statement in ast.parse(cell.source).body:
+            code = ast.unparse(statement)
+            made, used = _globals(symtable.symtable(code, cell.id, "exec"))
+            grows = isinstance(statement, ast.AugAssign) and not isinstance(statement.op, ast.BitOr)    # a | a is a
+            used |= made if isinstance(statement, ast.AugAssign) else set()
+            if grows or isinstance(statement, ast.Assign):
+                found += [(name, cell.id, cell.id) for name in sorted(made & used - own)]
+            outside |= used - made - own
+            own |= made
+            for name in made:
+                bound.setdefault(name, []).append((number, code))
+        reads.append(outside)
+    for name, places in bound.items():
+        for (first, code), (second, other) in zip(places, places[1:]):
+            if code != other:
+                found += [(name, cells[reader].id, cells[second].id) for reader in range(first + 1, second)
+                          if name in reads[reader]]
+    return found
+
+
+def _globals(table, top=True):
+    """(made, used): names that a piece of code binds at its top level, and global names that it reads anywhere."""
+    made = {s.get_name() for s in table.get_symbols() if top and (s.is_assigned() or s.is_imported())}
+    used = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
+    for child in table.get_children():
+        used |= _globals(child, top=False)[1]
+    return made, used - set(dir(builtins))
+
+
+def sentence(needed):
+    """What the line under a heading says."""
+    numbers = [title.split(" · ")[0] if " · " in title else f"“{title}”" for title in needed]
+    cells = "*After a restart: run the code cells before section 1"
+    if not numbers:
+        return cells + ".*"
+    listed = numbers[0] if len(numbers) == 1 else ", ".join(numbers[:-1]) + " and " + numbers[-1]
+    return f"{cells}, then section{'s' * (len(numbers) > 1)} {listed}.*"
+
+
+LESSONS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))

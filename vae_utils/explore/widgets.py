@@ -1,0 +1,407 @@
+"""Pieces of a lesson that answer the reader's hand: a point in latent space, the gap of the bound, a film.
+
+    LatentExplorer(vae, data=mnist)      drag a point, watch the digit
+    GapExplorer(z, log_joint)            move q, watch the ELBO rise to the evidence
+    FramePlayer(frames, labels, "epoch") stored pictures under a slider
+
+Each is an anywidget: Python sends numbers once, and `explore.js`, beside this file, answers every move in the
+reader's browser. Only a decoder that `portable` cannot translate stays here and answers through the kernel. In
+a notebook that is stored, and on a page that runs no code, each leaves a still picture.
+"""
+
+import base64
+import copy
+import io
+import math
+import sys
+from pathlib import Path
+
+import anywidget
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import traitlets
+from PIL import Image
+
+from vae_utils.evaluation import active_units, kl_per_dimension, posterior_parameters
+from vae_utils.figures import (
+    COLOURS,
+    DIGIT_COLOURS,
+    GREY,
+    figure_png,
+    image_wall,
+    manifold,
+    scatter_codes,
+    show_images,
+)
+from vae_utils.models import VAE
+from vae_utils.explore.program import NotPortable, decoder_program
+
+NUM_SHOWN = 1000            # test images whose codes are drawn: 0.8 MB with their pixels
+LEAST_EXTENT = 3.5          # of the plane and the sliders, in standard deviations of the prior
+MEASURED = 2000             # test images on which the KL of each latent is measured
+
+_made_in_cell = {}          # from a cell of the notebook to the request that ran it and the widgets it made
+
+
+class LiveWidget(anywidget.AnyWidget):
+    """What all pieces share: the page's half, the still picture, and an end when their cell runs again."""
+
+    _esm = Path(__file__).with_name("explore.js")
+    kind = traitlets.Unicode().tag(sync=True)
+    spec = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, **traits):
+        super().__init__(**traits)
+        self._still = None
+        _replace_in_cell(self)
+
+    def still(self):
+        """The picture for readers without a live page: the bytes of a PNG file."""
+        raise NotImplementedError
+
+    def alt_text(self):
+        """What the still picture shows, in less than 200 letters, for readers who do not see it."""
+        raise NotImplementedError
+
+    def __repr__(self):
+        return f"{type(self).__name__}, a still picture of it: {self.alt_text()}"
+
+    def _repr_mimebundle_(self, **kwargs):
+        if self._still is None:
+            self._still = base64.b64encode(self.still()).decode()
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        return data | {"image/png": self._still}, metadata | {"vae_utils": {"live": True}}
+
+
+def _replace_in_cell(widget):
+    """Free the widgets that an earlier run of the same cell made: the front end has dropped them already."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if not hasattr(shell, "kernel"):
+        return
+    request = shell.kernel.get_parent("shell")
+    cell = request.get("metadata", {}).get("cellId")        # JupyterLab, Notebook 7 and VS Code send it
+    if cell is None:
+        return
+    run, widgets = _made_in_cell.get(cell, (None, []))
+    if run != request["header"]["msg_id"]:
+        for old in widgets:
+            old.close()
+        widgets = []
+    _made_in_cell[cell] = request["header"]["msg_id"], [*widgets, widget]
+
+
+class LatentExplorer(LiveWidget):
+    """Move a code z and see what each decoder makes of it.
+
+    With two latents there is a plane with a point to drag; with more, a slider for each latent, in the order
+    of its share of the KL, the collapsed ones folded away. `z` holds the position and may be set.
+
+    Args:
+        models: a VAE, or a dict of name to VAE to see side by side at the same z, with as many latents each.
+        data: test images to show as codes, as `load_mnist()` returns them; None for none. With two models,
+            paths between digits and the nearest test image go by the codes of the first.
+        z: where the point starts; the origin if None.
+        compact: leave out the buttons, the path, the legend, and what a newcomer has no words for yet.
+        light: whether a pixel of 1 is light, as in a photograph; by default it is ink on paper.
+
+    Raises:
+        ValueError: if there is no model, the latent sizes or the shapes of the images differ, `data` is something
+            else, or `z` is not D finite numbers.
+    """
+
+    z = traitlets.List(traitlets.Float()).tag(sync=True)
+    weights = traitlets.List().tag(sync=True)       # of each decoder, float16
+    codes = traitlets.List().tag(sync=True)         # means of q(z|x) by each model, float32 [N, D]
+    images = traitlets.Bytes().tag(sync=True)       # of the same test images, uint8 [N, H W]
+
+    def __init__(self, models, data=None, z=None, compact=False, light=False):
+        self.models = _named(models)
+        vae = next(iter(self.models.values()))
+        self._latent_size, self._light = vae.latent_size, light
+        spec, binary = _programs(self.models)
+        shown, encoded = _encode(self.models, data)
+        spec |= shown
+        binary |= encoded
+        super().__init__(kind="latent", z=[0.0] * vae.latent_size if z is None else list(map(float, z)), **binary,
+                         spec=spec | {"names": list(self.models), "latent_size": vae.latent_size,
+                                      "colours": list(DIGIT_COLOURS), "compact": compact, "light": light,
+                                      "size": list(vae.image_shape[1:])})
+        self.on_msg(self._answer)
+
+    @traitlets.validate("z")
+    def _require_position(self, proposal):
+        z = list(proposal["value"])
+        if len(z) != self._latent_size or not all(map(math.isfinite, z)):
+            raise ValueError(f"a position was expected as {self._latent_size} finite numbers, got {z}")
+        return z
+
+    @torch.no_grad()
+    def pictures(self, z):
+        """What each model decodes at one position.
+
+        Args:
+            z: D finite numbers.
+
+        Returns:
+            List of uint8 arrays [H, W], the mean of p(x|z), as ink on paper unless `light`: 255 is white.
+
+        Raises:
+            ValueError: if `z` is not D finite numbers.
+        """
+        z = self._require_position({"value": z})
+        pictures = []
+        for model in self.models.values():
+            pictures.append(image_wall(self._ink(model.decode(torch.tensor([z]).to(model.prior.mean)).mean), gap=0))
+        return pictures
+
+    def _ink(self, images):
+        """The pictures module shows 1 as ink."""
+        return 1 - images if self._light else images
+
+    def _answer(self, _, question, buffers):
+        """Decode what the page asks for; whatever goes wrong is for the reader to see, on the widget."""
+        try:
+            pictures = self.pictures(question["z"])
+        except Exception as error:
+            self.send({"z": question.get("z"), "error": f"{type(error).__name__}: {error}"})
+        else:
+            self.send({"z": question["z"]}, buffers=[picture.tobytes() for picture in pictures])
+
+    @torch.no_grad()
+    def still(self):
+        """With two latents, what equal steps of probability decode to, beside the codes of a single model.
+
+        With more, one latent of the first model at a time.
+        """
+        return figure_png(self._planes() if self._latent_size == 2 else self._traversals())
+
+    def alt_text(self):
+        names = " and ".join(self.models)
+        if self._latent_size > 2:
+            return f"images decoded by {next(iter(self.models))}, one latent moved at a time from −3 to 3."
+        beside = "; beside them the codes of test images" if self._has_dots() else ""
+        return f"images decoded by {names} on a 9 by 9 grid of the latent plane{beside}."
+
+    def _has_dots(self):
+        """Whether the still has a picture of the codes: of a single model, and where there are test images."""
+        return len(self.models) == 1 and len(self.spec["labels"]) > 0
+
+    def _planes(self):
+        dots = self._has_dots()
+        count = len(self.models) + dots
+        figure, axes = plt.subplots(1, count, squeeze=False, layout="constrained", figsize=(3.9 * count, 4.1))
+        scale, ticks = ("", ()) if self.spec["compact"] else (": quantile of the prior", (0.1, 0.5, 0.9))
+        for ax, (name, model) in zip(axes[0, dots:], self.models.items()):
+            height, width = model.image_shape[1:]
+            ax.imshow(image_wall(self._ink(manifold(model, 9)), gap=0), cmap="gray", vmin=0, vmax=255,
+                      extent=(0, 1, 0, 1), aspect=height / width)
+            ax.set(xlabel=f"$z_1${scale}", ylabel=f"$z_2${scale}", title=f"decoded by {name}",
+                   xticks=ticks, yticks=ticks)
+            ax.grid(False)
+        if dots:
+            codes = torch.from_numpy(np.frombuffer(self.codes[0], np.float32).reshape(-1, 2).copy())
+            extent = self.spec["extent"]
+            scatter_codes(codes, torch.tensor(self.spec["labels"]), axes[0, 0])
+            axes[0, 0].set(title="codes of test images", xlim=(-extent, extent), ylim=(-extent, extent))
+        return figure
+
+    def _traversals(self):
+        name, model = next(iter(self.models.items()))
+        rows = {}
+        for j in self.spec["order"][:5]:
+            z = torch.tensor(self.z).to(model.prior.mean).repeat(9, 1)
+            z[:, j] = torch.linspace(-3, 3, 9)
+            rows[f"latent {j + 1}"] = self._ink(model.decode(z).mean)
+        return show_images(rows, title=f"{name}, one latent at a time, from −3 to 3")
+
+
+def _named(models):
+    """A dict of copies to look at: on the CPU, in float32, not in training."""
+    models = models if isinstance(models, dict) else {"the model": models}
+    if not models or not all(isinstance(model, VAE) for model in models.values()):
+        raise ValueError("a VAE was expected, or a dict of names to VAEs, got "
+                         + (", ".join(type(model).__name__ for model in models.values()) or "none"))
+    sizes = {name: model.latent_size for name, model in models.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"models with the same number of latents were expected, got {sizes}")
+    shapes = {name: model.image_shape for name, model in models.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"models of images of one shape were expected, got {shapes}")
+    return {name: copy.deepcopy(model).to("cpu", torch.float32).eval() for name, model in models.items()}
+
+
+def _programs(models):
+    """The decoders for the page, or why they stay here: a dict for JSON, and a dict of bytes."""
+    programs = []
+    for name, model in models.items():
+        try:
+            programs.append(decoder_program(model))
+        except NotPortable as reason:
+            whose = f"{name}: " if len(models) > 1 else ""
+            where = f"Decoded by the kernel, because {whose}{reason}."
+            return {"steps": [], "products": 0, "where": where}, {"weights": []}
+    weights = [program.weights.tobytes() for program in programs]
+    size = sum(map(len, weights)) / 1e6
+    where = f"Decoded in this page: {size:.1f} MB of weights, sent once; the kernel is not asked for pictures."
+    return {"steps": [program.steps for program in programs], "where": where,
+            "products": sum(program.products for program in programs)}, {"weights": weights}
+
+
+def _encode(models, data):
+    """What the page needs to know of the test images: a dict for JSON, and a dict of bytes."""
+    size = next(iter(models.values())).latent_size
+    about = {"labels": [], "typical": [], "collapsed": [], "order": list(range(size)), "kl": None,
+             "extent": LEAST_EXTENT}
+    if data is None:
+        return about, {"codes": [], "images": b""}
+    if not hasattr(data, "test_labels"):
+        raise ValueError(f"data was expected as load_mnist() returns it, got {type(data).__name__}")
+    measured = data.test[:MEASURED].to("cpu", torch.float32)
+    images, labels = measured[:NUM_SHOWN], data.test_labels[:NUM_SHOWN]
+    codes = [posterior_parameters(model, images)[0] for model in models.values()]
+    reach = torch.cat([code.abs().flatten() for code in codes]).quantile(0.998).item()
+    about |= {"labels": labels.tolist(), "extent": max(LEAST_EXTENT, math.ceil(2 * reach) / 2),
+              "typical": _typical(codes[0], labels)}
+    if size > 2 and len(measured) > 1:
+        # Of several models, the one that uses a latent most counts.
+        kl = torch.stack([kl_per_dimension(model, measured) for model in models.values()]).amax(0)
+        active = torch.stack([active_units(model, measured) for model in models.values()]).any(0)
+        about |= {"kl": kl.tolist(), "order": kl.argsort(descending=True).tolist(),
+                  "collapsed": (~active).nonzero()[:, 0].tolist()}
+    return about, {"codes": [code.numpy().tobytes() for code in codes],
+                   "images": (images * 255).round().to(torch.uint8).numpy().tobytes()}
+
+
+def _typical(codes, labels):
+    """For each digit the code that lies nearest to the median of its class; nothing if a digit is missing."""
+    classes = [codes[labels == digit] for digit in range(10)]
+    if not all(map(len, classes)):
+        return []
+    return [own[(own - own.median(0).values).norm(dim=1).argmin()].tolist() for own in classes]
+
+
+class GapExplorer(LiveWidget):
+    """Move the mean and the width of a Gaussian q and watch the ELBO rise to the evidence (lesson 01).
+
+    `q` holds [mean, width] and may be set.
+
+    Args:
+        z: even grid over the one latent number, wide enough to hold all of p(x, z) and of q, shape [G].
+        log_joint: log p(x, z) on the grid, nats, shape [G].
+        view: ends of the part of the axis that is drawn.
+        q: mean and width at the start.
+
+    Raises:
+        ValueError: if `z` and `log_joint` are not two finite vectors of one length, `z` is not an even grid
+            that rises, or `q` is not a finite mean and a width above 0.
+    """
+
+    q = traitlets.List(traitlets.Float(), minlen=2, maxlen=2).tag(sync=True)
+
+    def __init__(self, z, log_joint, view=(-2, 3), q=(-0.5, 0.8)):
+        z, log_joint = torch.as_tensor(z).double(), torch.as_tensor(log_joint).double()
+        if z.ndim != 1 or z.shape != log_joint.shape or not _is_even(z) or not log_joint.isfinite().all():
+            raise ValueError("an even grid z [G] that rises and log p(x, z) [G] on it were expected, got shapes "
+                             f"{list(z.shape)} and {list(log_joint.shape)}")
+        self.grid, self.log_joint = z, log_joint
+        super().__init__(kind="gap", q=list(q), spec={"z": z.tolist(), "log_joint": log_joint.tolist(),
+                                                      "view": list(view)})
+
+    @traitlets.validate("q")
+    def _require_gaussian(self, proposal):
+        mean, width = proposal["value"]
+        if not (math.isfinite(mean) and 0 < width < math.inf):
+            raise ValueError(f"a finite mean and a width above 0 were expected, got {mean} and {width}")
+        return [mean, width]
+
+    def terms(self, mean, width):
+        """The ELBO of q = N(mean, width^2), and what is missing to log p(x): nats, by a sum over the grid.
+
+        Raises:
+            ValueError: if `mean` is not finite or `width` is not above 0.
+        """
+        mean, width = self._require_gaussian({"value": (mean, width)})
+        q, step = torch.distributions.Normal(self.grid.new_tensor(mean), width), self.grid[1] - self.grid[0]
+        log_q = q.log_prob(self.grid)
+        elbo = (log_q.exp() * (self.log_joint - log_q)).sum() * step                  # Eq. 2
+        return elbo.item(), (self.log_joint.logsumexp(0) + step.log() - elbo).item()
+
+    def alt_text(self):
+        return ("a Gaussian q over the posterior at three positions: as the sliders stand, too narrow, and "
+                "where the gap of the ELBO is nearly closed.")
+
+    def still(self):
+        """Three positions: where the sliders stand, one too narrow, and the posterior's own mean and width."""
+        step = self.grid[1] - self.grid[0]
+        posterior = (self.log_joint - self.log_joint.logsumexp(0)).exp() / step
+        mean = (posterior * self.grid).sum().item() * step.item()
+        spread = math.sqrt((posterior * (self.grid - mean) ** 2).sum().item() * step.item())
+        figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), sharey=True)
+        for ax, (centre, width) in zip(axes, (self.q, (mean - spread, spread / 2), (mean, spread))):
+            elbo, gap = self.terms(centre, width)
+            q = torch.distributions.Normal(self.grid.new_tensor(centre), width).log_prob(self.grid).exp()
+            ax.fill_between(self.grid, posterior, color=GREY, alpha=0.35, label="posterior")
+            ax.plot(self.grid, q, color=COLOURS["blue"], linestyle="-", label="$q$")
+            title = f"mean {centre:z.2f}, width {width:.2f}\nELBO {elbo:.3f}, gap {gap:.3f} nats"
+            ax.set(xlim=self.spec["view"], xlabel="$z$", title=title.replace("-", "−"))
+        axes[0].set_ylabel("density")
+        axes[0].legend(loc="upper right")
+        return figure_png(figure)
+
+
+def _is_even(grid):
+    rises = len(grid) > 1 and bool(grid[1] > grid[0])
+    return rises and torch.allclose(grid.diff(), grid[1] - grid[0], rtol=1e-3)
+
+
+class FramePlayer(LiveWidget):
+    """Stored pictures under a slider, with a button that plays them.
+
+    Args:
+        frames: pictures as the bytes of PNG files, all of one size.
+        labels: for each what the slider says, such as "3" or "0.56".
+        name: what the slider moves over, such as "epoch" or "β".
+        start: the frame that is shown first; the last if None.
+
+    Raises:
+        ValueError: if there are no frames, their sizes differ, their number is not that of the labels, or
+            `start` is none of them.
+    """
+
+    frames = traitlets.List().tag(sync=True)
+
+    def __init__(self, frames, labels, name, start=None):
+        sizes = {_opened(frame).size for frame in frames}
+        if len(sizes) != 1 or len(frames) != len(labels):
+            raise ValueError(f"frames of one size and a label for each were expected, got {len(frames)} frames "
+                             f"of {len(sizes)} sizes and {len(labels)} labels")
+        (width, height), = sizes
+        start = len(frames) - 1 if start is None else start
+        if start not in range(len(frames)):
+            raise ValueError(f"start was expected to be a frame from 0 to {len(frames) - 1}, got {start}")
+        super().__init__(kind="frames", frames=list(frames), spec={
+            "labels": list(map(str, labels)), "name": name, "start": start, "width": width, "height": height})
+
+    def alt_text(self):
+        labels = self.spec["labels"]
+        return (f"up to four of {len(labels)} frames, from {self.spec['name']} {labels[0]} to "
+                f"{self.spec['name']} {labels[-1]}.")
+
+    def still(self):
+        """Up to four frames, from the first to the last and the one at the start among them, two in a row."""
+        chosen = [round(i * (len(self.frames) - 1) / 3) for i in range(4)]
+        nearest = min(range(4), key=lambda i: abs(chosen[i] - self.spec["start"]))
+        chosen[nearest] = self.spec["start"]
+        chosen = sorted(set(chosen))
+        width, height = self.spec["width"], self.spec["height"]
+        sheet = Image.new("RGB", (width * min(2, len(chosen)), height * math.ceil(len(chosen) / 2)), "white")
+        for place, k in enumerate(chosen):
+            sheet.paste(_opened(self.frames[k]).convert("RGB"), (width * (place % 2), height * (place // 2)))
+        file = io.BytesIO()
+        sheet.save(file, "PNG", optimize=True)
+        return file.getvalue()
+
+
+def _opened(png):
+    return Image.open(io.BytesIO(png))

@@ -1,0 +1,186 @@
+"""Monte Carlo EM, the rival without an encoder: Appendix E."""
+
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+from tqdm import tqdm
+
+from vae_utils.files import TrainingState
+from vae_utils.data import require_images
+from vae_utils.paper.hmc import adapt_step_size, hmc_step
+from vae_utils.objectives import log_joint
+from vae_utils.runtime import fixed_seed
+
+
+@dataclass(frozen=True)
+class MCEMReport:
+    """What is known of a Monte Carlo EM at one moment.
+
+    Attributes:
+        iterations: E- and M-steps so far.
+        samples: training images evaluated so far by weight updates, as `monte_carlo_em` says.
+        seconds: time spent so far, apart from `on_report`.
+        log_joint: log p(x, z) at the current weights and codes, nats per image. No bound on log p(x): it lacks
+            the entropy of the codes.
+        accepted: share of the moves accepted since the last report.
+        step_size: of the leapfrog, now, in units of z.
+    """
+
+    iterations: int
+    samples: int
+    seconds: float
+    log_joint: float
+    accepted: float
+    step_size: float
+
+
+def monte_carlo_em(vae, images, *, iterations, learning_rate, optimiser, waiting=0, num_leapfrog=10, num_updates=5,
+                   step_size=0.1, target=0.9, seed=0, report_at=None, on_report=None, checkpoint=None,
+                   chunk=2000, progress=True):
+    """Monte Carlo EM on all images at once: no encoder, one chain for each image (Appendix E of the paper).
+
+    E: one Hamiltonian move of every z_n towards p(z_n|x_n), from where the last iteration left it
+    M: `num_updates` steps up the mean of log p(x_n, z_n) in the weights of the decoder
+
+    The chains start from the prior. Grey images become outcomes of p(x|z) once, by one fixed draw, since a
+    chain needs a target that stays. An iteration counts as N * num_updates images on the horizontal axis. The paper
+    does not say what it counts; so counted, its curve for 1,000 images and ours agree (`reproduce fig3`). The
+    leapfrog steps, N * (num_leapfrog + 1) gradients with respect to z, are work that this axis does not show.
+
+    Args:
+        vae: the model, on the CPU; the weights that p(x|z) depends on are trained in place.
+        images: grey training images in [0, 1], shape [N, 1, H, W].
+        iterations: E- and M-steps.
+        learning_rate: of `optimiser`.
+        optimiser: function of (parameters, learning_rate) that returns a torch optimiser, e.g.
+            `training.paper_adagrad(N)`.
+        waiting: updates at the beginning that let the optimiser see gradients and leave the weights alone, as
+            `training.after`.
+        num_leapfrog: leapfrog steps in a move.
+        num_updates: steps of the optimiser after it.
+        step_size: of the leapfrog, to begin with; then tuned so that a share of `target` is accepted.
+        target: share of the moves to accept.
+        seed: of every draw; the weights' own draw happens before, outside.
+        report_at: numbers of training images evaluated after which to report; by default at every tenth of the
+            run.
+        on_report: function of (vae, report, z) called at each report, z of shape [N, D].
+        checkpoint: file that keeps the whole state at each report and twice a minute; the same call goes on
+            from it. None for none.
+        chunk: images at a time: bounds the memory, and changes which random number goes to which image.
+        progress: whether to show a text bar with the time left.
+
+    Returns:
+        (reports, z): list of `MCEMReport`, and the codes, shape [N, D].
+
+    Raises:
+        ValueError: if images are not [N, 1, H, W] in [0, 1], a count is below 1, or the file holds the state
+            of another call.
+        KeyboardInterrupt: from the keyboard; what was done since the last write, half a minute at most, is lost.
+        FloatingPointError: if log p(x, z) stops being finite.
+    """
+    require_images(images, vae.image_shape)
+    if min(iterations, num_updates, num_leapfrog) < 1:
+        raise ValueError("iterations, num_updates and num_leapfrog were expected to be 1 or more, got "
+                         f"{iterations}, {num_updates} and {num_leapfrog}")
+    cost = len(images) * num_updates
+    if report_at is None:
+        report_at = [cost * iterations * tenth / 10 for tenth in range(1, 11)]
+    report_at = {min(iterations, max(1, round(samples / cost))) for samples in report_at} | {iterations}
+    call = {"iterations": iterations, "images": len(images), "learning_rate": learning_rate, "waiting": waiting,
+            "num_leapfrog": num_leapfrog, "num_updates": num_updates, "seed": seed}
+    with fixed_seed(seed):
+        x = vae.observe(images)
+        run = _MonteCarloEM(vae, x, optimiser(vae.parameters(), 0.0), step_size)
+        state = TrainingState(checkpoint, call)
+        run.load(state)
+        bar = tqdm(total=iterations, initial=run.iteration, unit=" iterations", disable=not progress, leave=False,
+                   mininterval=0.5, ncols=100, file=sys.stdout)
+        try:
+            while run.iteration < iterations:
+                run.expect(num_leapfrog, target, chunk)
+                for update in range(num_updates):
+                    done = run.iteration * num_updates + update
+                    run.maximise(learning_rate if done >= waiting else 0.0, chunk)
+                run.iteration += 1
+                bar.update()
+                bar.set_postfix_str(f"log p(x, z) {run.log_joint:.1f}", refresh=False)
+                if run.iteration in report_at:
+                    run.stop_watch()
+                    run.report(cost)
+                    if on_report is not None:
+                        with torch.random.fork_rng():
+                            on_report(vae, run.reports[-1], run.z)
+                    run.save(state)
+                    run.start_watch()
+                elif state.is_due():
+                    run.save(state)
+        finally:
+            bar.close()
+    return run.reports, run.z
+
+
+class _MonteCarloEM:
+    """The state of one run between two iterations; only a state between two is ever written."""
+
+    def __init__(self, vae, x, optimiser, step_size):
+        self.vae, self.x, self.optimiser, self.step_size = vae, x, optimiser, step_size
+        self.z = vae.prior.sample((len(x),))
+        self.iteration, self.reports, self.shares, self.log_joint, self.seconds = 0, [], [], math.nan, 0.0
+        self.start_watch()
+
+    def expect(self, num_leapfrog, target, chunk):
+        accepted = []
+        z = []
+        for x, start in zip(self.x.split(chunk), self.z.split(chunk), strict=True):
+            end, moved = hmc_step(lambda z, x=x: log_joint(self.vae, x, z), start, self.step_size, num_leapfrog)
+            z.append(end)
+            accepted.append(moved)
+        self.z, accepted = torch.cat(z), torch.cat(accepted)
+        self.shares.append(accepted.float().mean().item())
+        self.step_size = adapt_step_size(self.step_size, accepted, target, gain=0.5)
+
+    def maximise(self, learning_rate, chunk):
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+        self.optimiser.zero_grad()
+        total = 0.0
+        for x, z in zip(self.x.split(chunk), self.z.split(chunk), strict=True):
+            share = log_joint(self.vae, x, z).sum() / len(self.x)
+            (-share).backward()
+            total += share.item()
+        if not math.isfinite(total):
+            raise FloatingPointError("the log joint density stopped being a finite number in iteration "
+                                     f"{self.iteration}; try a learning rate 3 to 10 times smaller")
+        self.optimiser.step()
+        self.log_joint = total
+
+    def start_watch(self):
+        self.started = time.perf_counter()
+
+    def stop_watch(self):
+        now = time.perf_counter()
+        self.seconds += now - self.started
+        self.started = now
+
+    def report(self, cost):
+        self.reports.append(MCEMReport(self.iteration, self.iteration * cost, self.seconds, self.log_joint,
+                                       sum(self.shares) / len(self.shares), self.step_size))
+        self.shares = []
+
+    def save(self, state):
+        self.stop_watch()
+        state.save(self.vae, self.optimiser, {"z": self.z}, iteration=self.iteration, seconds=self.seconds,
+                   shares=self.shares, step_size=self.step_size,
+                   reports=[asdict(report) for report in self.reports])
+
+    def load(self, state):
+        found = state.load(self.vae, self.optimiser)
+        if found is None:
+            return
+        tensors, kept = found
+        self.z, self.iteration, self.seconds = tensors["z"], kept["iteration"], kept["seconds"]
+        self.step_size, self.shares = kept["step_size"], kept["shares"]
+        self.reports = [MCEMReport(**report) for report in kept["reports"]]
