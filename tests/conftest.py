@@ -19,7 +19,7 @@ def toy_mnist():
     images = torch.zeros(256 + 40, 1, 28, 28)
     corners = torch.randint(4, 16, (len(images), 2), generator=generator).tolist()
     for image, (top, left) in zip(images[:, 0], corners):
-        image[top:top + 8, left:left + 8] = torch.rand(8, 8, generator=generator)
+        image[top : top + 8, left : left + 8] = torch.rand(8, 8, generator=generator)
     labels = torch.arange(len(images)) % 10
     return MNIST(images[:256], labels[:256], images[256:], labels[256:], "VAE_DATA", True)
 
@@ -32,7 +32,13 @@ def full_toy_mnist(toy_mnist):
         if not hold_out:
             return toy_mnist
         apart, rest = slice(0, 30), slice(30, None)
-        return MNIST(toy_mnist.train[rest], toy_mnist.train_labels[rest], toy_mnist.train[apart],
-                     toy_mnist.train_labels[apart], toy_mnist.source, True)
+        return MNIST(
+            toy_mnist.train[rest],
+            toy_mnist.train_labels[rest],
+            toy_mnist.train[apart],
+            toy_mnist.train_labels[apart],
+            toy_mnist.source,
+            True,
+        )
 
     return full_mnist

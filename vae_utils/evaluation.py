@@ -41,8 +41,10 @@ class Evaluation:
     protocol: str
 
     def __str__(self):
-        return (f"ELBO {Estimate.of(self.elbo)} nats per image = -(distortion {self.distortion.mean():.2f} "
-                f"+ rate {self.rate.mean():.2f})   [{self.protocol}]")
+        return (
+            f"ELBO {Estimate.of(self.elbo)} nats per image = -(distortion {self.distortion.mean():.2f} "
+            f"+ rate {self.rate.mean():.2f})   [{self.protocol}]"
+        )
 
 
 @torch.no_grad()
@@ -155,6 +157,7 @@ def log_likelihood(vae, images, num_samples=5000, every=1, seed=0, device=None, 
 
 # What the code is used for
 
+
 @torch.no_grad()
 def posterior_parameters(vae, images, batch_size=1000):
     """Means and standard deviations of q(z|x): two tensors [N, D].
@@ -181,7 +184,7 @@ def kl_per_dimension(vae, images):
     Their sum is the rate.
     """
     mean, scale = posterior_parameters(vae, images)
-    return (0.5 * (mean**2 + scale**2 - 1) - scale.log()).mean(0)            # Appendix B
+    return (0.5 * (mean**2 + scale**2 - 1) - scale.log()).mean(0)  # Appendix B
 
 
 def active_units(vae, images, threshold=0.01):
@@ -204,8 +207,8 @@ def aggregate_log_density(mean, scale, z):
     Returns:
         Nats, shape [M].
     """
-    q = torch.distributions.Independent(torch.distributions.Normal(mean, scale), 1)     # batch shape [N]
-    chunk = max(1, 20_000_000 // mean.numel())                                # at most 80 MB a temporary
+    q = torch.distributions.Independent(torch.distributions.Normal(mean, scale), 1)  # batch shape [N]
+    chunk = max(1, 20_000_000 // mean.numel())  # at most 80 MB a temporary
     log_sums = [q.log_prob(part[:, None]).logsumexp(1) for part in z.split(chunk)]
     return torch.cat(log_sums) - math.log(len(mean))
 
@@ -248,6 +251,7 @@ def hole_mass(vae, images, ratio=0.1, num_samples=2000, seed=0):
 
 
 # Pictures, whoever drew them
+
 
 @torch.no_grad()
 def nearest_distance(images, reference, chunk=100):

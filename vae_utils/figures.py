@@ -26,18 +26,31 @@ from vae_utils.files import write_atomically
 from vae_utils.runtime import fixed_seed
 
 COLOURS = {
-    "blue": "#0072B2", "vermilion": "#D55E00", "green": "#009E73", "purple": "#CC79A7", "orange": "#E69F00",
-    "sky": "#56B4E9", "black": "#000000", "yellow": "#F0E442",
+    "blue": "#0072B2",
+    "vermilion": "#D55E00",
+    "green": "#009E73",
+    "purple": "#CC79A7",
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "black": "#000000",
+    "yellow": "#F0E442",
 }
-CURVE_COLOURS = tuple(COLOURS[name]
-                      for name in ("blue", "vermilion", "green", "purple", "orange", "sky", "black"))
+CURVE_COLOURS = tuple(COLOURS[name] for name in ("blue", "vermilion", "green", "purple", "orange", "sky", "black"))
 GREY = "#767676"
 # Ten hues that everybody can tell apart do not exist. Neighbours in latent space (4, 7 and 9; 3, 5 and 8)
 # differ in brightness as well as in hue, each digit has a marker of its own, and `scatter_codes` writes the
 # digit on its class.
 DIGIT_COLOURS = (
-    COLOURS["black"], COLOURS["purple"], COLOURS["orange"], COLOURS["green"], COLOURS["vermilion"],
-    COLOURS["yellow"], "#999999", COLOURS["blue"], COLOURS["sky"], "#882255",
+    COLOURS["black"],
+    COLOURS["purple"],
+    COLOURS["orange"],
+    COLOURS["green"],
+    COLOURS["vermilion"],
+    COLOURS["yellow"],
+    "#999999",
+    COLOURS["blue"],
+    COLOURS["sky"],
+    "#882255",
 )
 DIGIT_MARKERS = ("o", "v", "s", "^", "D", "p", "h", "<", "X", "P")
 LINE_STYLES = ("-", "--", "-.", ":")
@@ -61,21 +74,38 @@ def use_style():
     In a notebook it also stores each figure with a sentence on what it shows (`alt.alt_text`).
     """
     styles = [LINE_STYLES[i % len(LINE_STYLES)] for i in range(len(CURVE_COLOURS))]
-    plt.rcParams.update({
-        "figure.figsize": (8, 4.5), "figure.dpi": 100, "savefig.dpi": "figure",
-        "figure.constrained_layout.use": True,
-        "font.size": 13, "axes.titlesize": 14, "axes.labelsize": 13, "xtick.labelsize": 12,
-        "ytick.labelsize": 12, "legend.fontsize": 12, "legend.frameon": False, "figure.titlesize": 14,
-        "axes.prop_cycle": plt.cycler(color=CURVE_COLOURS, linestyle=styles), "lines.linewidth": 2,
-        "lines.markersize": 7,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-        "grid.color": "#E4E4E4", "grid.linewidth": 0.8, "image.cmap": "gray_r",
-        "image.interpolation": "nearest",
-    })
+    plt.rcParams.update(
+        {
+            "figure.figsize": (8, 4.5),
+            "figure.dpi": 100,
+            "savefig.dpi": "figure",
+            "figure.constrained_layout.use": True,
+            "font.size": 13,
+            "axes.titlesize": 14,
+            "axes.labelsize": 13,
+            "xtick.labelsize": 12,
+            "ytick.labelsize": 12,
+            "legend.fontsize": 12,
+            "legend.frameon": False,
+            "figure.titlesize": 14,
+            "axes.prop_cycle": plt.cycler(color=CURVE_COLOURS, linestyle=styles),
+            "lines.linewidth": 2,
+            "lines.markersize": 7,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#E4E4E4",
+            "grid.linewidth": 0.8,
+            "image.cmap": "gray_r",
+            "image.interpolation": "nearest",
+        }
+    )
     describe_figures()
 
 
 # Images
+
 
 def image_wall(images, columns=None, gap=1, scale=1):
     """Put images side by side into one picture, ink on paper.
@@ -103,8 +133,10 @@ def image_wall(images, columns=None, gap=1, scale=1):
         blank = np.full((rows * columns - len(ink), *ink.shape[1:]), PAPER_WHITE, np.uint8)
         ink = np.concatenate([ink, blank]).reshape(rows, columns, *ink.shape[1:])
     elif columns is not None:
-        raise ValueError(f"columns={columns} was given for images of shape [R, C, 1, H, W], which have "
-                         f"{ink.shape[1]} columns already; leave it out")
+        raise ValueError(
+            f"columns={columns} was given for images of shape [R, C, 1, H, W], which have "
+            f"{ink.shape[1]} columns already; leave it out"
+        )
     _require_at_least("gap", gap, 0)
     ink = _enlarge(ink[:, :, 0], scale)
     rows, columns, height, width = ink.shape
@@ -112,7 +144,7 @@ def image_wall(images, columns=None, gap=1, scale=1):
     for r in range(rows):
         for c in range(columns):
             top, left = r * (height + gap), c * (width + gap)
-            wall[top:top + height, left:left + width] = ink[r, c]
+            wall[top : top + height, left : left + width] = ink[r, c]
     return wall
 
 
@@ -145,8 +177,10 @@ def save_image(array, path, scale=1):
     """
     array = np.asarray(array)
     if array.dtype != np.uint8 or array.ndim != 2 or array.size == 0:
-        raise ValueError(f"a picture was expected as a uint8 array [height, width], got {array.dtype} of "
-                         f"shape {list(array.shape)}; make it with image_wall")
+        raise ValueError(
+            f"a picture was expected as a uint8 array [height, width], got {array.dtype} of "
+            f"shape {list(array.shape)}; make it with image_wall"
+        )
     with write_atomically(path) as temporary:
         temporary.write_bytes(_png(_enlarge(array, scale)))
 
@@ -162,8 +196,9 @@ def png_bytes(image, scale=8):
         ValueError: if the image has another shape or range.
     """
     if torch.is_tensor(image) and image.ndim != 3:
-        raise ValueError(f"one image of shape [1, H, W] was expected, got shape {list(image.shape)}; pick "
-                         "one, e.g. images[0]")
+        raise ValueError(
+            f"one image of shape [1, H, W] was expected, got shape {list(image.shape)}; pick one, e.g. images[0]"
+        )
     return _png(_enlarge(_ink(image[None])[0, 0], scale))
 
 
@@ -207,13 +242,19 @@ def show_images(rows, title=None):
     walls = {label: image_wall(images, columns=len(images)) for label, images in rows.items()}
     counts = {label: len(images) for label, images in rows.items()}
     if len(set(counts.values())) > 1:
-        raise ValueError("all rows were expected to hold the same number of images, got "
-                         + ", ".join(f"{count} in {label!r}" for label, count in counts.items()))
+        raise ValueError(
+            "all rows were expected to hold the same number of images, got "
+            + ", ".join(f"{count} in {label!r}" for label, count in counts.items())
+        )
     label_width = 0.6 + 0.12 * max(len(line) for label in rows for line in label.split("\n"))
     cell = min(0.9, (8.6 - label_width) / max(counts.values()))
     width = label_width + cell * max(counts.values())
-    figure, axes = plt.subplots(len(rows), squeeze=False, layout="constrained", figsize=(
-        width, (cell + 0.06) * len(rows) + (0.4 if title else 0.1)))
+    figure, axes = plt.subplots(
+        len(rows),
+        squeeze=False,
+        layout="constrained",
+        figsize=(width, (cell + 0.06) * len(rows) + (0.4 if title else 0.1)),
+    )
     # The layout reserves a little less than a horizontal label takes: leave it a fifth of an inch on the left.
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0.02, rect=(0.2 / width, 0, 1 - 0.2 / width, 1))
     for ax, (label, wall) in zip(axes[:, 0], walls.items()):
@@ -226,6 +267,7 @@ def show_images(rows, title=None):
 
 
 # What a model imagines
+
 
 def prior_grid(n):
     """Codes at equal steps of prior probability (the grid of the paper's Figure 4).
@@ -264,8 +306,10 @@ def manifold(vae, n=20):
         ValueError: if the model has another number of latent dimensions, or n < 1.
     """
     if vae.latent_size != 2:
-        raise ValueError(f"a model of 2 latent dimensions was expected, got one of {vae.latent_size}, whose "
-                         "codes no plane can show; build it with latent_size=2")
+        raise ValueError(
+            f"a model of 2 latent dimensions was expected, got one of {vae.latent_size}, whose "
+            "codes no plane can show; build it with latent_size=2"
+        )
     return vae.decode(prior_grid(n).to(vae.prior.mean)).mean.cpu()
 
 
@@ -294,8 +338,11 @@ def show_manifold(vae, n=20):
     ax.set_xticks(quantiles, names)
     ax.set_yticks(quantiles, names)
     ax.set(xlabel="$z_1$: quantile of the prior (value)", ylabel="$z_2$: quantile of the prior (value)")
-    return set_alt_text(figure, f"{n * n} images, decoded at equal steps of the prior's probability: z1 rises "
-                                "from left to right, z2 from bottom to top.")
+    return set_alt_text(
+        figure,
+        f"{n * n} images, decoded at equal steps of the prior's probability: z1 rises "
+        "from left to right, z2 from bottom to top.",
+    )
 
 
 @torch.no_grad()
@@ -337,37 +384,61 @@ def scatter_codes(codes, labels, ax=None, sigmas=(1, 2, 3)):
         ValueError: if the shapes are others or a label is not a digit.
     """
     if codes.ndim != 2 or codes.shape[1] != 2 or len(codes) == 0 or labels.shape != codes.shape[:1]:
-        raise ValueError("codes of shape [N, 2] and labels of shape [N] were expected, got "
-                         f"{list(codes.shape)} and {list(labels.shape)}; of longer codes pick two dimensions")
+        raise ValueError(
+            "codes of shape [N, 2] and labels of shape [N] were expected, got "
+            f"{list(codes.shape)} and {list(labels.shape)}; of longer codes pick two dimensions"
+        )
     codes, labels = codes.detach().cpu().numpy(), labels.cpu().numpy()
     if not np.isin(labels, range(10)).all():
-        raise ValueError("labels were expected to be digits from 0 to 9, got values from "
-                         f"{labels.min()} to {labels.max()}; pass the data set's labels")
+        raise ValueError(
+            "labels were expected to be digits from 0 to 9, got values from "
+            f"{labels.min()} to {labels.max()}; pass the data set's labels"
+        )
     digits = np.unique(labels)
     if ax is None:
         figure, ax = plt.subplots(figsize=(7.4, 7), layout="constrained")
         contours = ", with contours of the prior" if len(sigmas) else ""
-        set_alt_text(figure, "Codes of images on a plane, with the colour, marker and name of their "
-                             f"digit{contours}.")
-    for part in range(8):                     # by turns, or the last class would hide all that lies under it
+        set_alt_text(figure, f"Codes of images on a plane, with the colour, marker and name of their digit{contours}.")
+    for part in range(8):  # by turns, or the last class would hide all that lies under it
         for digit in digits:
             some = codes[part::8][labels[part::8] == digit]
-            ax.scatter(*some.T, s=14, color=DIGIT_COLOURS[digit], marker=DIGIT_MARKERS[digit], alpha=0.7,
-                       linewidths=0)
+            ax.scatter(*some.T, s=14, color=DIGIT_COLOURS[digit], marker=DIGIT_MARKERS[digit], alpha=0.7, linewidths=0)
     for sigma in sigmas:
         ax.add_patch(plt.Circle((0, 0), sigma, fill=False, color="black", linestyle="--", zorder=3))
-        ax.text(0, -sigma, f"{sigma}σ", fontsize=12, ha="center", va="center", zorder=3,
-                path_effects=[patheffects.withStroke(linewidth=4, foreground="white")])
+        ax.text(
+            0,
+            -sigma,
+            f"{sigma}σ",
+            fontsize=12,
+            ha="center",
+            va="center",
+            zorder=3,
+            path_effects=[patheffects.withStroke(linewidth=4, foreground="white")],
+        )
     centres = np.array([np.median(codes[labels == digit], axis=0) for digit in digits])
     for digit, (x, y) in zip(digits, _apart(centres, 0.06 * np.ptp(ax.get_ylim()))):
-        ax.text(x, y, str(digit), fontsize=14, fontweight="bold", ha="center", va="center", zorder=4,
-                bbox={"boxstyle": "circle,pad=0.2", "facecolor": "white", "linewidth": 3,
-                      "edgecolor": DIGIT_COLOURS[digit]})
+        ax.text(
+            x,
+            y,
+            str(digit),
+            fontsize=14,
+            fontweight="bold",
+            ha="center",
+            va="center",
+            zorder=4,
+            bbox={
+                "boxstyle": "circle,pad=0.2",
+                "facecolor": "white",
+                "linewidth": 3,
+                "edgecolor": DIGIT_COLOURS[digit],
+            },
+        )
     ax.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
     return ax
 
 
 # Curves
+
 
 def plot_history(histories, y="elbo", x="samples", log_x=False, ax=None):
     """Learning curves: train solid, test dashed.
@@ -386,12 +457,16 @@ def plot_history(histories, y="elbo", x="samples", log_x=False, ax=None):
         ValueError: if there is nothing to draw, or `x` or `y` is no column.
     """
     if y not in Y_LABELS or x not in X_LABELS:
-        raise ValueError(f"y was expected to be one of {', '.join(Y_LABELS)} and x one of "
-                         f"{', '.join(X_LABELS)}, got y={y!r} and x={x!r}")
+        raise ValueError(
+            f"y was expected to be one of {', '.join(Y_LABELS)} and x one of "
+            f"{', '.join(X_LABELS)}, got y={y!r} and x={x!r}"
+        )
     histories = histories if isinstance(histories, dict) else {"": histories}
     if not all(hasattr(history, "column") for history in histories.values()):
-        raise ValueError("a History was expected, as training.fit returns it, or a dict of them, got "
-                         + " and ".join(type(history).__name__ for history in histories.values()))
+        raise ValueError(
+            "a History was expected, as training.fit returns it, or a dict of them, got "
+            + " and ".join(type(history).__name__ for history in histories.values())
+        )
     if not any(len(history) for history in histories.values()):
         raise ValueError("a history with at least one report was expected, got none; train first")
     ax = ax or plt.subplots(layout="constrained")[1]
@@ -399,11 +474,17 @@ def plot_history(histories, y="elbo", x="samples", log_x=False, ax=None):
         colour, marker = CURVE_COLOURS[i % len(CURVE_COLOURS)], "osD^vP"[i % 6]
         for part, style in SOLID_TRAIN_DASHED_TEST.items():
             values = np.asarray(history.column(f"{part}_{y}"), dtype=float)
-            if np.isfinite(values).any():     # a history without test images has NaN in its test columns
-                ax.plot(history.column(x), values, linestyle=style, color=colour, marker=marker,
-                        markevery=max(1, len(values) // 8),
-                        markerfacecolor=colour if part == "train" else "white",
-                        label=f"{name}, {part}" if name else part)
+            if np.isfinite(values).any():  # a history without test images has NaN in its test columns
+                ax.plot(
+                    history.column(x),
+                    values,
+                    linestyle=style,
+                    color=colour,
+                    marker=marker,
+                    markevery=max(1, len(values) // 8),
+                    markerfacecolor=colour if part == "train" else "white",
+                    label=f"{name}, {part}" if name else part,
+                )
     if log_x:
         ax.set_xscale("log")
     elif x == "samples":
@@ -439,9 +520,16 @@ def rate_distortion(points, ax=None):
     best = (rates + distortions).min()
     ax.margins(0.12)
     ax.autoscale_view()
-    ax.autoscale(False)                       # the line below runs through the plane, it does not widen it
-    ax.axline((best, 0), slope=-1, color=GREY, linestyle="--", linewidth=1.3, zorder=1.5,
-              label=f"rate + distortion = {best:.1f}, the best −ELBO here")
+    ax.autoscale(False)  # the line below runs through the plane, it does not widen it
+    ax.axline(
+        (best, 0),
+        slope=-1,
+        color=GREY,
+        linestyle="--",
+        linewidth=1.3,
+        zorder=1.5,
+        label=f"rate + distortion = {best:.1f}, the best −ELBO here",
+    )
     ax.set(xlabel=Y_LABELS["rate"], ylabel=Y_LABELS["distortion"])
     ax.legend()
     return ax
@@ -449,20 +537,27 @@ def rate_distortion(points, ax=None):
 
 # Inside
 
+
 def _ink(images):
     """Images in [0, 1] to uint8 arrays of the same shape, ink on paper: the one place that decides it."""
     if not torch.is_tensor(images) or not images.is_floating_point():
         given = f"a tensor of {images.dtype}" if torch.is_tensor(images) else f"a {type(images).__name__}"
-        raise ValueError(f"images were expected as a floating tensor in [0, 1], got {given}; were these "
-                         "labels, or bytes that still have to be divided by 255?")
+        raise ValueError(
+            f"images were expected as a floating tensor in [0, 1], got {given}; were these "
+            "labels, or bytes that still have to be divided by 255?"
+        )
     if images.ndim not in (4, 5) or images.shape[-3] != 1 or images.numel() == 0:
-        raise ValueError("one or more images of shape [N, 1, H, W] or [R, C, 1, H, W] were expected, got "
-                         f"{list(images.shape)}; is a dimension missing?")
+        raise ValueError(
+            "one or more images of shape [N, 1, H, W] or [R, C, 1, H, W] were expected, got "
+            f"{list(images.shape)}; is a dimension missing?"
+        )
     images = images.detach().float().cpu()
     # Draws of a Gaussian leave [0, 1] by a few standard deviations; bytes leave it by far.
-    if not images.abs().max() < 20:           # written so that NaN is refused too
-        raise ValueError(f"images were expected in [0, 1], got values from {images.min():g} to "
-                         f"{images.max():g}; divide 8-bit images by 255")
+    if not images.abs().max() < 20:  # written so that NaN is refused too
+        raise ValueError(
+            f"images were expected in [0, 1], got values from {images.min():g} to "
+            f"{images.max():g}; divide 8-bit images by 255"
+        )
     return (PAPER_WHITE - (PAPER_WHITE * images.clamp(0, 1)).round()).to(torch.uint8).numpy()
 
 
@@ -481,7 +576,7 @@ def _apart(points, distance):
     """Push points [N, 2] apart until (nearly) all lie at least `distance` from each other."""
     points = points.copy()
     for _ in range(200):
-        offsets = points[:, None] - points                                # [N, N, 2]
+        offsets = points[:, None] - points  # [N, N, 2]
         lengths = np.linalg.norm(offsets, axis=-1, keepdims=True)
         overlaps = np.where(lengths > 0, np.maximum(0, distance - lengths), 0)
         points += (overlaps * offsets / np.where(lengths > 0, lengths, 1)).mean(1)

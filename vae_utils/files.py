@@ -36,8 +36,10 @@ def write_atomically(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
     except OSError as error:
-        raise OSError(f"{path} cannot be written ({error.strerror}): choose a folder that exists or can "
-                      "be made, and that you may write to.") from error
+        raise OSError(
+            f"{path} cannot be written ({error.strerror}): choose a folder that exists or can "
+            "be made, and that you may write to."
+        ) from error
     try:
         yield temporary
         os.replace(temporary, path)
@@ -58,15 +60,18 @@ def save_tensors(path, tensors, metadata, half=True):
         ValueError: if a finite value does not fit into float16, or the metadata does not fit into JSON.
         OSError: if the folder cannot be written.
     """
-    stored = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-              for name, tensor in tensors.items()}
+    stored = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
     if half:
         stored = {name: _to_half(name, tensor) for name, tensor in stored.items()}
     try:
         texts = {name: json.dumps(value) for name, value in metadata.items()}
     except TypeError as error:
-        raise ValueError(f"The metadata of {path} should hold only what JSON can (text, numbers, lists, "
-                         f"dicts), but {error}; convert it first.") from error
+        raise ValueError(
+            f"The metadata of {path} should hold only what JSON can (text, numbers, lists, "
+            f"dicts), but {error}; convert it first."
+        ) from error
     with write_atomically(path) as temporary:
         temporary.write_bytes(save(stored, metadata=texts))  # save_file would make it private to its owner
 
@@ -90,12 +95,14 @@ def load_tensors(path):
         raise FileNotFoundError(f"There is no file {path}; check the name, or make the file again.")
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a file is no dict)
             metadata = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
     except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} should be a safetensors file written by save_tensors, but it is truncated, "
-                         f"damaged or something else ({error}); restore it from the repository or make it "
-                         "again.") from error
+        raise ValueError(
+            f"{path} should be a safetensors file written by save_tensors, but it is truncated, "
+            f"damaged or something else ({error}); restore it from the repository or make it "
+            "again."
+        ) from error
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, metadata
 
 
@@ -107,7 +114,7 @@ class TrainingState:
         call: dict of the arguments that tell this training from others, as JSON holds them.
     """
 
-    SECONDS = 30                # between two writes: what a machine that stops at a bad moment costs
+    SECONDS = 30  # between two writes: what a machine that stops at a bad moment costs
 
     def __init__(self, path, call):
         self.path, self.call = path and Path(path), call
@@ -151,10 +158,13 @@ class TrainingState:
             return None
         tensors, kept = load_tensors(self.path)
         if kept.get("call") != self.call:
-            raise ValueError(f"{self.path} was expected to hold the state of the training {self.call}, but holds "
-                             f"that of {kept.get('call')}; finish that one first, or delete the file")
-        model.load_state_dict({name.removeprefix("model."): value for name, value in tensors.items()
-                               if name.startswith("model.")})
+            raise ValueError(
+                f"{self.path} was expected to hold the state of the training {self.call}, but holds "
+                f"that of {kept.get('call')}; finish that one first, or delete the file"
+            )
+        model.load_state_dict(
+            {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+        )
         moments = {}
         for name, value in tensors.items():
             if name.startswith("optimiser."):

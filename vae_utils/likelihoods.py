@@ -36,8 +36,10 @@ class _CoinLogProb(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         logits, x = ctx.saved_tensors
-        return (gradient * (x - logits.sigmoid()) if ctx.needs_input_grad[0] else None,
-                gradient * logits if ctx.needs_input_grad[1] else None)
+        return (
+            gradient * (x - logits.sigmoid()) if ctx.needs_input_grad[0] else None,
+            gradient * logits if ctx.needs_input_grad[1] else None,
+        )
 
 
 class _FastBernoulli(distributions.Bernoulli):
@@ -76,8 +78,8 @@ class _ContinuousCoins(distributions.ContinuousBernoulli):
 
 
 def _require_unit_interval(value):
-    low, high = value.aminmax()               # one pass: half the time of comparing each pixel twice
-    if not (low >= 0 and high <= 1):          # written so that NaN is refused too
+    low, high = value.aminmax()  # one pass: half the time of comparing each pixel twice
+    if not (low >= 0 and high <= 1):  # written so that NaN is refused too
         raise ValueError(
             f"pixels were expected in [0, 1], but these images hold values from {value.min():.3g} to "
             f"{value.max():.3g}; divide 8-bit images by 255"
@@ -89,7 +91,7 @@ class Likelihood(nn.Module):
 
     protocol = "grey pixels"
     features_per_pixel = 1
-    link = None             # name of the function from features to pixel means, where it is an elementary one
+    link = None  # name of the function from features to pixel means, where it is an elementary one
 
     @property
     def settings(self):
@@ -174,7 +176,7 @@ class ContinuousBernoulli(Likelihood):
 
     def unconstrained(self, mean):
         """By bisection: the mean, 1 / (1 - exp(-features)) - 1 / features, has no inverse in closed form."""
-        low, high = torch.full_like(mean, -10.0), torch.full_like(mean, 10.0)             # means 0.1 and 0.9
+        low, high = torch.full_like(mean, -10.0), torch.full_like(mean, 10.0)  # means 0.1 and 0.9
         for _ in range(30):
             middle = (low + high) / 2
             too_dark = _ContinuousCoins(logits=middle).mean < mean
@@ -200,8 +202,9 @@ class Gaussian(Likelihood):
     def __init__(self, sigma=None):
         super().__init__()
         if sigma is not None and not sigma > 0:
-            raise ValueError(f"sigma was expected to be a positive standard deviation, got {sigma}; "
-                             "or pass None to learn it")
+            raise ValueError(
+                f"sigma was expected to be a positive standard deviation, got {sigma}; or pass None to learn it"
+            )
         self.fixed_sigma = sigma
         if sigma is None:
             self.log_sigma = nn.Parameter(torch.tensor(math.log(0.2)))
@@ -240,13 +243,14 @@ class PixelGaussian(Likelihood):
 
     protocol = "Gaussian density of grey pixels"
     features_per_pixel = 2
-    link = "sigmoid"        # of the first feature
+    link = "sigmoid"  # of the first feature
 
     def __init__(self, floor=1 / 256):
         super().__init__()
         if not floor >= 0:
-            raise ValueError(f"floor was expected to be a standard deviation of 0 or more, got {floor}; "
-                             "1/256 is one grey level")
+            raise ValueError(
+                f"floor was expected to be a standard deviation of 0 or more, got {floor}; 1/256 is one grey level"
+            )
         self.floor = floor
 
     @property
@@ -254,7 +258,7 @@ class PixelGaussian(Likelihood):
         return {"family": "PixelGaussian", "floor": self.floor}
 
     def forward(self, features):
-        mean, log_variance = features.chunk(2, dim=-3)                              # [..., 1, H, W] each
+        mean, log_variance = features.chunk(2, dim=-3)  # [..., 1, H, W] each
         scale = (log_variance.exp() + self.floor**2).sqrt()
         return distributions.Independent(distributions.Normal(torch.sigmoid(mean), scale), 3)
 
@@ -263,5 +267,6 @@ class PixelGaussian(Likelihood):
         return torch.cat([super().unconstrained(mean), torch.full_like(mean, 2 * math.log(0.2))], dim=-3)
 
 
-FAMILIES = {family.__name__: family
-            for family in (Bernoulli, GreyCrossEntropy, ContinuousBernoulli, Gaussian, PixelGaussian)}
+FAMILIES = {
+    family.__name__: family for family in (Bernoulli, GreyCrossEntropy, ContinuousBernoulli, Gaussian, PixelGaussian)
+}

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from vae_utils.files import ASSETS, load_tensors, save_tensors
 from vae_utils.data import require_images
+from vae_utils.files import ASSETS, load_tensors, save_tensors
 from vae_utils.likelihoods import FAMILIES, Bernoulli
 
 IMAGE_SHAPE = (1, 28, 28)
@@ -48,7 +48,7 @@ class VAE(nn.Module):
         self.latent_size = latent_size
         self.image_shape = tuple(image_shape)
         self.settings = settings
-        self.metadata = {}                  # what a checkpoint said of this model, for the reader
+        self.metadata = {}  # what a checkpoint said of this model, for the reader
         self.register_buffer("_origin", torch.zeros(latent_size), persistent=False)
 
     @property
@@ -90,8 +90,9 @@ class VAE(nn.Module):
             ValueError: if the last dimension of `z` is not D.
         """
         if z.shape[-1:] != (self.latent_size,):
-            raise ValueError(f"codes were expected with {self.latent_size} numbers in the last dimension, "
-                             f"got {list(z.shape)}")
+            raise ValueError(
+                f"codes were expected with {self.latent_size} numbers in the last dimension, got {list(z.shape)}"
+            )
         features = self.decoder(z.reshape(-1, self.latent_size))
         feature_shape = self.likelihood.features_per_pixel, *self.image_shape[1:]
         return self.likelihood(features.reshape(*z.shape[:-1], *feature_shape))
@@ -102,6 +103,7 @@ class VAE(nn.Module):
 
 
 # Fully connected networks
+
 
 class MLPEncoder(nn.Module):
     """Images to means and log-variances through fully connected layers."""
@@ -142,6 +144,7 @@ def _layers(size, hidden, activation, layer_norm):
 
 # Convolutional networks
 
+
 class ConvEncoder(nn.Module):
     """Two 4x4 convolutions of stride 2 (28 -> 14 -> 7), residual blocks at 7x7 if any, one dense layer."""
 
@@ -149,10 +152,14 @@ class ConvEncoder(nn.Module):
         super().__init__()
         first, second = channels
         self.trunk = nn.Sequential(
-            nn.Conv2d(1, first, 4, stride=2, padding=1), nn.SiLU(),
+            nn.Conv2d(1, first, 4, stride=2, padding=1),
+            nn.SiLU(),
             nn.Conv2d(first, second, 4, stride=2, padding=1),
-            *(ResidualBlock(second) for _ in range(blocks)), nn.SiLU(),
-            nn.Flatten(), nn.Linear(second * 7 * 7, hidden), nn.SiLU(),
+            *(ResidualBlock(second) for _ in range(blocks)),
+            nn.SiLU(),
+            nn.Flatten(),
+            nn.Linear(second * 7 * 7, hidden),
+            nn.SiLU(),
         )
         self.output = nn.Linear(hidden, 2 * latent_size)
 
@@ -170,11 +177,16 @@ class ConvDecoder(nn.Module):
         super().__init__()
         first, second = channels
         self.trunk = nn.Sequential(
-            nn.Linear(latent_size, hidden), nn.SiLU(),
-            nn.Linear(hidden, second * 7 * 7), nn.Unflatten(1, (second, 7, 7)),
+            nn.Linear(latent_size, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, second * 7 * 7),
+            nn.Unflatten(1, (second, 7, 7)),
             *(ResidualBlock(second) for _ in range(blocks)),
-            nn.SiLU(), nn.Conv2d(second, 4 * first, 3, padding=1), nn.PixelShuffle(2),
-            nn.SiLU(), nn.Conv2d(first, 4 * features_per_pixel, 5, padding=2, bias=False),
+            nn.SiLU(),
+            nn.Conv2d(second, 4 * first, 3, padding=1),
+            nn.PixelShuffle(2),
+            nn.SiLU(),
+            nn.Conv2d(first, 4 * features_per_pixel, 5, padding=2, bias=False),
             nn.PixelShuffle(2),
         )
         # one bias a feature: the mean image costs no capacity
@@ -190,8 +202,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels):
         super().__init__()
         self.convolutions = nn.Sequential(
-            nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1),
-            nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
         )
         nn.init.zeros_(self.convolutions[-1].weight)
         nn.init.zeros_(self.convolutions[-1].bias)
@@ -202,8 +216,10 @@ class ResidualBlock(nn.Module):
 
 # Whole models
 
-def mlp_vae(latent_size=20, hidden=(512, 512), activation="silu", layer_norm=True, likelihood=None,
-            image_shape=IMAGE_SHAPE):
+
+def mlp_vae(
+    latent_size=20, hidden=(512, 512), activation="silu", layer_norm=True, likelihood=None, image_shape=IMAGE_SHAPE
+):
     """A VAE of fully connected networks.
 
     Args:
@@ -227,9 +243,14 @@ def mlp_vae(latent_size=20, hidden=(512, 512), activation="silu", layer_norm=Tru
     network = dict(latent_size=latent_size, hidden=list(hidden), activation=activation, layer_norm=layer_norm)
     likelihood = Bernoulli() if likelihood is None else likelihood
     feature_shape = (likelihood.features_per_pixel, *image_shape[1:])
-    return VAE(MLPEncoder(**network, image_shape=image_shape), MLPDecoder(**network, feature_shape=feature_shape),
-               likelihood, latent_size, {"builder": "mlp_vae", **network, "image_shape": list(image_shape)},
-               image_shape)
+    return VAE(
+        MLPEncoder(**network, image_shape=image_shape),
+        MLPDecoder(**network, feature_shape=feature_shape),
+        likelihood,
+        latent_size,
+        {"builder": "mlp_vae", **network, "image_shape": list(image_shape)},
+        image_shape,
+    )
 
 
 def paper_vae(latent_size=20, hidden=500, std=0.01, likelihood=None, image_shape=IMAGE_SHAPE):
@@ -248,8 +269,7 @@ def paper_vae(latent_size=20, hidden=500, std=0.01, likelihood=None, image_shape
     Raises:
         ValueError: if a size is below 1.
     """
-    vae = mlp_vae(latent_size, (hidden,), "tanh", layer_norm=False, likelihood=likelihood,
-                  image_shape=image_shape)
+    vae = mlp_vae(latent_size, (hidden,), "tanh", layer_norm=False, likelihood=likelihood, image_shape=image_shape)
     with torch.no_grad():
         for parameter in (*vae.encoder.parameters(), *vae.decoder.parameters()):
             parameter.normal_(0, std)
@@ -280,8 +300,10 @@ def conv_vae(latent_size=20, channels=(32, 64), hidden=256, blocks=(0, 0), likel
     likelihood = Bernoulli() if likelihood is None else likelihood
     return VAE(
         ConvEncoder(**network, blocks=blocks[0]),
-        ConvDecoder(**network, blocks=blocks[1], features_per_pixel=likelihood.features_per_pixel), likelihood,
-        latent_size, {"builder": "conv_vae", **network, "blocks": list(blocks)},
+        ConvDecoder(**network, blocks=blocks[1], features_per_pixel=likelihood.features_per_pixel),
+        likelihood,
+        latent_size,
+        {"builder": "conv_vae", **network, "blocks": list(blocks)},
     )
 
 
@@ -311,6 +333,7 @@ def start_at_mean(vae, images):
 
 # On disk
 
+
 def save_vae(vae, path, **metadata):
     """Write weights (half precision) and settings to `path`, and `metadata` (protocol, bound, ...) with them.
 
@@ -319,9 +342,11 @@ def save_vae(vae, path, **metadata):
         OSError: if the folder cannot be written.
     """
     if vae.settings is None:
-        raise ValueError("a model built by mlp_vae, paper_vae or conv_vae was expected, got one put together "
-                         "by hand, which a file could not rebuild; save its state_dict with "
-                         "checkpoints.save_tensors instead")
+        raise ValueError(
+            "a model built by mlp_vae, paper_vae or conv_vae was expected, got one put together "
+            "by hand, which a file could not rebuild; save its state_dict with "
+            "checkpoints.save_tensors instead"
+        )
     settings = {**vae.settings, "likelihood": vae.likelihood.settings}
     save_tensors(path, vae.state_dict(), {**metadata, "settings": settings})
 
@@ -341,9 +366,11 @@ def load_vae(path):
     """
     stored = {file.stem: file for file in ASSETS.glob("*.safetensors")}
     if str(path) not in stored and not Path(path).is_file():
-        raise FileNotFoundError(f"{path} was expected to be a file, or the name of one in assets/ "
-                                f"({', '.join(sorted(stored))}); check the name, or make it with "
-                                "python -m vae_utils.reproduce")
+        raise FileNotFoundError(
+            f"{path} was expected to be a file, or the name of one in assets/ "
+            f"({', '.join(sorted(stored))}); check the name, or make it with "
+            "python -m vae_utils.reproduce"
+        )
     tensors, metadata = load_tensors(stored.get(str(path), path))
     try:
         network = dict(metadata["settings"])
@@ -351,8 +378,10 @@ def load_vae(path):
         likelihood = FAMILIES[likelihood.pop("family")](**likelihood)
         vae = BUILDERS[network.pop("builder")](**network, likelihood=likelihood)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} was expected to be a file written by save_vae, but its settings are not a "
-                         f"model's ({error}); make it again") from error
+        raise ValueError(
+            f"{path} was expected to be a file written by save_vae, but its settings are not a "
+            f"model's ({error}); make it again"
+        ) from error
     load_weights(vae, tensors, path)
     vae.metadata = metadata
     return vae.eval()
@@ -369,8 +398,9 @@ def load_weights(module, tensors, name="the checkpoint"):
     Raises:
         ValueError: if a tensor is missing, left over, or of another shape.
     """
-    expected, given = ({key: list(value.shape) for key, value in state.items()}
-                       for state in (module.state_dict(), tensors))
+    expected, given = (
+        {key: list(value.shape) for key, value in state.items()} for state in (module.state_dict(), tensors)
+    )
     if expected != given:
         key = next(key for key in (*expected, *given) if expected.get(key) != given.get(key))
         raise ValueError(

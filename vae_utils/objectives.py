@@ -50,7 +50,7 @@ def elbo(vae, x, beta=1.0, num_samples=1):
     """
     _require_samples(num_samples)
     q = vae.encode(x)
-    z = q.rsample((num_samples,))                                # [L, B, D]
+    z = q.rsample((num_samples,))  # [L, B, D]
     distortion = -vae.decode(z).log_prob(x).mean(0)
     rate = kl_divergence(q, vae.prior)
     return Terms(-distortion - beta * rate, rate, distortion)
@@ -102,7 +102,7 @@ def importance_log_weights(vae, x, num_samples, q=None):
     """
     _require_samples(num_samples)
     q = vae.encode(x) if q is None else q
-    z = q.rsample((num_samples,))                                # [K, B, D]
+    z = q.rsample((num_samples,))  # [K, B, D]
     return log_joint(vae, x, z) - q.log_prob(z)
 
 
@@ -132,5 +132,4 @@ def importance_weighted(vae, x, num_samples):
 
 def _require_samples(num_samples):
     if num_samples < 1:
-        raise ValueError("num_samples was expected to be 1 or more draws of z for each image, got "
-                         f"{num_samples}")
+        raise ValueError(f"num_samples was expected to be 1 or more draws of z for each image, got {num_samples}")

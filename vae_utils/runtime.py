@@ -61,7 +61,7 @@ def in_bfloat16(*networks):
         yield
     finally:
         for network in networks:
-            del network.forward                          # the class's own shows again
+            del network.forward  # the class's own shows again
 
 
 def _rounded(forward):

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, fields
 import torch
 from tqdm import tqdm
 
-from vae_utils.files import TrainingState, write_atomically
 from vae_utils.data import require_images
 from vae_utils.evaluation import elbo_of_set
+from vae_utils.files import TrainingState, write_atomically
 from vae_utils.objectives import elbo
 from vae_utils.runtime import fixed_seed, on_device
 
@@ -69,10 +69,12 @@ class History(list):
         if not self:
             return self.stopped or "not trained"
         last = self[-1]
-        lines = [f"{last.samples:,} images ({last.epochs:.3g} epochs) in {last.seconds:.0f} s: "
-                 f"train ELBO {last.train_elbo:.2f}"
-                 + ("" if math.isnan(last.test_elbo) else f", test ELBO {last.test_elbo:.2f}")
-                 + " nats per image"]
+        lines = [
+            f"{last.samples:,} images ({last.epochs:.3g} epochs) in {last.seconds:.0f} s: "
+            f"train ELBO {last.train_elbo:.2f}"
+            + ("" if math.isnan(last.test_elbo) else f", test ELBO {last.test_elbo:.2f}")
+            + " nats per image"
+        ]
         return "\n".join(lines + [self.stopped] * bool(self.stopped))
 
 
@@ -118,16 +120,34 @@ def paper_adagrad(num_images, prior=1.0):
 
     def optimiser(parameters, learning_rate):
         parameters = list(parameters)
-        groups = [{"params": [p for p in parameters if p.dim() > 1], "weight_decay": prior / num_images},
-                  {"params": [p for p in parameters if p.dim() <= 1]}]
+        groups = [
+            {"params": [p for p in parameters if p.dim() > 1], "weight_decay": prior / num_images},
+            {"params": [p for p in parameters if p.dim() <= 1]},
+        ]
         return torch.optim.Adagrad(groups, lr=learning_rate, fused=True)
 
     return optimiser
 
 
-def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learning_rate=2e-3, optimiser=adam,
-        schedule=linear_decay, max_norm=200.0, seed=0, device=None, report_at=None, on_report=None,
-        checkpoint=None, progress=True):
+def fit(
+    vae,
+    images,
+    *,
+    epochs,
+    test=None,
+    objective=elbo,
+    batch_size=128,
+    learning_rate=2e-3,
+    optimiser=adam,
+    schedule=linear_decay,
+    max_norm=200.0,
+    seed=0,
+    device=None,
+    report_at=None,
+    on_report=None,
+    checkpoint=None,
+    progress=True,
+):
     """Maximise an objective by stochastic gradient ascent (Algorithm 1 of the paper).
 
     Grey images become outcomes of p(x|z) by `vae.observe`: with a Bernoulli likelihood, a fresh binary draw
@@ -166,8 +186,7 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
     if test is not None:
         require_images(test, vae.image_shape)
     if not 1 <= batch_size <= len(images):
-        raise ValueError(f"batch_size was expected from 1 to the {len(images)} images given, got "
-                         f"{batch_size}")
+        raise ValueError(f"batch_size was expected from 1 to the {len(images)} images given, got {batch_size}")
     if not epochs > 0:
         raise ValueError(f"epochs was expected to be more than 0, got {epochs}")
     num_steps = max(1, round(epochs * (len(images) // batch_size)))
@@ -178,14 +197,29 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
         optimiser = optimiser(vae.parameters(), learning_rate)
         peaks = [group["lr"] for group in optimiser.param_groups]
         batches = _Minibatches(len(images), batch_size, device)
-        call = {"epochs": epochs, "images": len(images), "batch_size": batch_size, "learning_rate": peaks[0],
-                "objective": _name(objective), "seed": seed}
+        call = {
+            "epochs": epochs,
+            "images": len(images),
+            "batch_size": batch_size,
+            "learning_rate": peaks[0],
+            "objective": _name(objective),
+            "seed": seed,
+        }
         state = TrainingState(checkpoint, call)
         training = vae, optimiser, batches, run, history
         done = _go_on(state, *training)
         last_good = _copy_weights(vae)
-        bar = tqdm(total=num_steps * batch_size, initial=done * batch_size, unit=" images", unit_scale=True,
-                   disable=not progress, leave=False, mininterval=0.5, ncols=100, file=sys.stdout)
+        bar = tqdm(
+            total=num_steps * batch_size,
+            initial=done * batch_size,
+            unit=" images",
+            unit_scale=True,
+            disable=not progress,
+            leave=False,
+            mininterval=0.5,
+            ncols=100,
+            file=sys.stdout,
+        )
         try:
             vae.train()
             for step in range(done + 1, num_steps + 1):
@@ -212,9 +246,11 @@ def fit(vae, images, *, epochs, test=None, objective=elbo, batch_size=128, learn
                     run.start_watch()
         except KeyboardInterrupt:
             samples = run.samples
-            history.stopped = (f"interrupted from the keyboard after {samples:,} images "
-                               f"({samples / len(images):.3g} epochs); "
-                               "the model keeps what it has learned so far")
+            history.stopped = (
+                f"interrupted from the keyboard after {samples:,} images "
+                f"({samples / len(images):.3g} epochs); "
+                "the model keeps what it has learned so far"
+            )
             if run.count:
                 history.append(_report(vae, run, step, len(images), None))
         except FloatingPointError:
@@ -233,9 +269,9 @@ def _ascend(vae, objective, x, optimiser, max_norm, step, samples):
         loss = -terms.objective.mean()
         finite = bool(loss.isfinite())
     except ValueError as error:
-        if step == 1:                          # a mistake in the call: torch's or our own sentence says which
+        if step == 1:  # a mistake in the call: torch's or our own sentence says which
             raise
-        finite, cause = False, error           # torch refuses a distribution with NaN parameters
+        finite, cause = False, error  # torch refuses a distribution with NaN parameters
     if finite:
         optimiser.zero_grad()
         loss.backward()
@@ -288,10 +324,13 @@ def _report(vae, run, step, num_images, test):
     if test is not None:
         try:
             terms = elbo_of_set(vae.eval(), test)
-        except ValueError as error:             # as in `_ascend`: the last step broke the weights
+        except ValueError as error:  # as in `_ascend`: the last step broke the weights
             raise _not_finite("the test bound", step, run.samples) from error
-        tested = dict(test_elbo=terms.elbo.mean().item(), test_rate=terms.rate.mean().item(),
-                      test_distortion=terms.distortion.mean().item())
+        tested = dict(
+            test_elbo=terms.elbo.mean().item(),
+            test_rate=terms.rate.mean().item(),
+            test_distortion=terms.distortion.mean().item(),
+        )
         vae.train()
     means = run.means()
     run.clear()
@@ -316,14 +355,23 @@ class _Minibatches:
         if self.position + self.batch_size > len(self.order):
             self.order, self.position = torch.randperm(self.num_images, device=self.device), 0
         self.position += self.batch_size
-        return self.order[self.position - self.batch_size:self.position]
+        return self.order[self.position - self.batch_size : self.position]
 
 
 def _keep(state, vae, optimiser, batches, run, history, step):
     """Write all that `_go_on` needs."""
-    state.save(vae, optimiser, {"order": batches.order}, step=step, position=batches.position,
-               sums=run.sums.tolist() if run.count else [], count=run.count, samples=run.samples,
-               seconds=run.seconds, reports=[asdict(report) for report in history])
+    state.save(
+        vae,
+        optimiser,
+        {"order": batches.order},
+        step=step,
+        position=batches.position,
+        sums=run.sums.tolist() if run.count else [],
+        count=run.count,
+        samples=run.samples,
+        seconds=run.seconds,
+        reports=[asdict(report) for report in history],
+    )
 
 
 def _go_on(state, vae, optimiser, batches, run, history):

@@ -4,8 +4,10 @@ import sys
 
 import nbformat
 import pytest
-from vae_utils.authoring.execution import fold_carriage_returns, fold_streams, main
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from vae_utils.authoring.execution import fold_carriage_returns, fold_streams, main
+
 from notebook_definitions import definitions
 
 
@@ -14,22 +16,30 @@ def write(path, *cells):
     return path
 
 
-@pytest.mark.parametrize("text, shown", [
-    ("plain\n", "plain\n"),
-    ("a\n\nb", "a\n\nb"),
-    ("\r 10%\r 20%\r100%\ndone\n", "100%\ndone\n"),
-    ("\r 10%|#   |\r 90%|### |\r          \rdone\n", "done\n"),  # a bar that cleared itself, then a print
-    ("before\n\r 10%\r    \r", "before\n"),
-    ("\r 10%\r    \r", ""),
-    ("long line\rshort\n", "shortline\n"),  # as in a terminal: what is not written over stays
-])
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("plain\n", "plain\n"),
+        ("a\n\nb", "a\n\nb"),
+        ("\r 10%\r 20%\r100%\ndone\n", "100%\ndone\n"),
+        ("\r 10%|#   |\r 90%|### |\r          \rdone\n", "done\n"),  # a bar that cleared itself, then a print
+        ("before\n\r 10%\r    \r", "before\n"),
+        ("\r 10%\r    \r", ""),
+        ("long line\rshort\n", "shortline\n"),  # as in a terminal: what is not written over stays
+    ],
+)
 def test_carriage_returns_are_folded(text, shown):
     assert fold_carriage_returns(text) == shown
 
 
 def test_a_bar_in_pieces_between_prints_leaves_only_the_prints():
-    pieces = [("stderr", "\r 10%"), ("stdout", "one\n"), ("stderr", "\r 90%"), ("stdout", "two\n"),
-              ("stderr", "\r    \r")]
+    pieces = [
+        ("stderr", "\r 10%"),
+        ("stdout", "one\n"),
+        ("stderr", "\r 90%"),
+        ("stdout", "two\n"),
+        ("stderr", "\r    \r"),
+    ]
     outputs = [new_output("stream", name=name, text=text) for name, text in pieces]
     assert [(o.name, o.text) for o in fold_streams(outputs)] == [("stdout", "one\ntwo\n")]
 
@@ -46,9 +56,11 @@ def executed(tmp_path_factory):
     path = write(
         tmp_path_factory.mktemp("notebooks") / "noisy.ipynb",
         new_markdown_cell("# Noise?"),
-        new_code_cell("import sys, time, ipywidgets\nfrom tqdm import tqdm\n"
-                      "for _ in tqdm(range(3), leave=False):\n    time.sleep(0.01)\nprint(sys.executable)",
-                      metadata={"execution": {"iopub.execute_input": "2020-01-01"}}),
+        new_code_cell(
+            "import sys, time, ipywidgets\nfrom tqdm import tqdm\n"
+            "for _ in tqdm(range(3), leave=False):\n    time.sleep(0.01)\nprint(sys.executable)",
+            metadata={"execution": {"iopub.execute_input": "2020-01-01"}},
+        ),
         new_code_cell("ipywidgets.FloatSlider(description='z1')"),
         new_code_cell("from PIL import Image\nImage.new('L', (2, 2))"),
     )
@@ -78,8 +90,12 @@ def test_only_the_cells_own_doing_is_stored(executed):
 
 
 def test_a_failing_cell_is_named_and_the_file_stays(tmp_path, monkeypatch):
-    path = write(tmp_path / "broken.ipynb", new_markdown_cell("# Text"), new_code_cell("1 + 1"),
-                 new_code_cell("assert 1 == 2, 'one is not two'"))
+    path = write(
+        tmp_path / "broken.ipynb",
+        new_markdown_cell("# Text"),
+        new_code_cell("1 + 1"),
+        new_code_cell("assert 1 == 2, 'one is not two'"),
+    )
     before = path.read_bytes()
     monkeypatch.setattr("sys.argv", ["execute_notebooks.py", str(path)])
     with pytest.raises(SystemExit, match="(?s)one is not two.*broken.ipynb: cell 2 failed"):

@@ -9,16 +9,16 @@ from pathlib import Path
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from browser import assert_healthy, chromium, new_page  # noqa: F401
 from nbconvert import HTMLExporter, SlidesExporter
 from nbconvert.utils.exceptions import ConversionException
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from browser import assert_healthy, chromium, new_page  # noqa: F401
+
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 CONFIG = Path(sys.prefix, "etc", "jupyter", "jupyter_nbconvert_config.json")
 MARK = {"vae_utils": {"live": True}}
-PIXEL = ("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGD4DwABBAEA"
-         "X+XDSwAAAABJRU5ErkJggg==")
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGD4DwABBAEAX+XDSwAAAABJRU5ErkJggg=="
 # Counts the clicks on its button, shows a byte that Python sent, and hears of its own changes.
 COUNTER = """
 function render({ model, el }) {
@@ -48,10 +48,15 @@ Counter(deep={{"bytes": ["text", bytes([1, 2, 3])]}})
 
 def model(source=COUNTER):
     """A widget's entry in a notebook's metadata, as JupyterLab and nbclient store it."""
-    return {"model_module": "anywidget", "model_name": "AnyModel", "model_module_version": "~0.11.0",
-            "state": {"_esm": source, "count": 0, "deep": {"bytes": ["text", None]}},
-            "buffers": [{"encoding": "base64", "path": ["deep", "bytes", 1],
-                         "data": base64.b64encode(bytes([1, 2, 3])).decode()}]}
+    return {
+        "model_module": "anywidget",
+        "model_name": "AnyModel",
+        "model_module_version": "~0.11.0",
+        "state": {"_esm": source, "count": 0, "deep": {"bytes": ["text", None]}},
+        "buffers": [
+            {"encoding": "base64", "path": ["deep", "bytes", 1], "data": base64.b64encode(bytes([1, 2, 3])).decode()}
+        ],
+    }
 
 
 def widget(name=None):
@@ -65,8 +70,9 @@ def widget(name=None):
 def notebook(*cells, **models):
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     if models:
-        metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {
-            "version_major": 2, "version_minor": 0, "state": models}}
+        metadata["widgets"] = {
+            "application/vnd.jupyter.widget-state+json": {"version_major": 2, "version_minor": 0, "state": models}
+        }
     return new_notebook(cells=list(cells), metadata=metadata)
 
 
@@ -88,6 +94,7 @@ def fetched(page):
 
 
 # --- formulas
+
 
 def markdown(source):
     """How a lesson's page shows this Markdown."""
@@ -141,10 +148,12 @@ def test_every_formula_of_the_lessons_becomes_mathml(path):
 
 # --- the page
 
+
 def test_the_page_asks_for_nothing_and_holds_each_part_once():
     outputs = [widget("a"), widget("b"), widget("a")]
-    page = export(new_markdown_cell("[a link](https://example.org)"), new_code_cell("1", outputs=outputs),
-                  a=model(), b=model())
+    page = export(
+        new_markdown_cell("[a link](https://example.org)"), new_code_cell("1", outputs=outputs), a=model(), b=model()
+    )
     assert fetched(page) == []
     assert page.count("function render(") == 1
     assert page.count("</script>") == len(BeautifulSoup(page, "html.parser").select("script"))
@@ -192,6 +201,7 @@ def test_slides_are_left_alone():
 
 # --- a notebook that holds only stills
 
+
 def test_a_failing_cell_is_an_exception_outside_the_command():
     with pytest.raises(ConversionException, match="^Notebook: cell 1 .* failed: ZeroDivisionError"):
         export(new_markdown_cell("text"), new_code_cell("1 / 0", outputs=[widget()]))
@@ -209,8 +219,9 @@ def test_a_widget_without_state_is_named():
 
 def convert(path):
     """What the plain command does: its result."""
-    return subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", str(path)],
-                          capture_output=True, text=True, cwd=path.parent)
+    return subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--to", "html", str(path)], capture_output=True, text=True, cwd=path.parent
+    )
 
 
 def test_the_settings_are_installed():
@@ -251,8 +262,9 @@ def test_a_failing_cell_ends_the_command_in_one_sentence_and_leaves_the_old_page
 
 # --- in a browser, from a file, without a network
 
+
 @pytest.fixture
-def offline(chromium):  # noqa: F811
+def offline(chromium):
     page = new_page(chromium, offline=True)
     yield page
     page.context.close()

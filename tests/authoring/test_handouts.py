@@ -11,7 +11,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from browser import assert_healthy, chromium, new_page  # noqa: F401
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
@@ -20,15 +19,9 @@ from test_exporter import fetched
 from vae_utils.authoring.__main__ import KINDS, lessons, main, make
 from vae_utils.authoring.copies import learner_copy, solutions_copy
 from vae_utils.authoring.lesson import blocks, exercises, is_answer, is_solution, tags, unfold
-from vae_utils.authoring.slides import (
-    MOST_LINES,
-    align_comments,
-    code_size,
-    cut_code,
-    lead,
-    make_deck,
-    without_results,
-)
+from vae_utils.authoring.slides import MOST_LINES, align_comments, code_size, cut_code, lead, make_deck, without_results
+
+from browser import assert_healthy, chromium, new_page  # noqa: F401
 
 PATHS = lessons([])
 QUICK = "07"  # the lesson whose learner copy is run: 30 s
@@ -84,7 +77,8 @@ def soup(made, kind, path):
 
 def test_all_kinds_are_made_of_all_lessons(made):
     assert {str(file.relative_to(made)) for file in made.rglob("*.*")} == {
-        f"{kind}/{path.stem}{ending}" for kind, (_, ending) in KINDS.items() for path in PATHS}
+        f"{kind}/{path.stem}{ending}" for kind, (_, ending) in KINDS.items() for path in PATHS
+    }
 
 
 @pytest.mark.parametrize("kind", ["solutions", "slides", "pages"])
@@ -133,14 +127,16 @@ def test_answers_are_told_from_hints():
 
 def test_an_exercise_ends_at_the_next_heading_inside_a_cell_too():
     nb = new_notebook(cells=[new_markdown_cell(SOURCE), new_code_cell("1")])
-    (only,), = [exercises(nb)[:1]]
+    ((only,),) = [exercises(nb)[:1]]
     assert [cell.source.splitlines()[0] for cell in only] == ["### Exercise 1 · Predict · Why?"]
     assert "Because." in only[0].source and "Next" not in only[0].source
 
 
 def test_blocks_keep_formulas_fences_and_lists_whole():
-    source = ("# A\nText\nmore:\n\n$$\na\n\nb\n$$\n\n- one\n\n  still one\n- two\n\n> **Predict.** x\n\n"
-              "| a |\n|---|\n\n```\n\nx\n```")
+    source = (
+        "# A\nText\nmore:\n\n$$\na\n\nb\n$$\n\n- one\n\n  still one\n- two\n\n> **Predict.** x\n\n"
+        "| a |\n|---|\n\n```\n\nx\n```"
+    )
     kinds = [kind for kind, _ in blocks(source)]
     assert kinds == ["heading", "paragraph", "formula", "list", "quote", "table", "fence"]
     folded = "x:\n\n<details><summary>Hint</summary>\n\nA $$ b.\n\n</details>"
@@ -149,33 +145,61 @@ def test_blocks_keep_formulas_fences_and_lists_whole():
 
 # --- learner copies
 
+
 def test_a_learner_copy_has_no_answers_and_keeps_all_else(made, path, lesson):
     copy = nbformat.read(made / "learner" / path.name, as_version=4)
     nbformat.validate(copy)
     code = [cell for cell in copy.cells if cell.cell_type == "code"]
     assert [cell for cell in code if cell.outputs or cell.execution_count or is_solution(cell)] == []
-    assert [cell.source for cell in code] == [cell.source for cell in lesson.cells
-                                              if cell.cell_type == "code" and not is_solution(cell)]
-    folded = [(summary, text) for cell in copy.cells if cell.cell_type == "markdown"
-              for summary, text in unfold(cell.source) if summary is not None]
-    everything = [(summary, text) for cell in lesson.cells if cell.cell_type == "markdown"
-                  for summary, text in unfold(cell.source) if summary is not None]
+    assert [cell.source for cell in code] == [
+        cell.source for cell in lesson.cells if cell.cell_type == "code" and not is_solution(cell)
+    ]
+    folded = [
+        (summary, text)
+        for cell in copy.cells
+        if cell.cell_type == "markdown"
+        for summary, text in unfold(cell.source)
+        if summary is not None
+    ]
+    everything = [
+        (summary, text)
+        for cell in lesson.cells
+        if cell.cell_type == "markdown"
+        for summary, text in unfold(cell.source)
+        if summary is not None
+    ]
     assert folded == [(summary, text) for summary, text in everything if not is_answer(summary)]
     assert len(folded) < len(everything) or any(map(is_solution, lesson.cells))
-    assert not re.search(r"<summary>(<\w+>)*(Answer|Solution|What you may find)", "".join(
-        cell.source for cell in copy.cells))
+    assert not re.search(
+        r"<summary>(<\w+>)*(Answer|Solution|What you may find)", "".join(cell.source for cell in copy.cells)
+    )
 
 
 def test_no_cell_of_a_learner_copy_needs_a_name_from_a_solution(lesson):
     """The copy that is run below stands for all only if this holds."""
+
     def names(cells, context):
         trees = [ast.parse(cell.source) for cell in cells]
-        return {node.id for tree in trees for node in ast.walk(tree)
-                if isinstance(node, ast.Name) and isinstance(node.ctx, context)} | {
-                    node.name for tree in trees for node in ast.walk(tree)
-                    if context is ast.Store and isinstance(node, (ast.FunctionDef, ast.ClassDef))} | {
-                        node.arg for tree in trees for node in ast.walk(tree)
-                        if context is ast.Store and isinstance(node, ast.arg)}
+        return (
+            {
+                node.id
+                for tree in trees
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Name) and isinstance(node.ctx, context)
+            }
+            | {
+                node.name
+                for tree in trees
+                for node in ast.walk(tree)
+                if context is ast.Store and isinstance(node, (ast.FunctionDef, ast.ClassDef))
+            }
+            | {
+                node.arg
+                for tree in trees
+                for node in ast.walk(tree)
+                if context is ast.Store and isinstance(node, ast.arg)
+            }
+        )
 
     solutions = list(filter(is_solution, lesson.cells))
     others = [cell for cell in learner_copy(lesson).cells if cell.cell_type == "code"]
@@ -184,11 +208,18 @@ def test_no_cell_of_a_learner_copy_needs_a_name_from_a_solution(lesson):
 
 def test_a_learner_copy_runs_to_its_end(made, tmp_path):
     """And fresh pictures come with a sentence of their own, not with the size of a figure."""
-    source, = (made / "learner").glob(f"{QUICK}_*.ipynb")
+    (source,) = (made / "learner").glob(f"{QUICK}_*.ipynb")
     run = tmp_path / "run.ipynb"
     command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--output", run, source]
-    subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, timeout=900, env={
-        name: value for name, value in os.environ.items() if name != "MPLBACKEND"})
+    subprocess.run(
+        command,
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=900,
+        env={name: value for name, value in os.environ.items() if name != "MPLBACKEND"},
+    )
     cells = [cell for cell in nbformat.read(run, as_version=4).cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     data = [output.get("data", {}) for cell in cells for output in cell.outputs]
@@ -199,6 +230,7 @@ def test_a_learner_copy_runs_to_its_end(made, tmp_path):
 
 # --- solutions
 
+
 def test_solutions_hold_each_exercise_with_its_answer_laid_open(made, path, lesson):
     page = soup(made, "solutions", path)
     assert page.select("details") == []
@@ -207,7 +239,8 @@ def test_solutions_hold_each_exercise_with_its_answer_laid_open(made, path, less
     assert len(titles) >= 2
     headings = [heading.get_text().rstrip("¶") for heading in page.select("h2")]
     assert [heading for heading in headings if heading.startswith("Exercise")] == [
-        title.replace("$", "") for title in titles]
+        title.replace("$", "") for title in titles
+    ]
     for cell in filter(is_solution, lesson.cells):
         assert " ".join(cell.source.split()) in text
     assert "Hint" not in "".join(cell.source for cell in solutions_copy(lesson).cells)
@@ -215,22 +248,25 @@ def test_solutions_hold_each_exercise_with_its_answer_laid_open(made, path, less
 
 # --- pages
 
+
 def test_pages_are_complete(made, path, lesson):
     page = soup(made, "pages", path)
     assert len(page.select("math")) > 30 and page.select("script[src], link[href]") == []
     solutions = page.select("details.vae-solution")
     assert [" ".join(found.select_one(".highlight").get_text().split()) for found in solutions] == [
-        " ".join(cell.source.split()) for cell in filter(is_solution, lesson.cells)]
+        " ".join(cell.source.split()) for cell in filter(is_solution, lesson.cells)
+    ]
     assert all("open" not in found.attrs for found in solutions)
-    pictures = [output for cell in lesson.cells for output in cell.get("outputs", [])
-                if "image/png" in output.get("data", {})]
+    pictures = [
+        output for cell in lesson.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
+    ]
     shown = [image for image in page.select("img") if image["src"].startswith("data:image/png")]
-    assert [image["alt"] for image in shown] == [
-        " ".join(output.data["text/plain"].split()) for output in pictures]
+    assert [image["alt"] for image in shown] == [" ".join(output.data["text/plain"].split()) for output in pictures]
     assert [link["href"] for link in page.select("a[href]") if link["href"].endswith(".ipynb")] == []
 
 
 # --- slides
+
 
 def test_slides_hold_the_pictures_with_words_and_nothing_of_the_solutions(made, path, lesson):
     page = soup(made, "slides", path)
@@ -246,12 +282,15 @@ def test_slides_hold_the_pictures_with_words_and_nothing_of_the_solutions(made, 
         note.extract()
     assert not re.search(r"# Solution|\bHint\b", page.get_text())
     assert page.get_text().count("Predict.") == sum(
-        kind == "quote" and "Predict." in text for cell in lesson.cells if cell.cell_type == "markdown"
-        for kind, text in blocks(cell.source))
+        kind == "quote" and "Predict." in text
+        for cell in lesson.cells
+        if cell.cell_type == "markdown"
+        for kind, text in blocks(cell.source)
+    )
 
 
 @pytest.fixture
-def screen(chromium):  # noqa: F811
+def screen(chromium):
     page = new_page(chromium, offline=True)
     yield page
     page.context.close()
@@ -302,13 +341,15 @@ LONG = " ".join(9 * ["A sentence that nobody reads from a wall."])
 
 def test_prose_becomes_notes_and_what_leads_to_a_formula_stays():
     assert laid_out(new_markdown_cell(f"{LONG} So divide:\n\n$$\na\n$$\n\n{LONG}")) == [
-        ("1 · One", ["So divide:", "$$\na\n$$"], [f"{LONG} So divide:", LONG])]
+        ("1 · One", ["So divide:", "$$\na\n$$"], [f"{LONG} So divide:", LONG])
+    ]
 
 
 def test_what_a_section_needs_after_a_restart_is_no_slide():
     line = "*After a restart: run the code cells before section 1.*"
     assert laid_out(new_markdown_cell(f"{line}\n\nDivide:\n\n$$\na\n$$")) == [
-        ("1 · One", ["Divide:", "$$\na\n$$"], [line])]
+        ("1 · One", ["Divide:", "$$\na\n$$"], [line])
+    ]
 
 
 def test_tags_override():
@@ -317,13 +358,14 @@ def test_tags_override():
         return cell
 
     assert laid_out(new_code_cell("1"), tagged("slide", new_markdown_cell(LONG))) == [("1 · One", [LONG], [])]
-    assert laid_out(new_code_cell("1"), tagged("fragment", new_markdown_cell(LONG))) == [
-        ("1 · One", ["1", LONG], [])]
+    assert laid_out(new_code_cell("1"), tagged("fragment", new_markdown_cell(LONG))) == [("1 · One", ["1", LONG], [])]
     assert laid_out(new_code_cell("1"), tagged("notes", new_markdown_cell("Short:"))) == [
-        ("1 · One", ["1"], ["Short:"])]
+        ("1 · One", ["1"], ["Short:"])
+    ]
     assert laid_out(tagged("skip", new_code_cell("1")), new_code_cell("2")) == [("1 · One", ["2"], [])]
     assert laid_out(tagged("notes", new_code_cell("1")), new_code_cell("2")) == [
-        ("1 · One", ["2"], ["```python\n1\n```"])]
+        ("1 · One", ["2"], ["```python\n1\n```"])
+    ]
 
 
 def test_the_tags_that_override_do_something_in_the_lessons():
@@ -349,7 +391,8 @@ def test_code_is_made_narrow_and_cut_at_blank_lines():
     assert align_comments("if a:\n" + long).splitlines()[1] == "    # why, and for how long, and what it costs"
     parts = cut_code("\n\n".join("\n".join(["x = 1"] * 6) for _ in range(4)))
     assert [len(part.split()) // 3 for part in parts] == [12, 12] and max(
-        len(part.splitlines()) for part in parts) <= MOST_LINES
+        len(part.splitlines()) for part in parts
+    ) <= MOST_LINES
     assert code_size("x" * 20) > code_size("x" * 80) > code_size("x" * 100) >= SMALLEST
 
 
@@ -358,7 +401,7 @@ def test_code_leaves_the_slide_to_a_picture_that_needs_it(size, shown):
     file = io.BytesIO()
     Image.new("L", size).save(file, "png")
     picture = new_output("display_data", {"image/png": base64.b64encode(file.getvalue()).decode()})
-    (_, sources, notes), = laid_out(new_code_cell("a = 1\nb = 2\nplot(a, b)", outputs=[picture]))
+    ((_, sources, notes),) = laid_out(new_code_cell("a = 1\nb = 2\nplot(a, b)", outputs=[picture]))
     assert sources == shown and bool(notes) == (len(shown) == 1)
 
 
@@ -369,13 +412,20 @@ def test_what_only_prints_a_result_is_left_out_beside_the_result():
 
 def test_long_printed_text_goes_on_and_loses_nothing():
     text = "".join(f"{i}\n" for i in range(50))
-    deck = make_deck(new_notebook(cells=[new_markdown_cell("# Why?\n\n## 1"), new_code_cell(
-        "go()", outputs=[new_output("stream", text=text)])]))
+    deck = make_deck(
+        new_notebook(
+            cells=[
+                new_markdown_cell("# Why?\n\n## 1"),
+                new_code_cell("go()", outputs=[new_output("stream", text=text)]),
+            ]
+        )
+    )
     shown = [output.text for slide in deck for cell in slide.cells for output in cell.get("outputs", [])]
     assert "".join(shown) == text and len(shown) > 1
 
 
 # --- the command
+
 
 def test_lessons_are_found_by_number_or_name():
     assert lessons(["2", "01_elbo"]) == [PATHS[1], PATHS[0]]

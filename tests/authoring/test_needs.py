@@ -5,6 +5,7 @@ Going back is no harm: no cell takes from an earlier one the name that it reads.
 
 import nbformat
 import pytest
+
 from vae_utils.authoring.needs import LESSONS, needs, overwritten, sections, sentence
 
 
@@ -14,11 +15,11 @@ def lesson(request):
 
 
 def test_each_section_says_what_it_needs(lesson):
-    prose = "\n".join(cell.source for cell in nbformat.read(lesson, as_version=4).cells
-                      if cell.cell_type == "markdown")
+    prose = "\n".join(cell.source for cell in nbformat.read(lesson, as_version=4).cells if cell.cell_type == "markdown")
     for title, needed in needs(lesson).items():
-        after = prose.split(f"\n## {title}\n", 1)[1] if f"\n## {title}\n" in prose else \
-            prose.removeprefix(f"## {title}\n")
+        after = (
+            prose.split(f"\n## {title}\n", 1)[1] if f"\n## {title}\n" in prose else prose.removeprefix(f"## {title}\n")
+        )
         assert after.lstrip("\n").startswith(sentence(needed)), f"under {title!r} should stand: {sentence(needed)}"
 
 
@@ -26,16 +27,33 @@ def test_a_cell_can_run_again_after_later_ones(lesson):
     assert overwritten(lesson) == []
 
 
-@pytest.mark.parametrize("later, harm", [
-    ("x = 2", True), ("x = 1", False), ("y = [x for x in range(3)]", False), ("def f(x):\n    x = 2", False),
-    ("for x in range(3):\n    pass", True), ("x = x[1:]", True), ("# Solution\nx = 2", False), ("print(x)", False),
-])
+@pytest.mark.parametrize(
+    "later, harm",
+    [
+        ("x = 2", True),
+        ("x = 1", False),
+        ("y = [x for x in range(3)]", False),
+        ("def f(x):\n    x = 2", False),
+        ("for x in range(3):\n    pass", True),
+        ("x = x[1:]", True),
+        ("# Solution\nx = 2", False),
+        ("print(x)", False),
+    ],
+)
 def test_a_name_that_a_later_cell_takes_is_found(tmp_path, later, harm):
     assert bool(overwritten(write(tmp_path, "x = 1", "print(x)", later))) is harm
 
 
-@pytest.mark.parametrize("cell, harm", [
-    ("x = x + [1]", True), ("x += [1]", True), ("x |= {1}", False), ("x = 3\nx = x + 1", False), ("x = sorted(y)", False)])
+@pytest.mark.parametrize(
+    "cell, harm",
+    [
+        ("x = x + [1]", True),
+        ("x += [1]", True),
+        ("x |= {1}", False),
+        ("x = 3\nx = x + 1", False),
+        ("x = sorted(y)", False),
+    ],
+)
 def test_a_cell_that_cannot_run_twice_is_found(tmp_path, cell, harm):
     assert bool(overwritten(write(tmp_path, "x, y = [], []", cell))) is harm
 
@@ -52,19 +70,40 @@ def write(tmp_path, *cells):
 
 
 def test_needs_are_names_of_earlier_sections_and_theirs(tmp_path):
-    path = write(tmp_path, "import math\nx = 1", "## 1 · A", "a = x", "## 2 · B", "b = a + x", "## 3 · C", "c = x",
-                 "## 4 · D", "d = b", "## What to remember")
+    path = write(
+        tmp_path,
+        "import math\nx = 1",
+        "## 1 · A",
+        "a = x",
+        "## 2 · B",
+        "b = a + x",
+        "## 3 · C",
+        "c = x",
+        "## 4 · D",
+        "d = b",
+        "## What to remember",
+    )
     assert needs(path) == {"1 · A": [], "2 · B": ["1 · A"], "3 · C": [], "4 · D": ["1 · A", "2 · B"]}
     assert [title for title, _ in sections(path)][-1] == "What to remember"
 
 
-@pytest.mark.parametrize("code, needed", [
-    ("fit(vae, images)", True), ("print(vae)", True), ("def f(vae):\n    return vae", False),
-    ("for vae in range(3):\n    print(vae)", False), ("[vae for vae in range(3)]", False),
-    ("with open('x') as vae:\n    print(vae)", False), ("vae = 1\nprint(vae)", False), ("vae = vae + 1", True),
-    ("def f(images):\n    vae = images\n    return vae", False), ("def f(images):\n    return vae(images)", True),
-    ("vae.weight = 3", True), ("vae += 1", True),
-])
+@pytest.mark.parametrize(
+    "code, needed",
+    [
+        ("fit(vae, images)", True),
+        ("print(vae)", True),
+        ("def f(vae):\n    return vae", False),
+        ("for vae in range(3):\n    print(vae)", False),
+        ("[vae for vae in range(3)]", False),
+        ("with open('x') as vae:\n    print(vae)", False),
+        ("vae = 1\nprint(vae)", False),
+        ("vae = vae + 1", True),
+        ("def f(images):\n    vae = images\n    return vae", False),
+        ("def f(images):\n    return vae(images)", True),
+        ("vae.weight = 3", True),
+        ("vae += 1", True),
+    ],
+)
 def test_a_name_that_is_bound_before_it_is_read_is_no_need(tmp_path, code, needed):
     path = write(tmp_path, "images = 1", "## 1 · A", "vae = 2", "## 2 · B", code)
     assert needs(path)["2 · B"] == (["1 · A"] if needed else [])
@@ -76,15 +115,28 @@ def test_who_uses_a_trained_model_needs_the_section_that_trained_it(tmp_path):
 
 
 def test_what_a_solution_defines_is_nothing_that_others_need(tmp_path):
-    path = write(tmp_path, "## 1 · A", "def f():\n    raise NotImplementedError", "## 2 · B",
-                 "# Solution\ndef f():\n    return 1\nf()", "## 3 · C", "f()")
+    path = write(
+        tmp_path,
+        "## 1 · A",
+        "def f():\n    raise NotImplementedError",
+        "## 2 · B",
+        "# Solution\ndef f():\n    return 1\nf()",
+        "## 3 · C",
+        "f()",
+    )
     assert (needs(path)["2 · B"], needs(path)["3 · C"]) == ([], ["1 · A"])
 
 
-@pytest.mark.parametrize("needed, text", [
-    ([], "*After a restart: run the code cells before section 1.*"),
-    (["1 · A"], "*After a restart: run the code cells before section 1, then section 1.*"),
-    (["1 · A", "2 · B", "4 · D"], "*After a restart: run the code cells before section 1, then sections 1, 2 and 4.*"),
-])
+@pytest.mark.parametrize(
+    "needed, text",
+    [
+        ([], "*After a restart: run the code cells before section 1.*"),
+        (["1 · A"], "*After a restart: run the code cells before section 1, then section 1.*"),
+        (
+            ["1 · A", "2 · B", "4 · D"],
+            "*After a restart: run the code cells before section 1, then sections 1, 2 and 4.*",
+        ),
+    ],
+)
 def test_the_sentence(needed, text):
     assert sentence(needed) == text

@@ -22,17 +22,22 @@ def rate(x, weight, factor=2.0, sign=1, reduce=lambda terms: terms.sum(-1)):
 def cases():
     generator = torch.Generator().manual_seed(0)
     weight = torch.tensor([1.0, -2.0, 0.5], requires_grad=True)
-    return [Case("4 rows", (torch.randn(4, 3, generator=generator), weight)),
-            Case("3 rows of 3", (torch.randn(3, 3, generator=generator), weight)),
-            Case("large numbers", (1e6 * torch.randn(2, 3, generator=generator), weight))]
+    return [
+        Case("4 rows", (torch.randn(4, 3, generator=generator), weight)),
+        Case("3 rows of 3", (torch.randn(3, 3, generator=generator), weight)),
+        Case("large numbers", (1e6 * torch.randn(2, 3, generator=generator), weight)),
+    ]
 
 
-MISTAKES = combinations(rate, [
-    Slip("factor", 1.0, "The factor is lost."),
-    Slip("sign", -1, "The sign is turned."),
-    Slip("reduce", lambda terms: terms.mean(-1), "A mean stands for a sum."),
-    Slip("reduce", lambda terms: terms.sum(0), "The wrong axis."),
-])
+MISTAKES = combinations(
+    rate,
+    [
+        Slip("factor", 1.0, "The factor is lost."),
+        Slip("sign", -1, "The sign is turned."),
+        Slip("reduce", lambda terms: terms.mean(-1), "A mean stands for a sum."),
+        Slip("reduce", lambda terms: terms.sum(0), "The wrong axis."),
+    ],
+)
 
 
 def verdict(answer, **kwargs):
@@ -41,14 +46,19 @@ def verdict(answer, **kwargs):
 
 # --- right
 
-@pytest.mark.parametrize("answer", [
-    rate,
-    lambda x, weight: 2 * x @ weight,
-    lambda x, weight: torch.einsum("bd,d->b", x, weight) * 2,
-    lambda x, weight: (2 * x.double() @ weight.double()),
-    lambda x, weight: torch.stack([2 * (row * weight).sum() for row in x]),
-    lambda x, weight: (2 * x * weight).flip(-1).T.sum(0),
-], ids=["itself", "matmul", "einsum", "float64", "loop", "other memory"])
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        rate,
+        lambda x, weight: 2 * x @ weight,
+        lambda x, weight: torch.einsum("bd,d->b", x, weight) * 2,
+        lambda x, weight: 2 * x.double() @ weight.double(),
+        lambda x, weight: torch.stack([2 * (row * weight).sum() for row in x]),
+        lambda x, weight: (2 * x * weight).flip(-1).T.sum(0),
+    ],
+    ids=["itself", "matmul", "einsum", "float64", "loop", "other memory"],
+)
 def test_right_answers_in_other_words(answer):
     assert verdict(answer) == Verdict(True, True, "Right. It mattered.")
 
@@ -61,6 +71,7 @@ def test_a_verdict_shows_its_text():
 
 
 # --- not attempted
+
 
 def stub(x, weight):
     raise NotImplementedError("your turn")
@@ -80,12 +91,17 @@ def test_torchs_own_refusal_is_an_attempt():
 
 # --- mistakes
 
-@pytest.mark.parametrize(("answer", "phrase"), [
-    (lambda x, weight: x @ weight, "The factor is lost."),
-    (lambda x, weight: -2 * x @ weight, "The sign is turned."),
-    (lambda x, weight: 2 * (x * weight).mean(1), "A mean stands for a sum."),
-    (lambda x, weight: 2 * (x * weight).sum(0), "The wrong axis."),
-], ids=["factor", "sign", "mean", "axis"])
+
+@pytest.mark.parametrize(
+    ("answer", "phrase"),
+    [
+        (lambda x, weight: x @ weight, "The factor is lost."),
+        (lambda x, weight: -2 * x @ weight, "The sign is turned."),
+        (lambda x, weight: 2 * (x * weight).mean(1), "A mean stands for a sum."),
+        (lambda x, weight: 2 * (x * weight).sum(0), "The wrong axis."),
+    ],
+    ids=["factor", "sign", "mean", "axis"],
+)
 def test_a_known_mistake_is_named(answer, phrase):
     assert verdict(answer) == Verdict(False, True, phrase)
 
@@ -96,7 +112,7 @@ def test_two_mistakes_at_once_are_named():
 
 
 def test_slips_of_one_argument_are_not_paired():
-    assert len(MISTAKES) == 4 + (6 - 1)                        # the two of `reduce` exclude each other
+    assert len(MISTAKES) == 4 + (6 - 1)  # the two of `reduce` exclude each other
 
 
 def test_a_mistake_is_named_even_if_its_gradient_is_cut_off():
@@ -105,8 +121,10 @@ def test_a_mistake_is_named_even_if_its_gradient_is_cut_off():
 
 def test_the_version_with_the_same_gradient_is_preferred():
     """Two mistakes with the same values: the gradient tells them apart, whatever their order."""
-    mistakes = [Mistake(lambda x, weight: rate(x, weight, 1.0), "moves"),
-                Mistake(lambda x, weight: rate(x, weight, 1.0).detach() + 0 * weight.sum(), "does not move")]
+    mistakes = [
+        Mistake(lambda x, weight: rate(x, weight, 1.0), "moves"),
+        Mistake(lambda x, weight: rate(x, weight, 1.0).detach() + 0 * weight.sum(), "does not move"),
+    ]
     for order in (mistakes, mistakes[::-1]):
         assert judge(mistakes[1].function, rate, cases(), order, right="").text == "does not move"
         assert judge(mistakes[0].function, rate, cases(), order, right="").text == "moves"
@@ -114,6 +132,7 @@ def test_the_version_with_the_same_gradient_is_preferred():
 
 def test_a_mistake_may_fail_where_shapes_do_not_fit():
     """Some slips run only if the batch is as large as the rows are long."""
+
     def transposed(x, weight):
         return 2 * (x.T * weight).sum(-1)
 
@@ -136,29 +155,34 @@ def test_nan_is_no_evidence_for_a_mistake():
 
 # --- defects and counter-examples
 
-@pytest.mark.parametrize(("answer", "phrase"), [
-    (lambda x, weight: None, "return` missing"),
-    (lambda x, weight: "seven", "a str"),
-    (lambda x, weight: [], "a list"),
-    (lambda x, weight: {"a": 1}, "a dict"),
-    (lambda x, weight: [None] * len(x), "a list"),
-    (lambda x, weight: torch.complex(x, x).sum(-1), "complex"),
-    (lambda x, weight: 1 / 0, "ZeroDivisionError: division by zero"),
-    (lambda x: x, "takes 1 positional argument"),
-    (lambda x, weight: 2 * x @ weight * math.nan, "not finite"),
-    (lambda x, weight: 2 * (x @ weight)[:, None], "shape [4, 1], but the task asks for [4]"),
-    (lambda x, weight: 2 * (x @ weight).sum(), "shape [], but the task asks for [4]"),
-    (lambda x, weight: (2 * x @ weight, x), "2 values where the task asks for 1 value"),
-    (lambda x, weight: (2 * x @ weight).detach(), "no gradient"),
-    (lambda x, weight: (2 * x @ weight).detach().numpy(), "no gradient"),
-    (lambda x, weight: 2 * x @ torch.cat([weight[:1], weight[1:].detach()]), "gradient is not"),
-    (lambda x, weight: 2 * x @ weight + 700, "off by the same +700"),
-    (lambda x, weight: 3 * x @ weight, "1.5 times what it should be"),
-    (lambda x, weight: 2 * x @ weight + x[:, 0], "Not right yet"),
-    (torch.nn.Linear, "stops with"),
-    (max, "stops with"),
-    (print, "returns None"),
-], ids=range(21))
+
+@pytest.mark.parametrize(
+    ("answer", "phrase"),
+    [
+        (lambda x, weight: None, "return` missing"),
+        (lambda x, weight: "seven", "a str"),
+        (lambda x, weight: [], "a list"),
+        (lambda x, weight: {"a": 1}, "a dict"),
+        (lambda x, weight: [None] * len(x), "a list"),
+        (lambda x, weight: torch.complex(x, x).sum(-1), "complex"),
+        (lambda x, weight: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda x: x, "takes 1 positional argument"),
+        (lambda x, weight: 2 * x @ weight * math.nan, "not finite"),
+        (lambda x, weight: 2 * (x @ weight)[:, None], "shape [4, 1], but the task asks for [4]"),
+        (lambda x, weight: 2 * (x @ weight).sum(), "shape [], but the task asks for [4]"),
+        (lambda x, weight: (2 * x @ weight, x), "2 values where the task asks for 1 value"),
+        (lambda x, weight: (2 * x @ weight).detach(), "no gradient"),
+        (lambda x, weight: (2 * x @ weight).detach().numpy(), "no gradient"),
+        (lambda x, weight: 2 * x @ torch.cat([weight[:1], weight[1:].detach()]), "gradient is not"),
+        (lambda x, weight: 2 * x @ weight + 700, "off by the same +700"),
+        (lambda x, weight: 3 * x @ weight, "1.5 times what it should be"),
+        (lambda x, weight: 2 * x @ weight + x[:, 0], "Not right yet"),
+        (torch.nn.Linear, "stops with"),
+        (max, "stops with"),
+        (print, "returns None"),
+    ],
+    ids=range(21),
+)
 def test_garbage_gets_a_sentence(answer, phrase):
     given = verdict(answer)
     assert (given.right, given.attempted) == (False, True)
@@ -174,8 +198,12 @@ def test_the_counter_example_is_the_largest_and_shows_its_input():
     def clipped(x):
         return x.clamp(max=2.0)
 
-    given = judge(clipped, lambda x: 1 * x, [Case("a few", (torch.tensor([1.0, 3.0, 7.5]),)),
-                                             Case("one", (torch.tensor(2.5),))], right="").text
+    given = judge(
+        clipped,
+        lambda x: 1 * x,
+        [Case("a few", (torch.tensor([1.0, 3.0, 7.5]),)), Case("one", (torch.tensor(2.5),))],
+        right="",
+    ).text
     assert "for a few at [2]: expected 7.5, got 2 (x = [1, 3, 7.5])" in given
 
 
@@ -185,6 +213,7 @@ def test_close_numbers_are_printed_until_they_differ():
 
 
 # --- arguments
+
 
 def test_no_answer_can_spoil_the_arguments():
     def spoils(x, weight):
@@ -223,14 +252,16 @@ def test_arguments_may_be_modules_numbers_and_functions():
     detached = judge(lambda net, f, k: f(net(torch.ones(2, 3))).detach() * k, applied, given, right="").text
     assert "no gradient" in detached
     linear = nn.functional.linear
-    half = judge(lambda net, f, k: k * f(linear(torch.ones(2, 3), net.weight, net.bias.detach())),
-                 applied, given, right="").text
+    half = judge(
+        lambda net, f, k: k * f(linear(torch.ones(2, 3), net.weight, net.bias.detach())), applied, given, right=""
+    ).text
     assert "gradient is not" in half
     assert network.weight.grad is None
 
 
-@pytest.mark.parametrize("answer", [lambda a: a / 2, lambda a: np.float64(a / 2),
-                                    lambda a: torch.tensor(a / 2), lambda a: np.array(a / 2)])
+@pytest.mark.parametrize(
+    "answer", [lambda a: a / 2, lambda a: np.float64(a / 2), lambda a: torch.tensor(a / 2), lambda a: np.array(a / 2)]
+)
 def test_a_number_may_be_of_any_kind(answer):
     assert judge(answer, lambda a: a / 2, [Case("three", (3.0,))], right="").right
 
@@ -247,23 +278,33 @@ def test_tuples_are_compared_part_by_part():
 
 # --- random answers
 
+
 def noisy(mean, width):
     return mean + width * torch.randn(20_000)
 
 
-RANDOM = [Case("a mean of 1", (torch.tensor(1.0, requires_grad=True), 0.5),
-               view=lambda draws: torch.stack([draws.mean(), draws.std()]), atol=0.02)]
+RANDOM = [
+    Case(
+        "a mean of 1",
+        (torch.tensor(1.0, requires_grad=True), 0.5),
+        view=lambda draws: torch.stack([draws.mean(), draws.std()]),
+        atol=0.02,
+    )
+]
 
 
-@pytest.mark.parametrize(("answer", "phrase"), [
-    (lambda mean, width: torch.distributions.Normal(mean, width).rsample((20_000,)), "Right."),
-    (lambda mean, width: mean + width * torch.randn(2, 10_000).flatten().flip(0), "Right."),
-    (lambda mean, width: mean.expand(20_000), "no draw"),
-    (lambda mean, width: torch.distributions.Normal(mean, width).sample((20_000,)), "no gradient"),
-    (lambda mean, width: mean + width**2 * torch.randn(20_000), "Not right yet"),
-    (lambda mean, width: mean + width * torch.randn(100), "shape [100], but the task asks for [20000]"),
-    (lambda mean, width: 3, "shape []"),
-])
+@pytest.mark.parametrize(
+    ("answer", "phrase"),
+    [
+        (lambda mean, width: torch.distributions.Normal(mean, width).rsample((20_000,)), "Right."),
+        (lambda mean, width: mean + width * torch.randn(2, 10_000).flatten().flip(0), "Right."),
+        (lambda mean, width: mean.expand(20_000), "no draw"),
+        (lambda mean, width: torch.distributions.Normal(mean, width).sample((20_000,)), "no gradient"),
+        (lambda mean, width: mean + width**2 * torch.randn(20_000), "Not right yet"),
+        (lambda mean, width: mean + width * torch.randn(100), "shape [100], but the task asks for [20000]"),
+        (lambda mean, width: 3, "shape []"),
+    ],
+)
 def test_draws_are_compared_by_what_averages_show(answer, phrase):
     mistakes = [Mistake(lambda mean, width: mean.expand(20_000), "There is no draw.")]
     assert phrase in judge(answer, noisy, RANDOM, mistakes, right="").text
@@ -287,8 +328,7 @@ def test_a_view_that_fails_is_the_answers_fault():
 
 
 def test_probes_speak_after_mistakes_and_before_counter_examples():
-    probes = [lambda answer: None,
-              lambda answer: "a probe" if answer(torch.ones(1, 3), torch.ones(3)) < 0 else None]
+    probes = [lambda answer: None, lambda answer: "a probe" if answer(torch.ones(1, 3), torch.ones(3)) < 0 else None]
     assert verdict(rate, probes=probes).right
     assert verdict(lambda x, weight: 2 * x @ weight.abs() - 100, probes=probes).text == "a probe"
     assert verdict(lambda x, weight: -2 * x @ weight, probes=probes).text == "The sign is turned."
@@ -308,6 +348,7 @@ def test_a_reference_that_fails_is_reported_to_its_author():
 
 # --- the package
 
+
 def untouched(*arguments):
     raise NotImplementedError("your turn")
 
@@ -315,20 +356,27 @@ def untouched(*arguments):
 def test_every_check_is_documented_and_takes_a_function_alone():
     for name in checks.__all__:
         check = getattr(checks, name)
-        assert len(check.__doc__) > 100, name          # what the function gets and what it must return
+        assert len(check.__doc__) > 100, name  # what the function gets and what it must return
         verdict = check(untouched)
         assert verdict.attempted is False and not verdict.right, name
         assert not check(None).right, name
 
 
 GARBAGE = {
-    "nothing": lambda *_: None, "a word": lambda *_: "log p(x)", "a number": lambda *_: 0.0,
+    "nothing": lambda *_: None,
+    "a word": lambda *_: "log p(x)",
+    "a number": lambda *_: 0.0,
     "an error": lambda *_: 1 / 0,
-    "not a number": lambda *_: math.nan, "a tensor of it": lambda *_: torch.tensor(math.nan),
-    "its first argument spoilt": lambda first, *_: first * math.nan, "too many arguments": lambda: 0,
-    "a number, no function": 3.0, "a word, no function": "q(z)", "another shape": lambda *_: torch.zeros(2, 3, 4, 5),
+    "not a number": lambda *_: math.nan,
+    "a tensor of it": lambda *_: torch.tensor(math.nan),
+    "its first argument spoilt": lambda first, *_: first * math.nan,
+    "too many arguments": lambda: 0,
+    "a number, no function": 3.0,
+    "a word, no function": "q(z)",
+    "another shape": lambda *_: torch.zeros(2, 3, 4, 5),
     "a pair": lambda *_: (torch.zeros(3), "nats"),
-    "infinity": lambda first, *_: torch.as_tensor(first, dtype=torch.float32) + math.inf}
+    "infinity": lambda first, *_: torch.as_tensor(first, dtype=torch.float32) + math.inf,
+}
 
 
 @pytest.mark.parametrize("name", checks.__all__)

@@ -5,17 +5,29 @@ import math
 import numpy as np
 import pytest
 import torch
-from listed_mistakes import listed_mistakes, unnamed
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from vae_utils import checks
 from vae_utils.checks import lesson_03
 from vae_utils.likelihoods import Gaussian
 
+from listed_mistakes import listed_mistakes, unnamed
+
 # --- log p(x|z) of an image
 
-def written_out(x, y, v, squares=0.5, logs=0.5, two_pi=2 * math.pi, count=None, variance=torch.exp,
-                divisor=None, reduce=lambda terms: terms.sum((1, 2, 3))):
+
+def written_out(
+    x,
+    y,
+    v,
+    squares=0.5,
+    logs=0.5,
+    two_pi=2 * math.pi,
+    count=None,
+    variance=torch.exp,
+    divisor=None,
+    reduce=lambda terms: terms.sum((1, 2, 3)),
+):
     """The density of section 4 with its parts to be spoilt: [B]."""
     count = x[0].numel() if count is None else count
     error = reduce((x - y) ** 2) / (variance(v) if divisor is None else divisor(v))
@@ -48,10 +60,11 @@ WRONG_IMAGES = {
     "log_variance itself is used as the variance": lambda x, y, v: written_out(x, y, v, variance=lambda v: v),
     "log_variance itself is used as σ": lambda x, y, v: normal(y, v).log_prob(x),
     "log_variance gets no gradient": lambda x, y, v: normal(y, math.exp(v.item() / 2)).log_prob(x),
-    "the mean gets no gradient": lambda x, y, v: normal(torch.tensor(y.tolist(), dtype=y.dtype), (v / 2).exp()
-                                                        ).log_prob(x),
+    "the mean gets no gradient": lambda x, y, v: normal(
+        torch.tensor(y.tolist(), dtype=y.dtype), (v / 2).exp()
+    ).log_prob(x),
 }
-MORE_WRONG_IMAGES = [      # the same mistakes as they look in other hands
+MORE_WRONG_IMAGES = [  # the same mistakes as they look in other hands
     ("log_variance itself is used as the variance", lambda x, y, v: normal(y, v.sqrt()).log_prob(x)),
     ("log_variance itself is used as σ", lambda x, y, v: written_out(x, y, v, variance=torch.square)),
     ("The sign is turned", lambda x, y, v: -written_out(x, y, v)),
@@ -77,8 +90,9 @@ def test_an_unknown_mistake_gets_its_largest_counter_example():
 
 
 def by_rows(x, y, v):
-    return torch.stack([Normal(b.flatten(), (0.5 * v).exp()).log_prob(a.flatten()).sum()
-                        for a, b in zip(x, y, strict=True)])
+    return torch.stack(
+        [Normal(b.flatten(), (0.5 * v).exp()).log_prob(a.flatten()).sum() for a, b in zip(x, y, strict=True)]
+    )
 
 
 def multivariate(x, y, v):
@@ -90,12 +104,19 @@ def non_contiguous(x, y, v):
     return written_out(x.mT.contiguous().mT, y.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0), v)
 
 
-@pytest.mark.parametrize("answer", [
-    written_out, by_rows, multivariate, non_contiguous,
-    lambda x, y, v: normal(y, (0.5 * v).exp()).log_prob(x),
-    lambda x, y, v: Normal(y, v.exp().sqrt()).log_prob(x).flatten(1).sum(dim=1),
-    lambda x, y, v: written_out(x.double(), y.double(), v.double()),
-    lambda x, y, v: -0.5 * ((x - y) ** 2 / torch.exp(v) + v + 1.8378771).sum(dim=(1, 2, 3))])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        written_out,
+        by_rows,
+        multivariate,
+        non_contiguous,
+        lambda x, y, v: normal(y, (0.5 * v).exp()).log_prob(x),
+        lambda x, y, v: Normal(y, v.exp().sqrt()).log_prob(x).flatten(1).sum(dim=1),
+        lambda x, y, v: written_out(x.double(), y.double(), v.double()),
+        lambda x, y, v: -0.5 * ((x - y) ** 2 / torch.exp(v) + v + 1.8378771).sum(dim=(1, 2, 3)),
+    ],
+)
 def test_right_images(answer):
     verdict = checks.image_log_likelihood(answer)
     assert verdict.right and verdict.text.startswith("Right."), verdict
@@ -127,10 +148,16 @@ def test_mistakes_of_sigma(phrase):
     assert not verdict.right and phrase in verdict.text, verdict
 
 
-@pytest.mark.parametrize("answer", [
-    lambda a, b: math.sqrt(b / a / 2), lambda a, b: (2 * a / b) ** -0.5,
-    lambda a, b: torch.tensor(b / (2 * a)).sqrt(), lambda a, b: np.sqrt(b / (2 * a)),
-    lambda a, b: torch.tensor(0.5 * b / a, dtype=torch.float64).sqrt().item()])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda a, b: math.sqrt(b / a / 2),
+        lambda a, b: (2 * a / b) ** -0.5,
+        lambda a, b: torch.tensor(b / (2 * a)).sqrt(),
+        lambda a, b: np.sqrt(b / (2 * a)),
+        lambda a, b: torch.tensor(0.5 * b / a, dtype=torch.float64).sqrt().item(),
+    ],
+)
 def test_right_sigmas(answer):
     assert checks.implied_sigma(answer).right
 
@@ -171,11 +198,17 @@ def one_by_one(beta, rate, distortion):
     return costs.index(min(costs))
 
 
-@pytest.mark.parametrize("answer", [
-    one_by_one, lambda beta, r, d: (d + beta * r).argmin(),
-    lambda beta, r, d: int(torch.argsort(beta * r + d)[0]),
-    lambda beta, r, d: (-(d / beta) - r).argmax().item(), lambda beta, r, d: (d + beta * r).min(0).indices,
-    lambda beta, r, d: np.argmin(d.numpy() + beta * r.numpy())])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        one_by_one,
+        lambda beta, r, d: (d + beta * r).argmin(),
+        lambda beta, r, d: int(torch.argsort(beta * r + d)[0]),
+        lambda beta, r, d: (-(d / beta) - r).argmax().item(),
+        lambda beta, r, d: (d + beta * r).min(0).indices,
+        lambda beta, r, d: np.argmin(d.numpy() + beta * r.numpy()),
+    ],
+)
 def test_right_winners(answer):
     assert checks.winner_at(answer).right
 

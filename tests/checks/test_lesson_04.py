@@ -5,15 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from listed_mistakes import listed_mistakes, unnamed
-from torch.distributions import (Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal,
-                                 kl_divergence)
+from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal, kl_divergence
 
 from vae_utils import checks
 from vae_utils.checks import lesson_04
 from vae_utils.evaluation import aggregate_log_density
 
+from listed_mistakes import listed_mistakes, unnamed
+
 # --- log q(z)
+
 
 def terms(mean, scale, z):
     """log q(z_m|x_n): [M, N]."""
@@ -37,12 +38,13 @@ WRONG_DENSITIES = {
     "scale² is used": lambda m, s, z: averaged(terms(m, s * s, z)),
     "exp(scale) is used": lambda m, s, z: averaged(terms(m, s.exp(), z)),
     "exp(½ scale)": lambda m, s, z: averaged(terms(m, (s / 2).exp(), z)),
-    "2π is missing": lambda m, s, z: averaged((-((z[:, None] - m) / s) ** 2 / 2 - s.log()).sum(2)),
+    "2π is missing": lambda m, s, z: averaged((-(((z[:, None] - m) / s) ** 2) / 2 - s.log()).sum(2)),
     "one image only": lambda m, s, z: Normal(m, s).log_prob(z).sum(1),
     "Each latent is averaged": lambda m, s, z: averaged(Normal(m, s).log_prob(z[:, None])).sum(1),
     "mean of all means": lambda m, s, z: Normal(m.mean(0), s.mean(0)).log_prob(z).sum(1),
-    "the mixture's mean and variance": lambda m, s, z: Normal(
-        m.mean(0), (s**2 + m**2).mean(0).sub(m.mean(0) ** 2).sqrt()).log_prob(z).sum(1),
+    "the mixture's mean and variance": lambda m, s, z: (
+        Normal(m.mean(0), (s**2 + m**2).mean(0).sub(m.mean(0) ** 2).sqrt()).log_prob(z).sum(1)
+    ),
 }
 
 
@@ -74,10 +76,18 @@ def by_numpy(mean, scale, z):
     return torch.from_numpy(largest[:, 0] + np.log(np.exp(log_p - largest).mean(1)))
 
 
-@pytest.mark.parametrize("answer", [
-    mixture, place_by_place, by_numpy, aggregate_log_density, lambda *a: averaged(terms(*a)),
-    lambda m, s, z: averaged(terms(m.T.contiguous().T, s.T.contiguous().T, z.T.contiguous().T)),
-    lambda m, s, z: averaged((-0.5 * ((z[:, None] - m) / s) ** 2 - s.log() - 0.9189385).sum(-1))])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        mixture,
+        place_by_place,
+        by_numpy,
+        aggregate_log_density,
+        lambda *a: averaged(terms(*a)),
+        lambda m, s, z: averaged(terms(m.T.contiguous().T, s.T.contiguous().T, z.T.contiguous().T)),
+        lambda m, s, z: averaged((-0.5 * ((z[:, None] - m) / s) ** 2 - s.log() - 0.9189385).sum(-1)),
+    ],
+)
 def test_right_densities(answer):
     verdict = checks.log_aggregate(answer)
     assert verdict.right and verdict.text.startswith("Right."), verdict
@@ -85,13 +95,15 @@ def test_right_densities(answer):
 
 # --- remembered codes
 
-def sampler(rows=None, noise=torch.randn_like, spread=lambda codes: codes.std(0),
-            strength=lambda width: width):
+
+def sampler(rows=None, noise=torch.randn_like, spread=lambda codes: codes.std(0), strength=lambda width: width):
     """A sampler with its parts to be spoilt; it draws its noise first, other than the check's own."""
+
     def remembered(codes, width, count=1000):
         step = noise(torch.zeros(count, codes.shape[1], dtype=codes.dtype))
         chosen = codes[torch.randint(0, len(codes), (count,))] if rows is None else rows(codes, count)
         return chosen + strength(width) * spread(codes) * step
+
     return remembered
 
 
@@ -106,19 +118,21 @@ WRONG_SAMPLERS = {
     "The square root of `width`": sampler(strength=lambda width: width**0.5),
     "has no effect": sampler(strength=lambda width: 1.0),
     "These are the first codes": sampler(rows=lambda codes, count: codes[:count]),
-    "never chooses a code twice": sampler(
-        rows=lambda codes, count: codes[torch.randperm(len(codes))[:count]]),
+    "never chooses a code twice": sampler(rows=lambda codes, count: codes[torch.randperm(len(codes))[:count]]),
     "one and the same code": sampler(rows=lambda codes, count: codes[torch.randint(len(codes), (1,))]),
-    "Each latent is taken from another image": sampler(rows=lambda codes, count: torch.gather(
-        codes, 0, torch.randint(len(codes), (count, codes.shape[1])))),
+    "Each latent is taken from another image": sampler(
+        rows=lambda codes, count: torch.gather(codes, 0, torch.randint(len(codes), (count, codes.shape[1])))
+    ),
     "start from the mean of all codes": sampler(rows=lambda codes, count: codes.mean(0)),
 }
 
 
 def too_few(remembered):
     """The same sampler, with as many steps as rows where there are fewer rows than were asked for."""
+
     def with_all_there_are(codes, width, count=1000):
         return remembered(codes, width, min(count, len(codes)))
+
     return with_all_there_are
 
 
@@ -147,11 +161,17 @@ def with_a_generator(codes, width, count=1000):
     return chosen + width * codes.std(0) * torch.randn(chosen.shape, generator=generator)
 
 
-@pytest.mark.parametrize("answer", [
-    sampler(), by_normal, with_a_generator,
-    lambda codes, width, count=1000: sampler()(codes.double(), width, count),
-    lambda codes, width, count=1000: sampler()(codes.T.contiguous().T, width, count).T.contiguous().T,
-    sampler(spread=lambda codes: codes.std(0, unbiased=False))])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        sampler(),
+        by_normal,
+        with_a_generator,
+        lambda codes, width, count=1000: sampler()(codes.double(), width, count),
+        lambda codes, width, count=1000: sampler()(codes.T.contiguous().T, width, count).T.contiguous().T,
+        sampler(spread=lambda codes: codes.std(0, unbiased=False)),
+    ],
+)
 def test_right_samplers(answer):
     verdict = checks.remembered(answer)
     assert verdict.right, verdict
@@ -160,6 +180,7 @@ def test_right_samplers(answer):
 @pytest.mark.parametrize("seed", range(3))
 def test_right_samplers_are_right_whatever_they_draw(seed):
     """The tolerances leave room for chance: other draws of the same sampler pass as well."""
+
     def shifted(codes, width, count=1000):
         torch.rand(7 + seed)
         return sampler()(codes, width, count)
@@ -168,6 +189,7 @@ def test_right_samplers_are_right_whatever_they_draw(seed):
 
 
 # --- the cost of other axes
+
 
 def whole_matrix(scale, rotation):
     """S of each image: [N, D, D]."""
@@ -196,8 +218,9 @@ WRONG_COSTS = {
     "sum runs over the images": lambda s, R: cost(s, precisions(s, R)).sum(0),
     "average over images is taken inside": lambda s, R: cost(s, precisions(s, R)).sum(1).mean(),
     "Everything is summed": lambda s, R: cost(s, precisions(s, R)).sum(),
-    "in the other direction": lambda s, R: 0.5 * (whole_matrix(s, R).diagonal(dim1=1, dim2=2).log()
-                                                  - 2 * s.log()).sum(1),
+    "in the other direction": lambda s, R: (
+        0.5 * (whole_matrix(s, R).diagonal(dim1=1, dim2=2).log() - 2 * s.log()).sum(1)
+    ),
 }
 
 
@@ -220,10 +243,16 @@ def by_inverses(scale, rotation):
     return 0.5 * (precision.log().sum(1) + torch.logdet(whole_matrix(scale.double(), rotation.double())))
 
 
-@pytest.mark.parametrize("answer", [
-    by_torch_distributions, by_inverses, lambda s, R: cost(s, precisions(s, R)).sum(1),
-    lambda s, R: cost(s, precisions(s.T.contiguous().T, R)).sum(dim=-1),
-    lambda s, R: torch.einsum("jk,nk->nj", R.square(), s.pow(-2)).log().sum(1) / 2 + s.log().sum(1)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        by_torch_distributions,
+        by_inverses,
+        lambda s, R: cost(s, precisions(s, R)).sum(1),
+        lambda s, R: cost(s, precisions(s.T.contiguous().T, R)).sum(dim=-1),
+        lambda s, R: torch.einsum("jk,nk->nj", R.square(), s.pow(-2)).log().sum(1) / 2 + s.log().sum(1),
+    ],
+)
 def test_right_costs(answer):
     verdict = checks.cost_of_turning(answer)
     assert verdict.right and verdict.text.startswith("Right."), verdict
@@ -236,7 +265,7 @@ CHECKS = [checks.log_aggregate, checks.remembered, checks.cost_of_turning]
 
 def test_checks_leave_the_learners_random_numbers_alone():
     torch.manual_seed(3)
-    with torch.no_grad():                                        # as the whole lesson is
+    with torch.no_grad():  # as the whole lesson is
         assert checks.remembered(sampler()).right and checks.log_aggregate(mixture).right
     assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(3))
 

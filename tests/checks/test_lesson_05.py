@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from listed_mistakes import listed_mistakes, unnamed
 from torch.distributions import Independent, Normal
 
 from vae_utils import checks
 from vae_utils.checks import lesson_05
+
+from listed_mistakes import listed_mistakes, unnamed
+
 
 def log_q(z, mean, std):
     return Normal(mean, std).log_prob(z).sum(-1)
@@ -28,6 +30,7 @@ def log_mean(log_w):
 
 
 # --- importance sampling
+
 
 def density_by_hand(z, mean, std, constant=math.log(2 * math.pi)):
     return (-0.5 * ((z - mean) / std) ** 2 - torch.log(torch.as_tensor(std)) - 0.5 * constant).sum(-1)
@@ -48,17 +51,19 @@ WRONG_ESTIMATES = {
     "an exponential comes before the mean": lambda *draws: log_weights(*draws).exp().mean(0).log(),
     "a loss": lambda *draws: -log_mean(log_weights(*draws)),
     "instead of summed": lambda l, z, m, s: log_mean(
-        l + Normal(0.0, 1.0).log_prob(z).mean(-1) - Normal(m, s).log_prob(z).mean(-1)),
+        l + Normal(0.0, 1.0).log_prob(z).mean(-1) - Normal(m, s).log_prob(z).mean(-1)
+    ),
     "one number for each latent dimension": lambda l, z, m, s: log_mean(
-        l + Normal(0.0, 1.0).log_prob(z) - Normal(m, s).log_prob(z)),
+        l + Normal(0.0, 1.0).log_prob(z) - Normal(m, s).log_prob(z)
+    ),
     "`std` is used as a variance": lambda l, z, m, s: log_mean(log_weights(l, z, m, s.sqrt())),
     "is squared before": lambda l, z, m, s: log_mean(log_weights(l, z, m, s**2)),
     "log standard deviation": lambda l, z, m, s: log_mean(log_weights(l, z, m, s.exp())),
     "as a log-variance": lambda l, z, m, s: log_mean(log_weights(l, z, m, (0.5 * s).exp())),
     "2π is missing from the prior": lambda l, z, m, s: log_mean(
-        l + density_by_hand(z, 0.0, 1.0, constant=0.0) - log_q(z, m, s)),
-    "2π is missing from q": lambda l, z, m, s: log_mean(
-        l + log_prior(z) - density_by_hand(z, m, s, constant=0.0)),
+        l + density_by_hand(z, 0.0, 1.0, constant=0.0) - log_q(z, m, s)
+    ),
+    "2π is missing from q": lambda l, z, m, s: log_mean(l + log_prior(z) - density_by_hand(z, m, s, constant=0.0)),
     "Two things at once": lambda l, z, m, s: (l - log_q(z, m, s)).logsumexp(0),
 }
 
@@ -88,13 +93,14 @@ def by_torch_distributions(log_likelihood, z, mean, std):
 
 def without_two_pi(log_likelihood, z, mean, std):
     """It cancels."""
-    log_w = log_likelihood + (-z**2 / 2 + ((z - mean) / std) ** 2 / 2 + std.log()).sum(2)
+    log_w = log_likelihood + (-(z**2) / 2 + ((z - mean) / std) ** 2 / 2 + std.log()).sum(2)
     return log_mean(log_w)
 
 
 def image_by_image(log_likelihood, z, mean, std):
-    return torch.stack([log_mean(log_weights(log_likelihood[:, [i]], z[:, [i]], mean[[i]], std[[i]]))[0]
-                        for i in range(len(mean))])
+    return torch.stack(
+        [log_mean(log_weights(log_likelihood[:, [i]], z[:, [i]], mean[[i]], std[[i]]))[0] for i in range(len(mean))]
+    )
 
 
 def non_contiguous(log_likelihood, z, mean, std):
@@ -102,9 +108,17 @@ def non_contiguous(log_likelihood, z, mean, std):
     return log_mean(log_weights(log_likelihood.T.contiguous().T, z, mean, std))
 
 
-@pytest.mark.parametrize("answer", [
-    by_numpy, by_torch_distributions, without_two_pi, image_by_image, non_contiguous,
-    lambda *draws: log_mean(log_weights(*(value.double() for value in draws)))])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        by_numpy,
+        by_torch_distributions,
+        without_two_pi,
+        image_by_image,
+        non_contiguous,
+        lambda *draws: log_mean(log_weights(*(value.double() for value in draws))),
+    ],
+)
 def test_right_estimates(answer):
     verdict = checks.importance_estimate(answer)
     assert verdict.right and verdict.text.startswith("Right."), verdict
@@ -113,13 +127,14 @@ def test_right_estimates(answer):
 def test_the_estimate_is_log_p_of_a_model_that_is_known():
     """The reference itself: with q the exact posterior of a Gaussian model each weight is p(x)."""
     x, generator = torch.tensor([0.3, -1.2]), torch.Generator().manual_seed(0)
-    mean, std = (x / 2)[:, None], torch.full((2, 1), 0.5**0.5)                   # x = z + noise of width 1
+    mean, std = (x / 2)[:, None], torch.full((2, 1), 0.5**0.5)  # x = z + noise of width 1
     z = mean + std * torch.randn(4, 2, 1, generator=generator)
     ours = lesson_05._importance_estimate(Normal(z[..., 0], 1.0).log_prob(x), z, mean, std)
     torch.testing.assert_close(ours, Normal(0.0, 2**0.5).log_prob(x))
 
 
 # --- leapfrog
+
 
 def rolled(first, between, last, sign=1, steps=lambda n: n, stale=False):
     def leapfrog(gradient, z, speed, step_size, num_steps):
@@ -129,6 +144,7 @@ def rolled(first, between, last, sign=1, steps=lambda n: n, stale=False):
             z = z + step_size * speed
             speed = speed + sign * (between if left else last) * step_size * gradient(start if stale else z)
         return z, speed
+
     return leapfrog
 
 
@@ -201,9 +217,15 @@ def in_place(gradient, z, speed, step_size, num_steps):
     return z, speed + step_size / 2 * gradient(z)
 
 
-@pytest.mark.parametrize("answer", [
-    in_halves, in_place, lambda *arguments: list(in_halves(*arguments)),
-    lambda gradient, z, speed, *steps: in_halves(gradient, z.T.contiguous().T, speed.double(), *steps)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        in_halves,
+        in_place,
+        lambda *arguments: list(in_halves(*arguments)),
+        lambda gradient, z, speed, *steps: in_halves(gradient, z.T.contiguous().T, speed.double(), *steps),
+    ],
+)
 def test_right_leapfrogs(answer):
     verdict = checks.leapfrog(answer)
     assert verdict.right, verdict
@@ -234,11 +256,15 @@ def test_mistakes_of_the_harmonic_mean(phrase):
     assert not verdict.right and phrase in verdict.text, verdict
 
 
-@pytest.mark.parametrize("answer", [
-    lambda l: math.log(len(l)) - (-l).logsumexp(0),
-    lambda l: -log_mean(-l.double()),
-    lambda l: l.amin(0) - (l.amin(0) - l).exp().mean(0).log(),
-    lambda l: torch.stack([-log_mean(-column) for column in l.unbind(1)])])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda l: math.log(len(l)) - (-l).logsumexp(0),
+        lambda l: -log_mean(-l.double()),
+        lambda l: l.amin(0) - (l.amin(0) - l).exp().mean(0).log(),
+        lambda l: torch.stack([-log_mean(-column) for column in l.unbind(1)]),
+    ],
+)
 def test_right_harmonic_means(answer):
     assert checks.harmonic_mean(answer).right
 

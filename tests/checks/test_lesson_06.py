@@ -6,12 +6,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from listed_mistakes import listed_mistakes, unnamed
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from vae_utils import checks
 from vae_utils.checks import lesson_06
 from vae_utils.paper.ppca import ppca
+
+from listed_mistakes import listed_mistakes, unnamed
 
 # --- another unit
 
@@ -34,11 +35,15 @@ def test_mistakes_of_the_unit(phrase):
     assert not verdict.right and verdict.attempted and phrase in verdict.text, verdict
 
 
-@pytest.mark.parametrize("answer", [
-    lambda nats, n, factor: nats + n * math.log(1 / factor),
-    lambda nats, n, factor: nats - n * np.log(factor),
-    lambda nats, n, factor: torch.as_tensor(nats).double() - n * torch.tensor(factor).log(),
-    lambda nats, n, factor: nats - sum(math.log(factor) for _ in range(n))])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda nats, n, factor: nats + n * math.log(1 / factor),
+        lambda nats, n, factor: nats - n * np.log(factor),
+        lambda nats, n, factor: torch.as_tensor(nats).double() - n * torch.tensor(factor).log(),
+        lambda nats, n, factor: nats - sum(math.log(factor) for _ in range(n)),
+    ],
+)
 def test_right_units(answer):
     verdict = checks.unit_change(answer)
     assert verdict.right, verdict
@@ -49,12 +54,13 @@ def test_right_units(answer):
 TWO_PI = 2 * math.pi
 
 
-def density(variance, log_weight=0.5, square_weight=0.5, constant=TWO_PI, sign=-1,
-            reduce=lambda t: t.sum((1, 2, 3))):
+def density(variance, log_weight=0.5, square_weight=0.5, constant=TWO_PI, sign=-1, reduce=lambda t: t.sum((1, 2, 3))):
     """A wrong density: variance is a function of log_sigma and floor."""
+
     def log_density(x, mean, log_sigma, floor):
         v = variance(log_sigma, floor)
         return sign * reduce(log_weight * torch.log(constant * v) + square_weight * (x - mean) ** 2 / v)
+
     return log_density
 
 
@@ -96,9 +102,11 @@ def test_mistakes_of_the_density(phrase):
 def test_detached_gradients():
     """Of the mean, of the width, of both: a network would stand still."""
     for cut, phrase in (((1,), "gradient"), ((2,), "gradient"), ((1, 2), "carry no gradient")):
+
         def answer(*arguments, cut=cut):
-            return density(right_variance)(*(value.detach() if i in cut else value
-                                             for i, value in enumerate(arguments)))
+            return density(right_variance)(
+                *(value.detach() if i in cut else value for i, value in enumerate(arguments))
+            )
 
         verdict = checks.floored_density(answer)
         assert not verdict.right and phrase in verdict.text, verdict
@@ -120,15 +128,23 @@ def in_three_terms(x, mean, log_sigma, floor):
     return -0.5 * squares - variance.sqrt().log().sum(1) - variance.shape[1] * 0.918939
 
 
-@pytest.mark.parametrize("answer", [
-    by_torch_distributions, partial(by_torch_distributions, dtype=torch.float64), with_a_matrix, in_three_terms,
-    density(right_variance)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        by_torch_distributions,
+        partial(by_torch_distributions, dtype=torch.float64),
+        with_a_matrix,
+        in_three_terms,
+        density(right_variance),
+    ],
+)
 def test_right_densities(answer):
     verdict = checks.floored_density(answer)
     assert verdict.right, verdict
 
 
 # --- probabilistic PCA
+
 
 def evidence(kept, noise, latents_of_noise, size, constant=TWO_PI, trace=1.0, scale=-0.5):
     log_determinant = kept.log().sum() + latents_of_noise * noise.log()
@@ -141,12 +157,14 @@ def wrong_evidence(change):
         kept, rest = eigenvalues[-latent_size:], eigenvalues[:-latent_size]
         parts = {"kept": kept, "noise": rest.mean(), "latents_of_noise": size - latent_size, "size": size}
         return evidence(**parts | change(eigenvalues, rest, latent_size))
+
     return ppca_evidence
 
 
 WRONG_EVIDENCES = {
     "The *smallest* eigenvalues": wrong_evidence(
-        lambda values, rest, k: {"kept": values[:k], "noise": values[k:].mean()}),
+        lambda values, rest, k: {"kept": values[:k], "noise": values[k:].mean()}
+    ),
     "not their sum": wrong_evidence(lambda values, rest, k: {"noise": rest.sum()}),
     "divided by D": wrong_evidence(lambda values, rest, k: {"noise": rest.sum() / len(values)}),
     "log s²": wrong_evidence(lambda values, rest, k: {"noise": rest.mean().sqrt()}),
@@ -171,13 +189,21 @@ def by_the_density_itself(eigenvalues, latent_size):
     eigenvalues = eigenvalues.double()
     variance = eigenvalues.clone()
     variance[:-latent_size] = eigenvalues[:-latent_size].mean()
-    return Normal(0.0, variance.sqrt()).log_prob(eigenvalues.sqrt()).sum() + (
-        eigenvalues[:-latent_size] / variance[:-latent_size]).sum() / 2 - (len(eigenvalues) - latent_size) / 2
+    return (
+        Normal(0.0, variance.sqrt()).log_prob(eigenvalues.sqrt()).sum()
+        + (eigenvalues[:-latent_size] / variance[:-latent_size]).sum() / 2
+        - (len(eigenvalues) - latent_size) / 2
+    )
 
 
-@pytest.mark.parametrize("answer", [
-    wrong_evidence(lambda values, rest, k: {}), by_the_density_itself,
-    lambda values, k: wrong_evidence(lambda *_: {})(values.flip(0).double().flip(0), k).item()])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        wrong_evidence(lambda values, rest, k: {}),
+        by_the_density_itself,
+        lambda values, k: wrong_evidence(lambda *_: {})(values.flip(0).double().flip(0), k).item(),
+    ],
+)
 def test_right_evidences(answer):
     verdict = checks.ppca_evidence(answer)
     assert verdict.right, verdict

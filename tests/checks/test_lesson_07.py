@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
-from listed_mistakes import listed_mistakes, unnamed
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from vae_utils import checks
 from vae_utils.checks import lesson_07
+
+from listed_mistakes import listed_mistakes, unnamed
 
 # --- the price of a weight
 
@@ -51,19 +52,25 @@ def by_the_lesson(m, sigma, alpha):
     return 0.5 * (m**2 + sigma**2 - 1) - sigma.log()
 
 
-@pytest.mark.parametrize("answer", [
-    by_the_lesson,
-    lambda m, sigma, alpha: kl_divergence(Normal(m, sigma), Normal(torch.zeros_like(m), alpha)),
-    lambda m, sigma, alpha: by_the_lesson(m.double(), sigma.double(), alpha.double()),
-    lambda m, sigma, alpha: by_the_lesson(m.T, sigma.T, float(alpha)).T if m.dim() == 2 else by_the_lesson(
-        m, sigma, float(alpha)),
-    lambda m, sigma, alpha: math.log(alpha) - sigma.log() + (sigma**2 + m**2) / (2 * alpha**2) - 0.5])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        by_the_lesson,
+        lambda m, sigma, alpha: kl_divergence(Normal(m, sigma), Normal(torch.zeros_like(m), alpha)),
+        lambda m, sigma, alpha: by_the_lesson(m.double(), sigma.double(), alpha.double()),
+        lambda m, sigma, alpha: (
+            by_the_lesson(m.T, sigma.T, float(alpha)).T if m.dim() == 2 else by_the_lesson(m, sigma, float(alpha))
+        ),
+        lambda m, sigma, alpha: math.log(alpha) - sigma.log() + (sigma**2 + m**2) / (2 * alpha**2) - 0.5,
+    ],
+)
 def test_right_prices(answer):
     verdict = checks.weight_price(answer)
     assert verdict.right, verdict
 
 
 # --- the forgotten N/M
+
 
 def widths(inputs, share, noise, prior=1.0, axis=0):
     return (prior + share * (inputs**2).sum(axis) / noise**2) ** -0.5
@@ -100,14 +107,20 @@ def test_mistakes_of_the_widths(phrase):
 def by_the_precision_matrix(inputs, batch_size, noise):
     inputs = inputs.double()
     precision = torch.eye(inputs.shape[1]).double() + batch_size / len(inputs) / noise**2 * inputs.T @ inputs
-    return MultivariateNormal(torch.zeros(len(precision)).double(), precision_matrix=precision
-                              ).precision_matrix.diagonal() ** -0.5
+    return (
+        MultivariateNormal(torch.zeros(len(precision)).double(), precision_matrix=precision).precision_matrix.diagonal()
+        ** -0.5
+    )
 
 
-@pytest.mark.parametrize("answer", [
-    by_the_precision_matrix,
-    lambda inputs, m, noise: widths(inputs, m / len(inputs), noise),
-    lambda inputs, m, noise: (1 + m * inputs.T.contiguous().T.square().mean(0) / noise**2).rsqrt()])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        by_the_precision_matrix,
+        lambda inputs, m, noise: widths(inputs, m / len(inputs), noise),
+        lambda inputs, m, noise: (1 + m * inputs.T.contiguous().T.square().mean(0) / noise**2).rsqrt(),
+    ],
+)
 def test_right_widths(answer):
     verdict = checks.slipped_width(answer)
     assert verdict.right, verdict
@@ -121,23 +134,23 @@ def test_the_reference_maximises_the_slipped_bound():
 
     def loss():
         optimiser.zero_grad()
-        squares = 2 / 6 * (inputs**2 @ log_sigma.exp() ** 2).sum()              # M = 2 of N = 6; the mean aside
+        squares = 2 / 6 * (inputs**2 @ log_sigma.exp() ** 2).sum()  # M = 2 of N = 6; the mean aside
         zeros = torch.zeros(2, dtype=torch.float64)
         value = squares / (2 * 0.3**2) + kl_divergence(Normal(zeros, log_sigma.exp()), Normal(zeros, 1.0)).sum()
         value.backward()
         return value
 
     optimiser.step(loss)
-    torch.testing.assert_close(lesson_07._slipped_sigma(inputs, 2, 0.3), log_sigma.exp().detach(), rtol=1e-4,
-                               atol=0)
+    torch.testing.assert_close(lesson_07._slipped_sigma(inputs, 2, 0.3), log_sigma.exp().detach(), rtol=1e-4, atol=0)
 
 
 # --- one draw of the weights, or one an image
 
+
 def slopes(own_draws, num_images, s, sigma, repeats=4000, redraw=False, power=2):
     data = s * torch.randn(repeats if redraw else 1, num_images)
     zeta = torch.randn(repeats, num_images if own_draws else 1)
-    return (data - sigma * zeta) / s**power                                          # [repeats, N]
+    return (data - sigma * zeta) / s**power  # [repeats, N]
 
 
 WRONG_VARIANCES = {
@@ -169,11 +182,15 @@ def by_autograd(own_draws, num_images, s, sigma):
     return mu.grad.var(correction=0)
 
 
-@pytest.mark.parametrize("answer", [
-    by_autograd,
-    lambda own, n, s, sigma: slopes(own, n, s, sigma).sum(1).var(),
-    lambda own, n, s, sigma: slopes(own, n, s, sigma).double().sum(1).std().item() ** 2,
-    lambda own, n, s, sigma: (n if own else n**2) * sigma**2 / s**4])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        by_autograd,
+        lambda own, n, s, sigma: slopes(own, n, s, sigma).sum(1).var(),
+        lambda own, n, s, sigma: slopes(own, n, s, sigma).double().sum(1).std().item() ** 2,
+        lambda own, n, s, sigma: (n if own else n**2) * sigma**2 / s**4,
+    ],
+)
 def test_right_variances(answer):
     verdict = checks.slope_variance(answer)
     assert verdict.right, verdict

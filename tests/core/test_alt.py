@@ -35,8 +35,7 @@ def test_curves_are_told_by_their_legend_and_axes():
     ax.plot([0, 1], [1, 0], label="fit  $E_q[\\log p(x \\mid z)]$")
     ax.set(xlabel="noise $\\sigma^2$", ylabel="nats\nper image")
     ax.legend()
-    assert alt_text(figure) == ("Curves (prior p(z), fit Eq[log p(x | z)]); across: noise σ^2, "
-                                "up: nats per image.")
+    assert alt_text(figure) == ("Curves (prior p(z), fit Eq[log p(x | z)]); across: noise σ^2, up: nats per image.")
 
 
 def test_panels_are_told_one_by_one():
@@ -51,7 +50,8 @@ def test_panels_are_told_one_by_one():
 def test_rows_of_images_are_told_by_their_labels():
     images = torch.rand(3, 1, 28, 28)
     assert alt_text(show_images({"grey": images, "mean of\n300": images}, "what they see")) == (
-        "what they see. Images in 2 rows: grey; mean of 300.")
+        "what they see. Images in 2 rows: grey; mean of 300."
+    )
 
 
 def test_a_wall_of_bare_pictures_and_an_empty_figure_have_a_text_too():
@@ -87,8 +87,7 @@ def test_the_words_travel_from_a_cell_to_the_page(shell):
     figure = set_alt_text(show_images({"grey": torch.rand(3, 1, 28, 28)}), 'Three "digits" < 4.')
     stored, _ = shell.display_formatter.format(figure, include=["text/plain"])
     assert stored == {"text/plain": 'Three "digits" < 4.'}
-    cell = new_code_cell("import vae_utils", outputs=[
-        new_output("display_data", {**stored, "image/png": "AAAA"})])
+    cell = new_code_cell("import vae_utils", outputs=[new_output("display_data", {**stored, "image/png": "AAAA"})])
     exporter = HTMLExporter(preprocessors=["vae_utils.authoring.exporter.LivePage"])
     page = exporter.from_notebook_node(new_notebook(cells=[nbformat.from_dict(cell)]))[0]
     images = BeautifulSoup(page, "html.parser").select("img")
@@ -98,8 +97,10 @@ def test_the_words_travel_from_a_cell_to_the_page(shell):
 def test_explorers_tell_what_their_stills_show():
     frame = png_bytes(torch.rand(1, 28, 28))
     grid = torch.linspace(-5, 5, 101)
-    for widget, words in ((LatentExplorer(mlp_vae(2, (8,))), "decoded by the model on a 9 by 9 grid"),
-                          (LatentExplorer(mlp_vae(3, (8,))), "one latent moved at a time"),
-                          (GapExplorer(grid, -grid**2), "q over the posterior at three positions"),
-                          (FramePlayer([frame, frame], ["1", "2"], "epoch"), "2 frames, from epoch 1 to")):
+    for widget, words in (
+        (LatentExplorer(mlp_vae(2, (8,))), "decoded by the model on a 9 by 9 grid"),
+        (LatentExplorer(mlp_vae(3, (8,))), "one latent moved at a time"),
+        (GapExplorer(grid, -(grid**2)), "q over the posterior at three positions"),
+        (FramePlayer([frame, frame], ["1", "2"], "epoch"), "2 frames, from epoch 1 to"),
+    ):
         assert words in repr(widget) and len(repr(widget)) < 200

@@ -50,8 +50,7 @@ def idx_files():
         header = b"".join(number.to_bytes(4, "big") for number in (2049, count))
         return header + random.integers(0, 10, count, np.uint8).tobytes()
 
-    return {TRAIN_IMAGES: images(30), TRAIN_LABELS: labels(30),
-            TEST_IMAGES: images(10), TEST_LABELS: labels(10)}
+    return {TRAIN_IMAGES: images(30), TRAIN_LABELS: labels(30), TEST_IMAGES: images(10), TEST_LABELS: labels(10)}
 
 
 FILES = idx_files()
@@ -68,8 +67,9 @@ def write_mnist(root):
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """A world where MNIST is small, data/ a temporary folder, VAE_DATA unset, and no download works."""
-    expected = {name: (hashlib.md5(content).hexdigest(), 30 if "train" in name else 10)
-                for name, content in FILES.items()}
+    expected = {
+        name: (hashlib.md5(content).hexdigest(), 30 if "train" in name else 10) for name, content in FILES.items()
+    }
     monkeypatch.setattr(data, "MNIST_FILES", expected)
     monkeypatch.setattr(data, "DATA", tmp_path / "data")
     monkeypatch.setattr(data, "DOWNLOAD_SCRIPT", "raise SystemExit('this test must not download')")
@@ -78,8 +78,7 @@ def small(monkeypatch, tmp_path):
 
 
 def assert_is_small(mnist):
-    for images, labels, kind in ((mnist.train, mnist.train_labels, "train"),
-                                 (mnist.test, mnist.test_labels, "t10k")):
+    for images, labels, kind in ((mnist.train, mnist.train_labels, "train"), (mnist.test, mnist.test_labels, "t10k")):
         pixels = np.frombuffer(FILES[f"{kind}-images-idx3-ubyte"][16:], np.uint8).reshape(-1, 1, 28, 28)
         assert images.dtype == torch.float32 and labels.dtype == torch.int64
         np.testing.assert_allclose(images.numpy(), pixels / 255, atol=1e-7)
@@ -131,15 +130,19 @@ def test_vae_data_that_lacks_one_file(small, monkeypatch):
         load_mnist()
 
 
-@pytest.mark.parametrize("content, fault", [
-    (FILES[TRAIN_IMAGES][:-1000], "is truncated: 22,536 bytes of 23,536"),
-    (FILES[TRAIN_LABELS], f"has the content of {TRAIN_LABELS}"),
-    (FILES[TEST_IMAGES], f"has the content of {TEST_IMAGES}"),
-    (FILES[TRAIN_LABELS] + b"\0", "should hold images, but holds labels"),
-    (gzip.compress(FILES[TRAIN_IMAGES]), "should hold images, but holds something that is not MNIST"),
-    (b"", "should hold images, but holds something that is not MNIST"),
-    (FILES[TRAIN_IMAGES][:-1] + b"\0", "is damaged"),
-], ids=["truncated", "labels", "test set", "unknown labels", "still packed", "empty", "one byte"])
+@pytest.mark.parametrize(
+    "content, fault",
+    [
+        (FILES[TRAIN_IMAGES][:-1000], "is truncated: 22,536 bytes of 23,536"),
+        (FILES[TRAIN_LABELS], f"has the content of {TRAIN_LABELS}"),
+        (FILES[TEST_IMAGES], f"has the content of {TEST_IMAGES}"),
+        (FILES[TRAIN_LABELS] + b"\0", "should hold images, but holds labels"),
+        (gzip.compress(FILES[TRAIN_IMAGES]), "should hold images, but holds something that is not MNIST"),
+        (b"", "should hold images, but holds something that is not MNIST"),
+        (FILES[TRAIN_IMAGES][:-1] + b"\0", "is damaged"),
+    ],
+    ids=["truncated", "labels", "test set", "unknown labels", "still packed", "empty", "one byte"],
+)
 def test_bad_file_is_named_with_its_fault_and_its_remedy(small, monkeypatch, content, fault):
     bad = write_mnist(small) / TRAIN_IMAGES
     bad.write_bytes(content)
@@ -277,8 +280,7 @@ def test_what_arrived_is_verified_before_it_is_kept(small, fallback, monkeypatch
 
 def test_keyboard_interrupt_leaves_nothing(small, monkeypatch):
     def interrupt(command, **_):
-        subprocess.check_call([sys.executable, "-c", HALF_A_DOWNLOAD.format(names=list(FILES), seconds=0),
-                               command[3]])
+        subprocess.check_call([sys.executable, "-c", HALF_A_DOWNLOAD.format(names=list(FILES), seconds=0), command[3]])
         raise KeyboardInterrupt
 
     monkeypatch.setattr(data.subprocess, "run", interrupt)
@@ -408,22 +410,25 @@ def test_binarise_follows_its_generator_and_no_other():
     assert torch.equal(without, binarise(images))
 
 
-@pytest.mark.parametrize("bad, words", [
-    (torch.arange(10), "torch.int64.*labels"),
-    (torch.zeros(1, 1, 28, 28, dtype=torch.uint8), "torch.uint8.*255"),
-    (np.zeros((1, 1, 28, 28), np.float32), "ndarray"),
-    (torch.tensor([0.5, 1.5]), r"\[0, 1\].*from 0.5 to 1.5"),
-    (torch.tensor([-0.1, 0.5]), r"\[0, 1\].*from -0.1 to 0.5"),
-    (torch.tensor([0.5, float("nan")]), r"\[0, 1\].*nan"),
-], ids=["labels", "bytes", "numpy", "too bright", "too dark", "nan"])
+@pytest.mark.parametrize(
+    "bad, words",
+    [
+        (torch.arange(10), "torch.int64.*labels"),
+        (torch.zeros(1, 1, 28, 28, dtype=torch.uint8), "torch.uint8.*255"),
+        (np.zeros((1, 1, 28, 28), np.float32), "ndarray"),
+        (torch.tensor([0.5, 1.5]), r"\[0, 1\].*from 0.5 to 1.5"),
+        (torch.tensor([-0.1, 0.5]), r"\[0, 1\].*from -0.1 to 0.5"),
+        (torch.tensor([0.5, float("nan")]), r"\[0, 1\].*nan"),
+    ],
+    ids=["labels", "bytes", "numpy", "too bright", "too dark", "nan"],
+)
 @pytest.mark.parametrize("function", [binarise, require_images])
 def test_what_is_no_image_is_refused(function, bad, words):
     with pytest.raises(ValueError, match=words):
         function(bad)
 
 
-@pytest.mark.parametrize("shape", [(784,), (5, 784), (5, 28, 28), (5, 3, 28, 28), (5, 1, 32, 32),
-                                   (0, 1, 28, 28)])
+@pytest.mark.parametrize("shape", [(784,), (5, 784), (5, 28, 28), (5, 3, 28, 28), (5, 1, 32, 32), (0, 1, 28, 28)])
 def test_images_of_a_wrong_shape_are_refused(shape):
     with pytest.raises(ValueError, match=r"\[N, 1, 28, 28\]"):
         require_images(torch.zeros(shape))

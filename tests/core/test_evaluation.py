@@ -9,11 +9,23 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
-from vae_utils.evaluation import Estimate, active_units, aggregate_kl, aggregate_log_density, evaluate, hole_mass, kl_per_dimension, log_likelihood, nearest_distance, posterior_parameters, relative_path_length
+from vae_utils.evaluation import (
+    Estimate,
+    active_units,
+    aggregate_kl,
+    aggregate_log_density,
+    elbo_of_set,
+    evaluate,
+    hole_mass,
+    kl_per_dimension,
+    log_likelihood,
+    nearest_distance,
+    posterior_parameters,
+    relative_path_length,
+)
 from vae_utils.likelihoods import ContinuousBernoulli, Gaussian, GreyCrossEntropy
 from vae_utils.models import VAE, mlp_vae
 from vae_utils.objectives import importance_log_weights, importance_weighted
-from vae_utils.evaluation import elbo_of_set
 from vae_utils.runtime import fixed_seed
 
 
@@ -22,9 +34,7 @@ class Encoder(nn.Module):
 
     def __init__(self, slope, mean, scale):
         super().__init__()
-        self.slope, self.mean, self.scale = (
-            nn.Parameter(torch.tensor(values)) for values in (slope, mean, scale)
-        )
+        self.slope, self.mean, self.scale = (nn.Parameter(torch.tensor(values)) for values in (slope, mean, scale))
 
     def forward(self, x):
         mean = self.slope * x[:, 0, 0, :1] + self.mean
@@ -59,10 +69,7 @@ def test_one_image_has_no_standard_error():
 
 def test_evaluate_is_the_elbo_of_the_set(images):
     vae = mlp_vae(2, (4,))
-    evaluation, terms = (
-        evaluate(vae, images, num_samples=3, seed=2),
-        elbo_of_set(vae, images, num_samples=3, seed=2),
-    )
+    evaluation, terms = (evaluate(vae, images, num_samples=3, seed=2), elbo_of_set(vae, images, num_samples=3, seed=2))
     assert torch.equal(evaluation.elbo, terms.elbo)
     assert torch.equal(evaluation.rate, terms.rate) and torch.equal(evaluation.distortion, terms.distortion)
 
@@ -148,9 +155,7 @@ def test_pixels_are_the_same_draw_as_in_evaluate(images):
 
 
 def test_effective_samples_are_all_when_q_is_the_posterior(images):
-    assert torch.allclose(
-        log_likelihood(prior_vae(), images, 50).effective_samples, torch.tensor(50.0), rtol=1e-3
-    )
+    assert torch.allclose(log_likelihood(prior_vae(), images, 50).effective_samples, torch.tensor(50.0), rtol=1e-3)
 
 
 def test_effective_samples_are_one_when_one_weight_has_everything(images):
@@ -213,13 +218,8 @@ def test_posterior_parameters_do_not_depend_on_the_batch(images):
 def test_aggregate_density_is_a_mixture(num_images, latent_size, num_codes, seed):
     generator = torch.Generator().manual_seed(seed)
     mean, scale = torch.randn(2, num_images, latent_size, generator=generator, dtype=torch.float64)
-    z, scale = (
-        torch.randn(num_codes, latent_size, generator=generator, dtype=torch.float64),
-        0.1 + scale.abs(),
-    )
-    mixture = MixtureSameFamily(
-        Categorical(torch.ones(num_images).double()), Independent(Normal(mean, scale), 1)
-    )
+    z, scale = (torch.randn(num_codes, latent_size, generator=generator, dtype=torch.float64), 0.1 + scale.abs())
+    mixture = MixtureSameFamily(Categorical(torch.ones(num_images).double()), Independent(Normal(mean, scale), 1))
     assert torch.allclose(aggregate_log_density(mean, scale, z), mixture.log_prob(z))
 
 
@@ -230,11 +230,7 @@ def test_aggregate_kl_is_zero_where_q_is_the_prior(images):
 
 def test_aggregate_kl_of_one_gaussian_is_its_closed_form(images):
     estimate = aggregate_kl(chosen_vae([0.0, 0.0], [1.0, -0.5], [0.5, 1.5]), images)
-    exact = (
-        kl_divergence(Normal(torch.tensor([1.0, -0.5]), torch.tensor([0.5, 1.5])), Normal(0.0, 1.0))
-        .sum()
-        .item()
-    )
+    exact = kl_divergence(Normal(torch.tensor([1.0, -0.5]), torch.tensor([0.5, 1.5])), Normal(0.0, 1.0)).sum().item()
     assert abs(estimate.mean - exact) < 4 * estimate.standard_error < 0.3
 
 
@@ -245,9 +241,7 @@ def test_aggregate_kl_is_the_rate_less_log_n_where_codes_do_not_overlap():
     assert abs(estimate.mean - (rate - math.log(8))) < 4 * estimate.standard_error
 
 
-@pytest.mark.parametrize(
-    "mean, scale, expected", [([0.0, 0.0], [1.0, 1.0], 0.0), ([50.0, 0.0], [0.1, 1.0], 1.0)]
-)
+@pytest.mark.parametrize("mean, scale, expected", [([0.0, 0.0], [1.0, 1.0], 0.0), ([50.0, 0.0], [0.1, 1.0], 1.0)])
 def test_hole_mass_of_no_holes_and_of_nothing_else(mean, scale, expected, images):
     assert hole_mass(chosen_vae([0.0, 0.0], mean, scale), images) == Estimate(expected, 0.0)
 
@@ -266,9 +260,7 @@ def test_hole_mass_of_a_narrow_q_is_the_priors_tails(images):
 def test_nearest_distance_is_the_smallest_of_all(chunk, images):
     by_hand = [min((image - other).norm().item() for other in images[7:]) for image in images[:7]]
     assert nearest_distance(images[:7], images[7:], chunk).tolist() == pytest.approx(by_hand, rel=1e-4)
-    assert nearest_distance(images[:1], images[:3]).item() == pytest.approx(
-        0, abs=0.02
-    )  # cdist rounds near zero
+    assert nearest_distance(images[:1], images[:3]).item() == pytest.approx(0, abs=0.02)  # cdist rounds near zero
 
 
 def test_a_cross_fade_has_relative_length_one_and_a_detour_more(images):

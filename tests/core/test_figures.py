@@ -13,6 +13,7 @@ from torch.distributions import Bernoulli, Independent, Normal
 from vae_utils import figures
 from vae_utils.models import mlp_vae
 from vae_utils.training import History, Report
+import itertools
 
 
 @pytest.fixture(autouse=True)
@@ -45,20 +46,29 @@ class Plane:
 
 def history(offset=0.0, test=True):
     rows = [(1000, -200.0), (2000, -150.0), (3000, -120.0)]
-    return History(Report(samples=n, epochs=n / 1000, seconds=n / 500, train_elbo=elbo + offset,
-                          train_rate=20.0, train_distortion=-elbo - 20,
-                          **({"test_elbo": elbo + offset + 5, "test_rate": 21.0} if test else {}))
-                   for n, elbo in rows)
+    return History(
+        Report(
+            samples=n,
+            epochs=n / 1000,
+            seconds=n / 500,
+            train_elbo=elbo + offset,
+            train_rate=20.0,
+            train_distortion=-elbo - 20,
+            **({"test_elbo": elbo + offset + 5, "test_rate": 21.0} if test else {}),
+        )
+        for n, elbo in rows
+    )
 
 
 # Walls of images
+
 
 def test_wall_places_each_image_at_its_row_and_column(images):
     wall = figures.image_wall(images, columns=3, gap=2)
     assert wall.dtype == np.uint8 and wall.shape == (2 * 28 + 2, 3 * 28 + 2 * 2)
     for i, image in enumerate(images):
         top, left = i // 3 * 30, i % 3 * 30
-        assert np.abs(wall[top:top + 28, left:left + 28] - ink(image)).max() <= 1
+        assert np.abs(wall[top : top + 28, left : left + 28] - ink(image)).max() <= 1
     assert (wall[28:30] == figures.GAP_GREY).all() and (wall[:, 28:30] == figures.GAP_GREY).all()
 
 
@@ -94,16 +104,19 @@ def test_wall_takes_images_that_carry_a_gradient_or_leave_the_unit_interval_a_li
     assert wall.tolist() == [[255, 0]]
 
 
-@pytest.mark.parametrize("bad, message", [
-    (torch.zeros(10, dtype=torch.int64), "labels"),
-    (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), "divided by 255"),
-    (torch.full((2, 1, 28, 28), 255.0), "divide 8-bit images by 255"),
-    (torch.full((2, 1, 28, 28), math.nan), r"in \[0, 1\]"),
-    (torch.zeros(0, 1, 28, 28), "one or more"),
-    (torch.zeros(28, 28), r"\[28, 28\]"),
-    (torch.zeros(2, 3, 28, 28), r"\[2, 3, 28, 28\]"),
-    ([[0.0]], "a list"),
-])
+@pytest.mark.parametrize(
+    "bad, message",
+    [
+        (torch.zeros(10, dtype=torch.int64), "labels"),
+        (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), "divided by 255"),
+        (torch.full((2, 1, 28, 28), 255.0), "divide 8-bit images by 255"),
+        (torch.full((2, 1, 28, 28), math.nan), r"in \[0, 1\]"),
+        (torch.zeros(0, 1, 28, 28), "one or more"),
+        (torch.zeros(28, 28), r"\[28, 28\]"),
+        (torch.zeros(2, 3, 28, 28), r"\[2, 3, 28, 28\]"),
+        ([[0.0]], "a list"),
+    ],
+)
 def test_wall_says_what_is_wrong_with_images(bad, message):
     with pytest.raises(ValueError, match=message):
         figures.image_wall(bad)
@@ -111,7 +124,7 @@ def test_wall_says_what_is_wrong_with_images(bad, message):
 
 @pytest.mark.parametrize("setting", [{"columns": 0}, {"gap": -1}, {"scale": 0}, {"scale": 1.5}])
 def test_wall_says_which_setting_is_wrong(images, setting):
-    (name, value), = setting.items()
+    ((name, value),) = setting.items()
     with pytest.raises(ValueError, match=f"{name} was expected .* got {value}"):
         figures.image_wall(images, **setting)
 
@@ -122,6 +135,7 @@ def test_columns_of_a_grid_are_not_negotiable(images):
 
 
 # Files and bytes
+
 
 def test_saved_image_is_an_8_bit_grey_png_of_the_same_pixels(tmp_path, images):
     wall = figures.image_wall(images)
@@ -170,10 +184,11 @@ def test_figure_png_takes_the_figure_away_from_pyplot():
     figure = plt.figure(figsize=(3, 2), dpi=100)
     assert Image.open(io.BytesIO(figures.figure_png(figure))).size == (300, 200)
     assert not plt.get_fignums()
-    assert figures.figure_png(figure)         # and can do so again
+    assert figures.figure_png(figure)  # and can do so again
 
 
 # Rows of images
+
 
 def test_rows_are_labelled_and_each_is_one_picture(images):
     figure = figures.show_images({"image": images, "mean": 1 - images}, title="Two rows")
@@ -193,30 +208,31 @@ def test_rows_must_agree(images):
 
 # What a model imagines
 
+
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_prior_grid_is_the_inverse_cdf_of_even_steps(n):
     grid = figures.prior_grid(n)
     assert grid.shape == (n, n, 2)
     back = Normal(0.0, 1.0).cdf(grid)
     steps = (torch.arange(n) + 0.5) / n
-    assert torch.allclose(back[..., 0], steps.expand(n, n), atol=1e-6)              # z1 grows to the right
+    assert torch.allclose(back[..., 0], steps.expand(n, n), atol=1e-6)  # z1 grows to the right
     assert torch.allclose(back[..., 1], steps.flip(0)[:, None].expand(n, n), atol=1e-6)  # z2 upwards
 
 
 def test_manifold_shows_each_code_where_its_axes_say():
     images = figures.manifold(Plane(), n=4)
     assert images.shape == (4, 4, 1, 28, 28)
-    assert torch.allclose(images[3, 0, 0, 0, :2], torch.tensor([0.125, 0.125]))      # lower left: both low
+    assert torch.allclose(images[3, 0, 0, 0, :2], torch.tensor([0.125, 0.125]))  # lower left: both low
     assert torch.allclose(images[0, 1, 0, 0, :2], torch.tensor([0.375, 0.875]))
 
     figure = figures.show_manifold(Plane(), n=4)
-    ax, = figure.axes
+    (ax,) = figure.axes
     shown = ax.images[0]
     left, right, bottom, top = shown.get_extent()
-    assert (left, right, bottom, top) == (0, 1, 0, 1) and shown.origin == "upper"    # so row 0 is z2 near 1
+    assert (left, right, bottom, top) == (0, 1, 0, 1) and shown.origin == "upper"  # so row 0 is z2 near 1
     scale = shown.get_array().shape[0] // (4 * 28)
     corner = shown.get_array()[::scale, ::scale]
-    assert abs(int(corner[0, 28]) - 255 * (1 - 0.375)) < 4                           # a grey step is 5
+    assert abs(int(corner[0, 28]) - 255 * (1 - 0.375)) < 4  # a grey step is 5
     position = ax.get_window_extent()
     assert (round(position.width), round(position.height)) == shown.get_array().shape
 
@@ -226,7 +242,7 @@ def test_manifold_runs_on_a_real_model_and_only_on_a_plane():
     vae = mlp_vae(2, hidden=(8,))
     images = figures.manifold(vae, n=3)
     assert not images.requires_grad
-    assert torch.allclose(images[1, 1], vae.decode(torch.zeros(1, 2)).mean[0])       # the middle is z = 0
+    assert torch.allclose(images[1, 1], vae.decode(torch.zeros(1, 2)).mean[0])  # the middle is z = 0
     with pytest.raises(ValueError, match="2 latent dimensions was expected, got one of 3"):
         figures.manifold(mlp_vae(3, hidden=(8,)))
     with pytest.raises(ValueError, match="n was expected"):
@@ -237,7 +253,7 @@ def test_samples_are_draws_from_the_means_above_them():
     figure = figures.show_samples(Plane(), n=5, seed=3)
     means, draws = (ax.images[0].get_array() for ax in figure.axes)
     assert set(np.unique(draws)) <= {0, 255, figures.GAP_GREY}
-    assert (draws[means == 255] == 255).all()             # where the mean is 0, no draw has ink
+    assert (draws[means == 255] == 255).all()  # where the mean is 0, no draw has ink
     again = figures.show_samples(Plane(), n=5, seed=3)
     other = figures.show_samples(Plane(), n=5, seed=4)
     assert np.array_equal(again.axes[1].images[0].get_array(), draws)
@@ -246,7 +262,7 @@ def test_samples_are_draws_from_the_means_above_them():
 
 def test_scatter_shows_every_code_once_and_each_digit_at_its_median():
     generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(200) % 2 * 7                    # zeros and sevens
+    labels = torch.arange(200) % 2 * 7  # zeros and sevens
     codes = torch.randn(200, 2, generator=generator) + labels[:, None]
     ax = figures.scatter_codes(codes, labels, sigmas=(1, 2))
     drawn = np.concatenate([points.get_offsets() for points in ax.collections])
@@ -265,12 +281,15 @@ def test_digits_of_classes_on_one_spot_stay_readable_and_others_stay_put():
     assert np.array_equal(moved[3], points[3]) and np.allclose(moved[:3].mean(0), points[:3].mean(0))
 
 
-@pytest.mark.parametrize("codes, labels, message", [
-    (torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64), "pick two dimensions"),
-    (torch.zeros(4, 2), torch.zeros(3, dtype=torch.int64), r"\[4, 2\] and \[3\]"),
-    (torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), r"\[0, 2\]"),
-    (torch.zeros(4, 2), torch.full((4,), 10), "digits from 0 to 9, got values from 10"),
-])
+@pytest.mark.parametrize(
+    "codes, labels, message",
+    [
+        (torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64), "pick two dimensions"),
+        (torch.zeros(4, 2), torch.zeros(3, dtype=torch.int64), r"\[4, 2\] and \[3\]"),
+        (torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), r"\[0, 2\]"),
+        (torch.zeros(4, 2), torch.full((4,), 10), "digits from 0 to 9, got values from 10"),
+    ],
+)
 def test_scatter_says_what_is_wrong(codes, labels, message):
     with pytest.raises(ValueError, match=message):
         figures.scatter_codes(codes, labels)
@@ -281,6 +300,7 @@ def test_ten_digits_have_ten_colours_and_ten_markers():
 
 
 # Curves
+
 
 def lines_of(ax):
     return {line.get_label(): line for line in ax.get_lines()}
@@ -303,13 +323,16 @@ def test_history_without_test_images_has_one_curve():
     assert ax.get_xscale() == "log" and "nats" in ax.get_ylabel() and "images" in ax.get_xlabel()
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ({"y": "loss"}, "y='loss'"),
-    ({"x": "steps"}, "x='steps'"),
-    ({"histories": History()}, "train first"),
-    ({"histories": {}}, "train first"),
-    ({"histories": [1.0, 2.0]}, "got list"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"y": "loss"}, "y='loss'"),
+        ({"x": "steps"}, "x='steps'"),
+        ({"histories": History()}, "train first"),
+        ({"histories": {}}, "train first"),
+        ({"histories": [1.0, 2.0]}, "got list"),
+    ],
+)
 def test_history_says_what_is_wrong(arguments, message):
     with pytest.raises(ValueError, match=message):
         figures.plot_history(**{"histories": history(), **arguments})
@@ -321,7 +344,8 @@ def test_rate_distortion_orders_by_rate_and_marks_the_best_elbo():
     curve = ax.get_lines()[0]
     assert curve.get_xydata().tolist() == [[5, 140], [26, 72], [70, 52]]
     assert {text.get_text(): text.xy for text in ax.texts} == {
-        label: (float(rate), float(distortion)) for label, (rate, distortion) in points.items()}
+        label: (float(rate), float(distortion)) for label, (rate, distortion) in points.items()
+    }
     assert "98.0" in ax.get_legend().get_texts()[0].get_text()
     with pytest.raises(ValueError, match="at least one point"):
         figures.rate_distortion({})
@@ -334,7 +358,7 @@ def test_style_is_legible_and_told_apart_without_colour():
         assert min(*sizes, plt.rcParams["font.size"], plt.rcParams["legend.fontsize"]) >= 12
         cycle = list(plt.rcParams["axes.prop_cycle"])
     assert {entry["color"] for entry in cycle} <= set(figures.COLOURS.values())
-    assert all(a["linestyle"] != b["linestyle"] for a, b in zip(cycle, cycle[1:]))
+    assert all(a["linestyle"] != b["linestyle"] for a, b in itertools.pairwise(cycle))
 
 
 def test_no_function_shows_a_window(monkeypatch, images):

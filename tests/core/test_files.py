@@ -11,15 +11,25 @@ from safetensors.torch import save_file
 
 from vae_utils.files import ASSETS, load_tensors, save_tensors, write_atomically
 
-METADATA = {"latent size": 20, "protocol": "dynamic binarisation, ±", "bound": -93.25, "hidden": [512, 512],
-            "seed": None, "settings": {"layer_norm": True}}
+METADATA = {
+    "latent size": 20,
+    "protocol": "dynamic binarisation, ±",
+    "bound": -93.25,
+    "hidden": [512, 512],
+    "seed": None,
+    "settings": {"layer_norm": True},
+}
 
 
 def some_tensors():
     generator = torch.Generator().manual_seed(0)
-    return {"weight": torch.randn(5, 3, generator=generator), "bias": torch.randn(5, generator=generator),
-            "steps": torch.tensor(70_000), "empty": torch.zeros(0, 4),
-            "double": torch.tensor([1 / 3], dtype=torch.float64)}
+    return {
+        "weight": torch.randn(5, 3, generator=generator),
+        "bias": torch.randn(5, generator=generator),
+        "steps": torch.tensor(70_000),
+        "empty": torch.zeros(0, 4),
+        "double": torch.tensor([1 / 3], dtype=torch.float64),
+    }
 
 
 def test_round_trip_in_full_precision(tmp_path):
@@ -62,7 +72,7 @@ def test_parameters_views_and_shared_tensors_can_be_saved(tmp_path):
         assert torch.equal(loaded[name], tensor)
 
 
-simple = st.none() | st.booleans() | st.integers(-2**53, 2**53) | st.text() | st.floats(allow_nan=False)
+simple = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text() | st.floats(allow_nan=False)
 json_values = st.recursive(simple, lambda value: st.lists(value, max_size=3), max_leaves=5)
 
 
@@ -104,7 +114,7 @@ def test_truncated_file_is_named(tmp_path, share):
     path = tmp_path / "w.safetensors"
     save_tensors(path, some_tensors(), METADATA)
     content = path.read_bytes()
-    path.write_bytes(content[:int(share * len(content))])
+    path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ValueError) as error:
         load_tensors(path)
     for words in (str(path), "truncated", "make it again"):

@@ -9,14 +9,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import binary_cross_entropy
 
 from vae_utils.data import binarise
-from vae_utils.likelihoods import (
-    FAMILIES,
-    Bernoulli,
-    ContinuousBernoulli,
-    Gaussian,
-    GreyCrossEntropy,
-    PixelGaussian,
-)
+from vae_utils.likelihoods import FAMILIES, Bernoulli, ContinuousBernoulli, Gaussian, GreyCrossEntropy, PixelGaussian
 
 ALL = [Bernoulli(), GreyCrossEntropy(), ContinuousBernoulli(), Gaussian(0.3), Gaussian(), PixelGaussian()]
 names = dict(argvalues=ALL, ids=["bernoulli", "grey", "continuous", "gaussian", "learned", "pixel"])
@@ -96,8 +89,7 @@ def test_continuous_bernoulli_integrates_to_one(logit):
     log_constant = math.log(logit / math.tanh(logit / 2)) if logit else math.log(2)
     at_zero = log_constant + math.log(1 / (1 + math.exp(logit)))
     log_density = (
-        ContinuousBernoulli()(torch.full((1, 1, 28, 28), logit, dtype=torch.float64)).log_prob(x)
-        - 783 * at_zero
+        ContinuousBernoulli()(torch.full((1, 1, 28, 28), logit, dtype=torch.float64)).log_prob(x) - 783 * at_zero
     )
     assert torch.trapezoid(log_density.exp(), grid).item() == pytest.approx(1, abs=1e-4)
 
@@ -125,9 +117,7 @@ def test_best_learned_variance_is_the_mean_squared_error(images):
     for sigma in (0.9 * best, best, 1.1 * best):
         likelihood.log_sigma.data = (sigma - Gaussian.FLOOR).log()
         slopes.append(
-            torch.autograd.grad(likelihood(mean).log_prob(images.double()).sum(), likelihood.log_sigma)[
-                0
-            ].item()
+            torch.autograd.grad(likelihood(mean).log_prob(images.double()).sum(), likelihood.log_sigma)[0].item()
         )
     assert slopes[0] > 0 > slopes[2] and abs(slopes[1]) < 1e-9 * slopes[0]
 

@@ -8,13 +8,7 @@ from torch import nn
 
 from vae_utils import models
 from vae_utils.files import load_tensors, save_tensors
-from vae_utils.likelihoods import (
-    Bernoulli,
-    ContinuousBernoulli,
-    Gaussian,
-    GreyCrossEntropy,
-    PixelGaussian,
-)
+from vae_utils.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, GreyCrossEntropy, PixelGaussian
 from vae_utils.models import (
     VAE,
     ResidualBlock,
@@ -225,9 +219,7 @@ def test_half_precision_costs_less_than_a_thousandth_of_a_pixel(build, tmp_path)
     st.sampled_from(["tanh", "relu", "silu"]),
     st.booleans(),
 )
-def test_settings_of_any_network_survive_the_disk(
-    tmp_path_factory, latent_size, hidden, activation, layer_norm
-):
+def test_settings_of_any_network_survive_the_disk(tmp_path_factory, latent_size, hidden, activation, layer_norm):
     path = tmp_path_factory.mktemp("m") / "model.safetensors"
     vae = mlp_vae(latent_size, tuple(hidden), activation, layer_norm)
     save_vae(vae, path)
@@ -254,10 +246,7 @@ def test_networks_put_together_by_hand_cannot_be_saved(tmp_path):
     [
         (lambda: mlp_vae(2, (8,)), r"encoder.output.weight was expected with shape \[4, 8\], got \[6, 8\]"),
         (lambda: mlp_vae(3, (8, 8)), r"encoder.trunk.3.weight was expected with shape \[8, 8\], got none"),
-        (
-            lambda: mlp_vae(3, (8,), layer_norm=False),
-            r"encoder.trunk.1.weight was expected with shape none, got \[8\]",
-        ),
+        (lambda: mlp_vae(3, (8,), layer_norm=False), r"encoder.trunk.1.weight was expected with shape none, got \[8\]"),
         (
             lambda: conv_vae(3, (2, 4), 8),
             r"encoder.trunk.0.weight was expected with shape \[2, 1, 4, 4\], got \[8, 784\]",
@@ -268,8 +257,7 @@ def test_a_checkpoint_of_another_architecture_is_named_and_changes_nothing(other
     vae, given = other(), mlp_vae(3, (8,)).state_dict()
     before = {name: value.clone() for name, value in vae.state_dict().items()}
     with pytest.raises(
-        ValueError,
-        match=f"^file.safetensors holds weights of another architecture: {difference}; .*load_vae$",
+        ValueError, match=f"^file.safetensors holds weights of another architecture: {difference}; .*load_vae$"
     ):
         load_weights(vae, given, "file.safetensors")
     assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
@@ -300,9 +288,7 @@ def test_a_file_without_settings_is_no_model(tmp_path):
     path = tmp_path / "curves.safetensors"
     for metadata in ({}, {"settings": "mlp"}):
         save_tensors(path, {"w": torch.zeros(2)}, metadata)
-        with pytest.raises(
-            ValueError, match="curves.safetensors was expected to be a file written by save_vae"
-        ):
+        with pytest.raises(ValueError, match="curves.safetensors was expected to be a file written by save_vae"):
             load_vae(path)
 
 

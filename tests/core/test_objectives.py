@@ -12,10 +12,10 @@ from torch import nn
 from torch.distributions import Independent, LowRankMultivariateNormal, Normal, kl_divergence
 
 from vae_utils.data import binarise
+from vae_utils.evaluation import elbo_of_set
 from vae_utils.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, GreyCrossEntropy
 from vae_utils.models import VAE, mlp_vae
 from vae_utils.objectives import Terms, elbo, importance_log_weights, importance_weighted, reconstruction
-from vae_utils.evaluation import elbo_of_set
 from vae_utils.runtime import fixed_seed
 
 FAMILIES = {
@@ -37,9 +37,7 @@ def linear_vae(latent_size, likelihood, scale=0.07):
 
 def log_evidence(vae, x):
     """log p(x) = log of the integral of p(z) p(x|z) over a grid: shape [B]."""
-    axis = torch.linspace(
-        -6, 6, 41, dtype=torch.float64
-    )  # the step is below every posterior's standard deviation
+    axis = torch.linspace(-6, 6, 41, dtype=torch.float64)  # the step is below every posterior's standard deviation
     z = torch.cartesian_prod(*[axis] * vae.latent_size).view(-1, 1, vae.latent_size)  # [grid, 1, D]
     log_joint = vae.prior.log_prob(z) + vae.decode(z).log_prob(x)
     return log_joint.logsumexp(0) + vae.latent_size * (axis[1] - axis[0]).log()
@@ -66,9 +64,7 @@ def set_noise(monkeypatch):
     """A function that fixes the noise of every `rsample` to one value."""
 
     def set_noise(noise):
-        monkeypatch.setattr(
-            "torch.distributions.normal._standard_normal", lambda shape, **_: noise.expand(shape)
-        )
+        monkeypatch.setattr("torch.distributions.normal._standard_normal", lambda shape, **_: noise.expand(shape))
 
     return set_noise
 
@@ -151,9 +147,7 @@ def test_gradients_are_those_of_finite_differences(objective, images):
             )
 
     inputs = [vae.encoder[1].bias, vae.decoder[0].weight, vae.likelihood.log_sigma]
-    assert torch.autograd.gradcheck(
-        value, [w.detach().requires_grad_() for w in inputs], fast_mode=True, rtol=1e-5
-    )
+    assert torch.autograd.gradcheck(value, [w.detach().requires_grad_() for w in inputs], fast_mode=True, rtol=1e-5)
 
 
 class _Call(nn.Module):
@@ -181,9 +175,7 @@ def test_rate_is_the_average_of_log_q_minus_log_p():
     vae = _constant_encoder(q.mean, 2 * q.stddev.log())
     z = q.sample((20_000,))
     ratio = q.log_prob(z) - vae.prior.log_prob(z)
-    assert abs(
-        ratio.mean() - elbo(vae, torch.rand(1, 1, 28, 28).double()).rate
-    ) < 5 * ratio.std() / math.sqrt(20_000)
+    assert abs(ratio.mean() - elbo(vae, torch.rand(1, 1, 28, 28).double()).rate) < 5 * ratio.std() / math.sqrt(20_000)
 
 
 def _constant_encoder(mean, log_variance):
@@ -243,9 +235,7 @@ def test_at_least_one_sample(bound, num_samples, images):
         bound(linear_vae(2, GreyCrossEntropy()), images.double(), num_samples=num_samples)
 
 
-@pytest.mark.parametrize(
-    "objective", [elbo, reconstruction, lambda vae, x: importance_weighted(vae, x, 2).objective]
-)
+@pytest.mark.parametrize("objective", [elbo, reconstruction, lambda vae, x: importance_weighted(vae, x, 2).objective])
 def test_grey_images_and_labels_are_refused_by_a_bernoulli_model(objective, images):
     vae = mlp_vae(2, (4,))
     with pytest.raises(ValueError, match="binarise"):
@@ -261,11 +251,7 @@ def test_reconstruction_uses_the_mean_and_no_rate(images):
     vae = linear_vae(2, GreyCrossEntropy())
     terms = reconstruction(vae, images.double())
     expected = vae.decode(vae.encode(images.double()).mean).log_prob(images.double())
-    assert (
-        torch.equal(terms.objective, expected)
-        and torch.equal(terms.distortion, -expected)
-        and not terms.rate.any()
-    )
+    assert torch.equal(terms.objective, expected) and torch.equal(terms.distortion, -expected) and not terms.rate.any()
 
 
 def test_reconstruction_gives_the_log_variances_no_gradient(images):
@@ -289,9 +275,7 @@ def test_each_log_weight_is_the_evidence_plus_log_posterior_minus_log_q(model_an
             z = vae.encode(x).rsample((7,))
         evidence = log_evidence(vae, x)
         log_posterior = vae.prior.log_prob(z) + vae.decode(z).log_prob(x) - evidence
-        assert torch.allclose(
-            log_weights, evidence + log_posterior - vae.encode(x).log_prob(z), rtol=0, atol=1e-8
-        )
+        assert torch.allclose(log_weights, evidence + log_posterior - vae.encode(x).log_prob(z), rtol=0, atol=1e-8)
 
 
 def test_importance_weighted_bound_rises_to_the_evidence_from_below(images):
@@ -341,9 +325,7 @@ def ppca():
 def test_with_the_exact_posterior_every_importance_weight_is_the_evidence(ppca, images):
     vae, p = ppca
     log_weights = importance_log_weights(vae, images.double(), 20)
-    assert torch.allclose(
-        log_weights, p.log_prob(images.flatten(1).double()).expand(20, 12), rtol=0, atol=1e-8
-    )
+    assert torch.allclose(log_weights, p.log_prob(images.flatten(1).double()).expand(20, 12), rtol=0, atol=1e-8)
 
 
 def test_with_the_exact_posterior_the_elbo_touches_the_evidence(ppca, images, set_noise):
@@ -371,9 +353,7 @@ def test_elbo_of_a_set_is_the_elbo_with_the_same_noise(images):
     terms = elbo_of_set(vae, images, num_samples=4, seed=5)
     with fixed_seed(5):
         expected = elbo(vae, images, num_samples=4)
-    assert (
-        all(torch.equal(a, b) for a, b in zip(terms, expected, strict=True)) and not terms.elbo.requires_grad
-    )
+    assert all(torch.equal(a, b) for a, b in zip(terms, expected, strict=True)) and not terms.elbo.requires_grad
 
 
 def test_elbo_of_a_set_depends_on_its_seed_alone(images):

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from vae_utils import files, training
+from vae_utils.evaluation import elbo_of_set
 from vae_utils.likelihoods import Gaussian, GreyCrossEntropy
 from vae_utils.models import conv_vae, mlp_vae
 from vae_utils.objectives import Terms, elbo, reconstruction
-from vae_utils.evaluation import elbo_of_set
 from vae_utils.training import History, Report, constant, linear_decay, paper_adagrad
 from vae_utils.training import fit as loud_fit
 
@@ -71,9 +71,7 @@ def test_same_seed_same_history_and_weights(build, pictures):
         vae = build()
         torch.manual_seed(surroundings)
         history = fit(vae, pictures, test=pictures[:5], epochs=2, batch_size=16, seed=3)
-        runs.append(
-            (weights_of(vae), [history.column(name) for name in ("samples", "train_elbo", "test_elbo")])
-        )
+        runs.append((weights_of(vae), [history.column(name) for name in ("samples", "train_elbo", "test_elbo")]))
     assert same(runs[0][0], runs[1][0]) and runs[0][1] == runs[1][1]
 
 
@@ -151,9 +149,7 @@ def test_train_columns_are_means_over_the_images_since_the_last_report(pictures)
         return seen[-1]
 
     history = fit(small_vae(), pictures, epochs=2, batch_size=16, objective=spy)
-    last = torch.stack(
-        [torch.stack([terms.elbo, terms.rate, terms.distortion]).mean(1) for terms in seen[3:]]
-    ).mean(0)
+    last = torch.stack([torch.stack([terms.elbo, terms.rate, terms.distortion]).mean(1) for terms in seen[3:]]).mean(0)
     assert [history[-1].train_elbo, history[-1].train_rate, history[-1].train_distortion] == pytest.approx(
         last.tolist()
     )
@@ -197,11 +193,9 @@ def test_history_survives_csv(tmp_path, pictures):
     history.write_csv(tmp_path / "history.csv")
     with open(tmp_path / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [name for name in rows[0]] == list(Report.__dataclass_fields__)
+    assert list(rows[0]) == list(Report.__dataclass_fields__)
     for name in rows[0]:
-        assert [float(row[name]) for row in rows] == pytest.approx(
-            history.column(name), rel=0, abs=0, nan_ok=True
-        )
+        assert [float(row[name]) for row in rows] == pytest.approx(history.column(name), rel=0, abs=0, nan_ok=True)
 
 
 def test_history_prints_as_a_sentence():
@@ -209,10 +203,7 @@ def test_history_prints_as_a_sentence():
     assert str(History([report])) == "96 images (2 epochs) in 3 s: train ELBO -99.12 nats per image"
     tested = Report(96, 2.0, 3.4, -99.123, 5.0, 94.0, -101.0, 5.0, 96.0)
     assert "test ELBO -101.00 nats per image" in str(History([tested], stopped="interrupted"))
-    assert (
-        str(History([tested], stopped="interrupted")).endswith("\ninterrupted")
-        and str(History()) == "not trained"
-    )
+    assert str(History([tested], stopped="interrupted")).endswith("\ninterrupted") and str(History()) == "not trained"
 
 
 def test_progress_bar_goes_away_and_can_be_silent(pictures, capfd):
@@ -248,61 +239,85 @@ def test_an_interrupt_in_a_report_does_not_report_twice(pictures):
 def test_an_interrupt_before_the_first_step_leaves_an_empty_history(pictures):
     vae = small_vae()
     history = fit(vae, pictures, epochs=1, batch_size=8, objective=after(0, interrupt))
-    assert (
-        history == [] and "after 0 images" in str(history) and same(weights_of(vae), weights_of(small_vae()))
-    )
+    assert history == [] and "after 0 images" in str(history) and same(weights_of(vae), weights_of(small_vae()))
 
 
 # a state on disk
 
+
 def long_run(vae, pictures, checkpoint=None, objective=elbo, **others):
     """Three and a half epochs with reports off the epochs' ends: 4 reports, 21 steps, a schedule that waits."""
-    return fit(vae, pictures, epochs=3.5, batch_size=8, test=pictures[:5], objective=objective,
-               report_at=[40, 56, 120], learning_rate=1e-2, checkpoint=checkpoint, **others)
+    return fit(
+        vae,
+        pictures,
+        epochs=3.5,
+        batch_size=8,
+        test=pictures[:5],
+        objective=objective,
+        report_at=[40, 56, 120],
+        learning_rate=1e-2,
+        checkpoint=checkpoint,
+        **others,
+    )
 
 
 @pytest.mark.parametrize("optimiser", [training.adam, paper_adagrad(48)], ids=["adam", "adagrad"])
 @pytest.mark.parametrize("stops", [(3,), (6, 2), (9, 9, 1)])
 def test_an_interrupted_training_goes_on_to_the_same_numbers(optimiser, stops, pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(files.TrainingState, "SECONDS", 0)    # the state is written after each step
+    monkeypatch.setattr(files.TrainingState, "SECONDS", 0)  # the state is written after each step
     whole = small_vae()
     history = long_run(whole, pictures, optimiser=optimiser)
     path = tmp_path / "state.safetensors"
     for stop in stops:
         stopped = long_run(small_vae(), pictures, path, after(stop, interrupt), optimiser=optimiser)
         assert "interrupted" in stopped.stopped
-    vae = small_vae(seed=1)                                         # its own weights do not matter any more
+    vae = small_vae(seed=1)  # its own weights do not matter any more
     resumed = long_run(vae, pictures, path, after(-1, interrupt), optimiser=optimiser)
     assert same(weights_of(vae), weights_of(whole))
     for name in ("samples", "train_elbo", "train_rate", "test_elbo", "test_distortion"):
         assert resumed.column(name) == history.column(name), name
     finished = long_run(small_vae(), pictures, path, after(0, interrupt), optimiser=optimiser)
-    assert finished == resumed and finished.stopped is None         # not one step was made again
+    assert finished == resumed and finished.stopped is None  # not one step was made again
 
 
 def test_between_reports_the_state_is_written_twice_a_minute(pictures, tmp_path, monkeypatch):
     now, written = [0.0], []
     monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
     save = files.save_tensors
-    monkeypatch.setattr(files, "save_tensors",
-                        lambda path, *args, **kwargs: (written.append(args[1]["step"]), save(path, *args, **kwargs)))
+    monkeypatch.setattr(
+        files,
+        "save_tensors",
+        lambda path, *args, **kwargs: (written.append(args[1]["step"]), save(path, *args, **kwargs)),
+    )
 
     def slow(vae, x):
         now[0] += 10
         return elbo(vae, x)
 
-    fit(small_vae(), pictures, epochs=2, batch_size=8, objective=slow, report_at=[48],
-        checkpoint=tmp_path / "state.safetensors")
-    assert written == [4, 6, 10, 12]                                # more than 30 s later, and at the reports
+    fit(
+        small_vae(),
+        pictures,
+        epochs=2,
+        batch_size=8,
+        objective=slow,
+        report_at=[48],
+        checkpoint=tmp_path / "state.safetensors",
+    )
+    assert written == [4, 6, 10, 12]  # more than 30 s later, and at the reports
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"batch_size": 4}, {"learning_rate": 1e-3}, {"epochs": 2},
-                                    {"objective": partial(elbo, beta=2.0)}])
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"batch_size": 4}, {"learning_rate": 1e-3}, {"epochs": 2}, {"objective": partial(elbo, beta=2.0)}],
+)
 def test_the_state_of_another_training_is_refused(change, pictures, tmp_path):
     call = dict(epochs=1, batch_size=8, learning_rate=1e-2, checkpoint=tmp_path / "state.safetensors")
     fit(small_vae(), pictures, **call)
-    with pytest.raises(ValueError, match="state.safetensors was expected to hold the state of the training .*; "
-                                         "finish that one first, or delete the file"):
+    with pytest.raises(
+        ValueError,
+        match="state.safetensors was expected to hold the state of the training .*; "
+        "finish that one first, or delete the file",
+    ):
         fit(small_vae(), pictures, **(call | change))
 
 
@@ -311,8 +326,17 @@ def test_the_schedule_of_the_author_waits_and_gathers(pictures):
     schedule = training.after(3, 8)
     assert [schedule(step / 8) for step in range(1, 9)] == [0, 0, 0, 1, 1, 1, 1, 1]
     vae, start = small_vae(Gaussian(0.5)), weights_of(small_vae(Gaussian(0.5)))
-    fit(vae, pictures, epochs=4, batch_size=48, objective=reconstruction, learning_rate=0.1,
-        optimiser=paper_adagrad(48), schedule=training.after(3, 4), max_norm=None)
+    fit(
+        vae,
+        pictures,
+        epochs=4,
+        batch_size=48,
+        objective=reconstruction,
+        learning_rate=0.1,
+        optimiser=paper_adagrad(48),
+        schedule=training.after(3, 4),
+        max_norm=None,
+    )
     moved = torch.cat([(w - start[name]).flatten().abs() for name, w in vae.state_dict().items()])
     # Four equal gradients g: lr * g / sqrt(4 g^2). The weights have not moved between, so they are equal.
     assert moved.max() == pytest.approx(0.05, rel=1e-3)
@@ -375,14 +399,7 @@ def test_the_model_comes_home_whatever_happens(event, pictures, monkeypatch):
     vae, journey = small_vae(), []
     monkeypatch.setattr(vae, "to", lambda device: journey.append(device))
     try:
-        fit(
-            vae,
-            pictures,
-            epochs=1,
-            batch_size=8,
-            objective=after(2, event) if event else elbo,
-            device="cpu:0",
-        )
+        fit(vae, pictures, epochs=1, batch_size=8, objective=after(2, event) if event else elbo, device="cpu:0")
     except FloatingPointError:
         assert event is not_a_number
     assert journey == [torch.device("cpu:0"), torch.device("cpu")]

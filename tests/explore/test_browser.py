@@ -16,21 +16,39 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browser import chromium, jupyter_lab, page  # noqa: F401  (fixtures)
-from browser import (KEPT_IN_KERNEL, PROJECT, assert_healthy, chromium_or_skip, evaluate, new_page, open_notebook,
-                     printed, problems, run_all, run_cell, set_theme, write_notebook)
 
 from vae_utils.data import load_mnist
 from vae_utils.evaluation import active_units, posterior_parameters
+from vae_utils.explore.program import decoder_program
 from vae_utils.explore.widgets import MEASURED, NUM_SHOWN, GapExplorer
 from vae_utils.models import load_vae
-from vae_utils.explore.program import decoder_program
+
+from browser import (  # noqa: F401  (fixtures)
+    KEPT_IN_KERNEL,
+    PROJECT,
+    assert_healthy,
+    chromium,
+    chromium_or_skip,
+    evaluate,
+    jupyter_lab,
+    new_page,
+    open_notebook,
+    page,
+    printed,
+    problems,
+    run_all,
+    run_cell,
+    set_theme,
+    write_notebook,
+)
 
 GREY_LEVELS = 1.5  # one, and half a one for rounding
 LESSON = PROJECT / "notebooks" / "04_latent_manifold.ipynb"
 # ipywidgets keeps a list of the widgets that are open.
-ALIVE = ("from ipywidgets.widgets import widget; "
-         "print(sum(type(w).__name__ == 'LatentExplorer' for w in widget._instances.values()))")
+ALIVE = (
+    "from ipywidgets.widgets import widget; "
+    "print(sum(type(w).__name__ == 'LatentExplorer' for w in widget._instances.values()))"
+)
 KERNEL_DECODED = KEPT_IN_KERNEL + "fussy = VAE(vae.encoder, Fussy(vae.decoder, 1), None, 2)\n"
 PREPARE = """
 import torch
@@ -41,6 +59,7 @@ vae = load_vae("manifold")
 
 
 # --- pages that several tests visit: opening one costs seconds
+
 
 @pytest.fixture(scope="module")
 def vae():
@@ -72,8 +91,8 @@ CELLS = {  # of the notebook "workshop.ipynb"
     "many": "LatentExplorer({'conv': load_vae('conv'), 'mlp': load_vae('mlp')}, data=mnist)",
     "gap": "z = torch.linspace(-8, 8, 2001)\nGapExplorer(z, -0.5 * z**2 - 2 * (z - 1)**2)",
     "frames": "from vae_utils.figures import png_bytes\n"
-              "FramePlayer([png_bytes(torch.full((1, 28, 28), k / 4), scale=2) for k in range(5)],\n"
-              "            ['none', 'some', 'half', 'much', 'all'], 'ink', start=0)",
+    "FramePlayer([png_bytes(torch.full((1, 28, 28), k / 4), scale=2) for k in range(5)],\n"
+    "            ['none', 'some', 'half', 'much', 'all'], 'ink', start=0)",
     "pair": "LatentExplorer({'left': vae, 'right': vae})",
     "alive": ALIVE,
 }
@@ -95,9 +114,12 @@ def bench(chromium, jupyter_lab):
 @pytest.fixture
 def workshop(bench):
     """The same notebook with its explorers where they were at the start."""
-    evaluate(bench, """() => {
+    evaluate(
+        bench,
+        """() => {
         for (const button of document.querySelectorAll("[data-action=reset]")) button.click();
-    }""")
+    }""",
+    )
     yield bench
     bench.mouse.up()
 
@@ -166,7 +188,7 @@ def assert_shows_its_decoder(root, vae, which=0):
     """Picture, sliders and read-out of an explorer agree on z, which is returned."""
     shown = look(root, which)
     z, pixels = shown["z"], shown["pixels"]
-    assert pixels.unique().numel() > 30                            # a digit in greys, no blank sheet
+    assert pixels.unique().numel() > 30  # a digit in greys, no blank sheet
     assert (pixels - ink_on_paper(vae, z)).abs().max() <= GREY_LEVELS
     assert sorted(int(slider["index"]) for slider in shown["sliders"]) == list(range(len(z)))
     for slider in shown["sliders"]:
@@ -217,7 +239,9 @@ def wait_for_z(root, z, which=0):
     root.page.wait_for_function(
         """([canvas, z]) => canvas.dataset.z
             && canvas.dataset.z.split(",").every((value, i) => Math.abs(value - z[i]) < 0.02)""",
-        arg=[canvas, list(z)], timeout=10_000)
+        arg=[canvas, list(z)],
+        timeout=10_000,
+    )
 
 
 def keep_screenshot(page, name):
@@ -228,6 +252,7 @@ def keep_screenshot(page, name):
 
 
 # --- the browser, JupyterLab and lesson 04
+
 
 @pytest.mark.parametrize("setting, outcome", [("", pytest.skip), ("required", pytest.fail)])
 def test_without_a_browser_tests_skip_but_never_where_it_is_required(monkeypatch, tmp_path, setting, outcome):
@@ -241,7 +266,7 @@ def test_jupyterlab_listens_on_loopback_only_and_asks_for_its_token(jupyter_lab)
     assert jupyter_lab.api("contents")[0] == 200
     for path in ("contents", "kernels", "sessions", "status"):
         assert jupyter_lab.api(path, token=False) == (403, None)
-    with socket.socket() as stranger:                      # another address of this computer
+    with socket.socket() as stranger:  # another address of this computer
         stranger.settimeout(2)
         assert stranger.connect_ex(("127.0.0.2", jupyter_lab.port)) != 0
 
@@ -274,6 +299,7 @@ def test_notebook_7_shows_the_same(chromium, jupyter_lab, vae):
 
 # --- one explorer, by hand
 
+
 def test_dragging_the_point_shows_each_z_on_the_way(workshop, vae):
     root = widget(workshop, "one")
     workshop.mouse.move(*on_screen(root, (0, 0)))
@@ -283,7 +309,7 @@ def test_dragging_the_point_shows_each_z_on_the_way(workshop, vae):
         assert assert_shows_its_decoder(root, vae) == pytest.approx(z, abs=0.02)
         assert_point_is_at(root, z)
     workshop.mouse.up()
-    workshop.mouse.move(*on_screen(root, (1, 1)))                  # without a button: nothing moves
+    workshop.mouse.move(*on_screen(root, (1, 1)))  # without a button: nothing moves
     assert seen(root) == pytest.approx((-0.1, 2.2), abs=0.02)
     assert_healthy(workshop)
 
@@ -347,7 +373,9 @@ def test_tab_reaches_every_control_in_order_and_shows_where_it_is(workshop, name
     for control in controls:
         assert control.evaluate("control => control === document.activeElement"), control.evaluate("it => it.outerHTML")
         ring = control.locator(".vae-ring")
-        part, style, width = (ring, "stroke", "strokeWidth") if ring.count() else (control, "outlineStyle", "outlineWidth")
+        part, style, width = (
+            (ring, "stroke", "strokeWidth") if ring.count() else (control, "outlineStyle", "outlineWidth")
+        )
         style, width = part.evaluate("(part, names) => names.map(name => getComputedStyle(part)[name])", [style, width])
         assert style in ("solid", "rgb(0, 114, 178)") and float(width.removesuffix("px")) >= 3
         workshop.keyboard.press("Tab")
@@ -361,11 +389,11 @@ def test_a_screen_reader_gets_a_name_for_every_control_and_a_value_for_every_sli
         for control in root.locator(f":is({CONTROLS}, [role=img]):not([hidden] *)").all():
             told = control.evaluate("""control => [
                 control.getAttribute("aria-label") || control.labels?.[0]?.textContent || control.textContent,
-                control.matches("[type=range], [role=slider]") ? control.getAttribute("aria-valuetext") : "no slider"]""")
+                control.matches("[type=range], [role=slider]") ? control.ariaValueText : "no slider"]""")
             assert all(text and text.strip() for text in told), (told, control.evaluate("c => c.outerHTML"))
     gap = widget(workshop, "gap")
     gap.locator(".vae-slider").first.press("ArrowRight")
-    said = gap.get_by_role("status").first.text_content()          # read out when it changes
+    said = gap.get_by_role("status").first.text_content()  # read out when it changes
     assert "ELBO" in said and gap.get_by_role("img").get_attribute("aria-label").endswith(said)
 
 
@@ -382,9 +410,11 @@ def test_python_and_the_page_know_the_same_z(workshop, jupyter_lab):
             await request.done;
             return said;
         }"""
-    find = ("from ipywidgets.widgets import widget\n"
-            "explorer, = [w for w in widget._instances.values() if type(w).__name__ == 'LatentExplorer'"
-            " and w.spec['labels'] and w.spec['latent_size'] == 2]\n")
+    find = (
+        "from ipywidgets.widgets import widget\n"
+        "explorer, = [w for w in widget._instances.values() if type(w).__name__ == 'LatentExplorer'"
+        " and w.spec['labels'] and w.spec['latent_size'] == 2]\n"
+    )
     assert numbers(evaluate(workshop, code, find + "print(*explorer.z)")) == pytest.approx(seen(root))
     assert evaluate(workshop, code, find + "explorer.z = [0.25, 0.75]") == ""
     wait_for_z(root, (0.25, 0.75))
@@ -394,7 +424,7 @@ def test_on_axes_of_quantiles_equal_steps_are_equal_shares_of_the_prior(workshop
     root = widget(workshop, "one")
     quantiles, dots = (root.get_by_label(name, exact=True) for name in ("quantiles", "test images"))
     quantiles.check()
-    dots.uncheck()                                         # a click on one would go to its code
+    dots.uncheck()  # a click on one would go to its code
     (x, y, width, height), _ = axes(root)
     for shares in ((0.5, 0.5), (0.1, 0.8), (0.97, 0.03)):
         workshop.mouse.click(x + width * shares[0], y + height * (1 - shares[1]))
@@ -408,6 +438,7 @@ def test_on_axes_of_quantiles_equal_steps_are_equal_shares_of_the_prior(workshop
 
 
 # --- buttons, dots, paths
+
 
 def test_a_click_on_a_dot_shows_the_test_image_beside_its_reconstruction(workshop, vae, mnist):
     root = widget(workshop, "one")
@@ -448,7 +479,7 @@ def test_a_path_plays_from_a_1_to_a_7(workshop, vae, mnist, kind):
     root = widget(workshop, "one")
     codes, labels = codes_of(vae, mnist), mnist.test_labels[:NUM_SHOWN]
     ends = []
-    for digit in (1, 7):                                   # the code nearest to the median of its class
+    for digit in (1, 7):  # the code nearest to the median of its class
         own = codes[labels == digit]
         ends.append(own[(own - own.median(0).values).norm(dim=1).argmin()].tolist())
     root.locator('[data-action="kind"]').select_option(kind)
@@ -457,7 +488,7 @@ def test_a_path_plays_from_a_1_to_a_7(workshop, vae, mnist, kind):
     for _ in range(5):
         workshop.wait_for_timeout(300)
         on_the_way.append(assert_shows_its_decoder(root, vae))
-    root.locator('[data-action="play"]', has_text="play").wait_for()       # which says "stop" while it plays
+    root.locator('[data-action="play"]', has_text="play").wait_for()  # which says "stop" while it plays
     assert assert_shows_its_decoder(root, vae) == pytest.approx(ends[1], abs=1e-4)
     first, last = torch.tensor(ends)
     for z in torch.tensor(on_the_way):
@@ -490,6 +521,7 @@ def assert_shows_test_image(root, image):
 
 # --- more models, more latents
 
+
 def test_two_models_show_the_same_z_and_collapsed_latents_are_folded_away(workshop, mnist):
     root = widget(workshop, "many")
     models = {"conv": load_vae("conv"), "mlp": load_vae("mlp")}
@@ -508,12 +540,13 @@ def test_two_models_show_the_same_z_and_collapsed_latents_are_folded_away(worksh
 
 # --- decoded in the kernel
 
+
 def test_the_kernel_decodes_what_the_page_cannot_and_says_so(workshop, vae):
     root = widget(workshop, "kernel")
     assert "kernel" in root.locator(".vae-where").text_content().lower()
     for z in ((-0.5, 0.5), (0.9, -1.3)):
         drag(workshop, root, (0, 0), (-2, -2), z)
-        wait_for_z(root, z)                                # the last position, whatever came before
+        wait_for_z(root, z)  # the last position, whatever came before
         shown = assert_shows_its_decoder(root, vae)
         assert (look(root)["pixels"] - ink_on_paper(vae, shown)).abs().max() <= 0.51
     assert_healthy(workshop)
@@ -534,8 +567,12 @@ def test_an_exception_in_the_decoder_is_shown_and_makes_the_page_unhealthy(works
 @pytest.fixture
 def doomed(chromium, jupyter_lab):
     """Two explorers, decoded by page and by kernel; the first cell prints the id of the kernel's process."""
-    jupyter_lab.write("doomed.ipynb", PREPARE + "import os; print(os.getpid())", "LatentExplorer(vae)",
-                      KERNEL_DECODED + "LatentExplorer(fussy)")
+    jupyter_lab.write(
+        "doomed.ipynb",
+        PREPARE + "import os; print(os.getpid())",
+        "LatentExplorer(vae)",
+        KERNEL_DECODED + "LatentExplorer(fussy)",
+    )
     page = new_page(chromium)
     open_notebook(page, jupyter_lab, "doomed.ipynb")
     run_all(page, widgets=2)
@@ -550,7 +587,7 @@ def test_a_kernel_that_died_leaves_a_message_on_every_explorer(doomed, vae):
     os.kill(int(printed(doomed, 0)[0]), signal.SIGKILL)
     for root in doomed.locator(".vae-live").all():
         root.locator(".vae-message", has_text="kernel").wait_for(timeout=15_000)
-    doomed.locator(".jp-Dialog button").click()             # JupyterLab says it too
+    doomed.locator(".jp-Dialog button").click()  # JupyterLab says it too
     for root in doomed.locator(".vae-live").all():
         root.locator(".vae-point").press("ArrowRight")
     doomed.wait_for_timeout(500)
@@ -564,7 +601,7 @@ def test_a_kernel_that_was_shut_down_leaves_a_message_where_it_is_needed(doomed,
     jupyter_lab.shut_down("doomed.ipynb")
     doomed.wait_for_timeout(1000)
     page_decoded, kernel_decoded = doomed.locator(".vae-live").all()
-    for root in (page_decoded, kernel_decoded):            # JupyterLab tells the widgets nothing of this end
+    for root in (page_decoded, kernel_decoded):  # JupyterLab tells the widgets nothing of this end
         root.locator(".vae-point").press("ArrowRight")
     kernel_decoded.locator(".vae-message", has_text="kernel").wait_for(timeout=15_000)
     assert assert_shows_its_decoder(page_decoded, vae) == pytest.approx([0.1, 0])
@@ -573,6 +610,7 @@ def test_a_kernel_that_was_shut_down_leaves_a_message_where_it_is_needed(doomed,
 
 
 # --- nothing global
+
 
 def test_two_explorers_do_not_disturb_each_other(workshop, vae):
     first, second = widget(workshop, "one"), widget(workshop, "another")
@@ -601,9 +639,10 @@ def test_running_a_cell_again_replaces_its_explorer_and_frees_the_old_one(worksh
 
 # --- the other lessons' pieces
 
+
 def test_the_gap_closes_by_keyboard_as_the_formula_says(workshop):
     z = torch.linspace(-8, 8, 2001)
-    same = GapExplorer(z, -0.5 * z**2 - 2 * (z - 1)**2)
+    same = GapExplorer(z, -0.5 * z**2 - 2 * (z - 1) ** 2)
     root = widget(workshop, "gap")
     mean, width = root.locator(".vae-slider").all()
     gaps = []
@@ -638,6 +677,7 @@ def test_stored_frames_play_and_follow_the_keyboard(workshop):
 
 # --- sizes, themes, touch
 
+
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
 @pytest.mark.parametrize("size", [(1280, 720), (640, 360), (390, 844)], ids=["1280x720", "200%", "phone"])
 def test_every_widget_fits_and_can_be_seen(workshop, size, theme):
@@ -645,7 +685,8 @@ def test_every_widget_fits_and_can_be_seen(workshop, size, theme):
     set_theme(workshop, f"JupyterLab {theme}")
     for name in ("one", "many", "gap", "frames", "pair"):
         root = widget(workshop, name)
-        assert root.evaluate("""root => {
+        assert (
+            root.evaluate("""root => {
             const room = root.closest(".jp-OutputArea-output").getBoundingClientRect();
             const parts = root.querySelectorAll(".vae-plane, canvas, input, button, select, .vae-readout");
             return Array.from(parts)
@@ -653,13 +694,15 @@ def test_every_widget_fits_and_can_be_seen(workshop, size, theme):
                 .filter(part => part.getBoundingClientRect().left < room.left - 1
                              || part.getBoundingClientRect().right > room.right + 1)
                 .map(part => part.outerHTML);
-        }""") == []
+        }""")
+            == []
+        )
         assert root.evaluate("root => root.scrollWidth <= root.clientWidth")
         for words in root.locator(WORDS).all():
             assert contrast(words) > 4.5, words.inner_text()
         smallest = root.evaluate("""root => Math.min(...Array.from(root.querySelectorAll("svg.vae-plane"), plane =>
-            parseFloat(getComputedStyle(plane).fontSize) * plane.getScreenCTM().a))""")    # Infinity where is none
-        assert smallest > 8                                # in pixels of the page: at 200% twice as many
+            parseFloat(getComputedStyle(plane).fontSize) * plane.getScreenCTM().a))""")  # Infinity where is none
+        assert smallest > 8  # in pixels of the page: at 200% twice as many
         keep_screenshot(workshop, f"{name}-{size[0]}-{theme.lower()}")
     one = widget(workshop, "one")
     for part in (one.locator(".vae-plane"), one.locator("canvas.vae-picture").first):
@@ -669,8 +712,10 @@ def test_every_widget_fits_and_can_be_seen(workshop, size, theme):
 
 
 # What is read, but for words in drawings, which are black on white in every theme.
-WORDS = ("button, select, label, summary, figcaption, .vae-coordinate span, .vae-readout, .vae-where, .vae-legend, "
-         ".vae-path >> visible=true")
+WORDS = (
+    "button, select, label, summary, figcaption, .vae-coordinate span, .vae-readout, .vae-where, .vae-legend, "
+    ".vae-path >> visible=true"
+)
 
 
 def contrast(element):
@@ -681,8 +726,8 @@ def contrast(element):
         return [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor];
     }""")
     ink, paper = ([float(c) for c in re.findall(r"[\d.]+", colour)] for colour in (ink, paper))
-    assert paper[3:] in ([], [1.0]), paper                 # what shows through it is not looked at
-    opacity, = ink[3:] or [1.0]
+    assert paper[3:] in ([], [1.0]), paper  # what shows through it is not looked at
+    (opacity,) = ink[3:] or [1.0]
     light = []
     for colour in ([opacity * a + (1 - opacity) * b for a, b in zip(ink[:3], paper)], paper[:3]):
         channels = torch.tensor(colour) / 255
@@ -700,15 +745,17 @@ def test_a_finger_taps_and_drags_on_a_phone(chromium, jupyter_lab, vae):
     bring(root.locator(".vae-plane"))
     page.touchscreen.tap(*on_screen(root, (0.6, 1.1)))
     assert assert_shows_its_decoder(root, vae) == pytest.approx((0.6, 1.1), abs=0.04)
-    finger = page.context.new_cdp_session(page)            # Playwright itself only taps
+    finger = page.context.new_cdp_session(page)  # Playwright itself only taps
 
     def touch(kind, *places):
-        finger.send("Input.dispatchTouchEvent", {
-            "type": kind, "touchPoints": [dict(zip("xy", on_screen(root, z))) for z in places]})
+        finger.send(
+            "Input.dispatchTouchEvent",
+            {"type": kind, "touchPoints": [dict(zip("xy", on_screen(root, z))) for z in places]},
+        )
 
     touch("touchStart", (0, 0))
     for step in range(1, 11):
-        touch("touchMove", (0, -0.2 * step))               # downwards, where a page would scroll
+        touch("touchMove", (0, -0.2 * step))  # downwards, where a page would scroll
     touch("touchEnd")
     assert assert_shows_its_decoder(root, vae) == pytest.approx((0, -2), abs=0.04)
     keep_screenshot(page, "touch")
@@ -719,6 +766,7 @@ def test_a_finger_taps_and_drags_on_a_phone(chromium, jupyter_lab, vae):
 
 # --- without a kernel and a network
 
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """A page with one explorer, made by nbconvert as README says."""
@@ -728,8 +776,12 @@ def exported(tmp_path_factory):
 def export(folder, *cells):
     """The page that nbconvert makes of these cells."""
     write_notebook(folder / "lesson.ipynb", *cells)
-    subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "lesson.ipynb"], cwd=folder,
-                   check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "lesson.ipynb"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
     return folder / "lesson.html"
 
 
@@ -765,14 +817,19 @@ def test_an_exported_page_says_that_a_decoder_needs_a_kernel_and_keeps_the_still
 
 # --- the arithmetic of the page
 
+
 def test_a_path_along_the_sphere_turns_evenly_and_its_length_goes_evenly(page):
     """Held against the turning of the plane by hand; opposite ends and the origin have no one way to turn."""
     ends = [[[1, 0], [-1.5, 0.01]], [[3, 0], [0, 0.1]], [[1, 2], [2, -1]], [[1, 0], [-2, 0]], [[0, 0], [1, 1]]]
-    ways = evaluate(page, """async ({ source, ends }) => {
+    ways = evaluate(
+        page,
+        """async ({ source, ends }) => {
         const module = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
         const { between } = await import(module);
         return ends.map(([a, b]) => [0, 0.25, 0.5, 1].map(t => between(a, b, t, true)));
-    }""", {"source": (PROJECT / "vae_utils" / "explore.js").read_text("utf-8"), "ends": ends})
+    }""",
+        {"source": (PROJECT / "vae_utils" / "explore.js").read_text("utf-8"), "ends": ends},
+    )
     for (a, b), way in zip(torch.tensor(ends, dtype=torch.float64), torch.tensor(ways, dtype=torch.float64)):
         torch.testing.assert_close(way[[0, -1]], torch.stack([a, b]))
         if (a.norm() * b.norm() > 0) and abs(a @ b) < 0.99999 * a.norm() * b.norm():
@@ -789,7 +846,9 @@ def test_the_pages_decoder_agrees_with_pytorch_on_1000_codes(page, name):
     vae = load_vae(name)
     program = decoder_program(vae)
     codes = vae.prior.sample([1000])
-    answer = evaluate(page, """async ({ source, steps, weights, codes }) => {
+    answer = evaluate(
+        page,
+        """async ({ source, steps, weights, codes }) => {
         const module = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
         const { makeDecoder, readHalf } = await import(module);
         const bytes = Uint8Array.from(atob(weights), character => character.charCodeAt(0));
@@ -802,10 +861,17 @@ def test_the_pages_decoder_agrees_with_pytorch_on_1000_codes(page, name):
             reader.readAsDataURL(new Blob([means]));
         });
         return url.slice(url.indexOf(",") + 1);
-    }""", {"source": (PROJECT / "vae_utils" / "explore.js").read_text("utf-8"), "steps": program.steps,
-           "weights": base64.b64encode(program.weights).decode(), "codes": codes.tolist()}, seconds=120)
+    }""",
+        {
+            "source": (PROJECT / "vae_utils" / "explore.js").read_text("utf-8"),
+            "steps": program.steps,
+            "weights": base64.b64encode(program.weights).decode(),
+            "codes": codes.tolist(),
+        },
+        seconds=120,
+    )
     means = torch.from_numpy(np.frombuffer(base64.b64decode(answer), np.float32).copy())
     with torch.no_grad():
         expected = vae.decode(codes).mean
-    assert expected.std() > 0.1                            # pictures, not blank sheets
+    assert expected.std() > 0.1  # pictures, not blank sheets
     assert (means.reshape(expected.shape) - expected).abs().max() <= 1 / 255

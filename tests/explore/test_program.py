@@ -7,22 +7,23 @@ import pytest
 import torch
 from torch import nn
 
+from vae_utils.explore.program import MOST_BYTES, NotPortable, decoder_program
 from vae_utils.likelihoods import ContinuousBernoulli, Gaussian, PixelGaussian
 from vae_utils.models import VAE, conv_vae, load_vae, mlp_vae, paper_vae
-from vae_utils.explore.program import MOST_BYTES, NotPortable, decoder_program
 
 
 def with_decoder(decoder, latent_size=2, likelihood=None):
     return VAE(nn.Identity(), decoder, likelihood, latent_size)
 
 
-@pytest.mark.parametrize("vae", [mlp_vae(3, (8, 6)), paper_vae(5, 7), conv_vae(4, (4, 4), 8, (0, 1))],
-                         ids=["mlp", "paper", "conv"])
+@pytest.mark.parametrize(
+    "vae", [mlp_vae(3, (8, 6)), paper_vae(5, 7), conv_vae(4, (4, 4), 8, (0, 1))], ids=["mlp", "paper", "conv"]
+)
 def test_a_program_holds_all_weights_of_the_decoder_in_half_precision(vae):
     program = decoder_program(vae)
     stored = np.sort(program.weights)
     given = torch.cat([parameter.detach().flatten() for parameter in vae.decoder.parameters()])
-    added = len(stored) - len(given)                       # zeros, for layers without a bias
+    added = len(stored) - len(given)  # zeros, for layers without a bias
     given = np.sort(np.concatenate([given.half().numpy(), np.zeros(added, np.float16)]))
     assert program.weights.dtype == np.float16 and (stored == given).all()
     assert json.loads(json.dumps(program.steps)) == program.steps
@@ -42,7 +43,7 @@ def test_steps_read_only_what_was_made_before_and_weights_do_not_overlap(vae):
 
 def test_products_are_those_of_the_layers():
     assert decoder_program(mlp_vae(3, (8, 6))).products == 3 * 6 + 6 * 8 + 8 * 784
-    convolutions = 4 * 16 * 9 * 49 + 4 * 4 * 25 * 196      # 4 channels to 4 * 4 at 7 x 7, then 4 to 4 at 14 x 14
+    convolutions = 4 * 16 * 9 * 49 + 4 * 4 * 25 * 196  # 4 channels to 4 * 4 at 7 x 7, then 4 to 4 at 14 x 14
     assert decoder_program(conv_vae(4, (4, 4), 8)).products == 4 * 8 + 8 * 4 * 49 + convolutions
 
 
@@ -63,8 +64,9 @@ def test_the_model_stays_as_it_was():
     before = {name: value.clone() for name, value in vae.state_dict().items()}
     decoder_program(vae)
     assert vae.decoder.training
-    assert all(value.dtype == torch.float64 and torch.equal(value, before[name])
-               for name, value in vae.state_dict().items())
+    assert all(
+        value.dtype == torch.float64 and torch.equal(value, before[name]) for name, value in vae.state_dict().items()
+    )
 
 
 class Branching(nn.Module):
@@ -91,20 +93,38 @@ class Sum(nn.Module):
         return h + self.bias
 
 
-@pytest.mark.parametrize("vae, reason", [
-    (with_decoder(nn.Sequential(nn.Linear(2, 784), nn.ReLU(inplace=True))), "in place"),
-    (with_decoder(Sum("unused")), "does not return"), (with_decoder(Sum("factor")), "with a factor"),
-    (with_decoder(Sum("broadcast")), "not the same shape"),
-    (with_decoder(nn.Sequential(nn.Linear(2, 784), nn.Softplus())), "a layer that the page does not know"),
-    (with_decoder(nn.Sequential(nn.Unflatten(1, (2, 1, 1)), nn.ConvTranspose2d(2, 1, 28))), "does not know"),
-    (with_decoder(nn.Sequential(nn.Linear(2, 784, bias=True), nn.LayerNorm(784, elementwise_affine=False))),
-     "without weights"),
-    (with_decoder(Branching()), "cannot be written as a list of layers"),
-    (mlp_vae(2, (4,), likelihood=ContinuousBernoulli()), "ContinuousBernoulli"),
-    (mlp_vae(2, (4, 5000, 1000)), "too many for a page"),
-    (conv_vae(2, (128, 256), 32), "too many for a page"),
-], ids=["in place", "unused", "factor", "broadcast", "softplus", "transposed", "no weights", "branch", "link",
-        "bytes", "products"])
+@pytest.mark.parametrize(
+    "vae, reason",
+    [
+        (with_decoder(nn.Sequential(nn.Linear(2, 784), nn.ReLU(inplace=True))), "in place"),
+        (with_decoder(Sum("unused")), "does not return"),
+        (with_decoder(Sum("factor")), "with a factor"),
+        (with_decoder(Sum("broadcast")), "not the same shape"),
+        (with_decoder(nn.Sequential(nn.Linear(2, 784), nn.Softplus())), "a layer that the page does not know"),
+        (with_decoder(nn.Sequential(nn.Unflatten(1, (2, 1, 1)), nn.ConvTranspose2d(2, 1, 28))), "does not know"),
+        (
+            with_decoder(nn.Sequential(nn.Linear(2, 784, bias=True), nn.LayerNorm(784, elementwise_affine=False))),
+            "without weights",
+        ),
+        (with_decoder(Branching()), "cannot be written as a list of layers"),
+        (mlp_vae(2, (4,), likelihood=ContinuousBernoulli()), "ContinuousBernoulli"),
+        (mlp_vae(2, (4, 5000, 1000)), "too many for a page"),
+        (conv_vae(2, (128, 256), 32), "too many for a page"),
+    ],
+    ids=[
+        "in place",
+        "unused",
+        "factor",
+        "broadcast",
+        "softplus",
+        "transposed",
+        "no weights",
+        "branch",
+        "link",
+        "bytes",
+        "products",
+    ],
+)
 def test_what_cannot_leave_says_why(vae, reason):
     with pytest.raises(NotPortable, match=reason):
         decoder_program(vae)
@@ -113,7 +133,7 @@ def test_what_cannot_leave_says_why(vae, reason):
 def test_infinite_weights_are_refused():
     vae = mlp_vae(2, (4,))
     with torch.no_grad():
-        vae.decoder.output.bias[0] = 1e6                   # beyond half precision
+        vae.decoder.output.bias[0] = 1e6  # beyond half precision
     with pytest.raises(NotPortable, match="half precision"):
         decoder_program(vae)
 

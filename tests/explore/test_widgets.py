@@ -29,7 +29,7 @@ def vae():
 
 @pytest.fixture(scope="module")
 def mnist():
-    generator = torch.Generator().manual_seed(1)       # not that of the fixed draw of pixels
+    generator = torch.Generator().manual_seed(1)  # not that of the fixed draw of pixels
     images = torch.rand(40, 1, 28, 28, generator=generator)
     labels = torch.arange(40) % 10
     return MNIST(images, labels, images, labels, "embedded", False)
@@ -41,10 +41,11 @@ def picture(data):
 
 # --- what is decoded
 
+
 @pytest.mark.parametrize("z1", [-40, -3, -0.01, 0, 1, 40])
 @pytest.mark.parametrize("z2", [-40, 0, 2.5, 40])
 def test_every_position_has_the_decoders_picture(vae, z1, z2):
-    shown, = LatentExplorer(vae).pictures([z1, z2])
+    (shown,) = LatentExplorer(vae).pictures([z1, z2])
     with torch.no_grad():
         mean = vae.decode(torch.tensor([z1, z2], dtype=torch.float32)).mean[0]
     assert shown.dtype == np.uint8 and shown.shape == (28, 28)
@@ -58,7 +59,7 @@ def test_pictures_of_another_shape_and_light_ones(light):
     explorer = LatentExplorer(faces, light=light)
     with torch.no_grad():
         mean = faces.decode(torch.tensor([[0.5, -1.0]])).mean[0, 0]
-    shown, = explorer.pictures([0.5, -1.0])
+    (shown,) = explorer.pictures([0.5, -1.0])
     assert shown.shape == (28, 20)
     assert abs(shown / 255 - (mean if light else 1 - mean).numpy()).max() < 0.51 / 255
     assert explorer.spec["size"] == [28, 20] and explorer.spec["light"] == light
@@ -131,11 +132,16 @@ def test_looking_does_not_change_a_model_in_training():
     assert model.decoder.norm.num_batches_tracked == 0
 
 
-@pytest.mark.parametrize("models, data, sentence", [
-    ({}, None, "a VAE was expected"), (nn.Linear(2, 2), None, "got Linear"),
-    ({"a": mlp_vae(2, (4,)), "b": mlp_vae(3, (4,))}, None, "same number of latents"),
-    (mlp_vae(2, (4,)), torch.rand(3, 1, 28, 28), "load_mnist"),
-], ids=["none", "no VAE", "sizes", "data"])
+@pytest.mark.parametrize(
+    "models, data, sentence",
+    [
+        ({}, None, "a VAE was expected"),
+        (nn.Linear(2, 2), None, "got Linear"),
+        ({"a": mlp_vae(2, (4,)), "b": mlp_vae(3, (4,))}, None, "same number of latents"),
+        (mlp_vae(2, (4,)), torch.rand(3, 1, 28, 28), "load_mnist"),
+    ],
+    ids=["none", "no VAE", "sizes", "data"],
+)
 def test_wrong_arguments_are_refused_in_a_sentence(models, data, sentence):
     with pytest.raises(ValueError, match=sentence):
         LatentExplorer(models, data)
@@ -143,9 +149,10 @@ def test_wrong_arguments_are_refused_in_a_sentence(models, data, sentence):
 
 # --- what the page is told
 
+
 def test_the_page_gets_half_precision_weights_and_the_reader_is_told(vae):
     explorer = LatentExplorer(vae)
-    weights, = explorer.weights
+    (weights,) = explorer.weights
     assert len(weights) == 2 * sum(parameter.numel() for parameter in vae.decoder.parameters())
     assert "in this page" in explorer.spec["where"] and "0.0 MB" in explorer.spec["where"]
 
@@ -164,8 +171,7 @@ def answers(monkeypatch):
     """An explorer whose decoder stays in the kernel, and what it sends."""
     explorer = LatentExplorer(VAE(nn.Identity(), Loud(), None, 2))
     sent = []
-    monkeypatch.setattr(LatentExplorer, "send",
-                        lambda self, content, buffers=None: sent.append((content, buffers)))
+    monkeypatch.setattr(LatentExplorer, "send", lambda self, content, buffers=None: sent.append((content, buffers)))
     return explorer, sent
 
 
@@ -173,19 +179,24 @@ def test_a_decoder_that_cannot_leave_answers_from_the_kernel(answers):
     explorer, sent = answers
     assert explorer.weights == [] and "by the kernel, because its network" in explorer.spec["where"]
     explorer._answer(explorer, {"z": [0.5, 0.5]}, [])
-    (content, (pixels,)), = sent
+    ((content, (pixels,)),) = sent
     assert content == {"z": [0.5, 0.5]}
     assert pixels == bytes([255 - round(255 * torch.tensor(1.0).sigmoid().item())] * 784)
 
 
-@pytest.mark.parametrize("question, words", [
-    ({"z": [2.0, 0]}, "ArithmeticError: too far to the right"), ({"z": [1.0]}, "ValueError: a position"),
-    ({"z": [None, 0]}, "Error"), ({}, "KeyError"),
-])
+@pytest.mark.parametrize(
+    "question, words",
+    [
+        ({"z": [2.0, 0]}, "ArithmeticError: too far to the right"),
+        ({"z": [1.0]}, "ValueError: a position"),
+        ({"z": [None, 0]}, "Error"),
+        ({}, "KeyError"),
+    ],
+)
 def test_an_exception_reaches_the_reader(answers, question, words):
     explorer, sent = answers
     explorer._answer(explorer, question, [])
-    (content, buffers), = sent
+    ((content, buffers),) = sent
     assert words in content["error"] and buffers is None
 
 
@@ -210,7 +221,7 @@ def test_axes_reach_as_far_as_the_codes(vae, mnist):
 
 def test_latents_are_in_the_order_of_their_kl_and_collapsed_ones_are_named(mnist):
     vae = mlp_vae(3, (16,)).eval()
-    with torch.no_grad():                                  # q(z|x): latent 1 is the prior, latent 3 the narrowest
+    with torch.no_grad():  # q(z|x): latent 1 is the prior, latent 3 the narrowest
         vae.encoder.output.weight[[0, 3]] = 0
         vae.encoder.output.bias[3:] = torch.tensor([0.0, -1, -5])
         vae.encoder.output.bias[0] = 0
@@ -220,7 +231,7 @@ def test_latents_are_in_the_order_of_their_kl_and_collapsed_ones_are_named(mnist
     assert explorer.spec["kl"][0] == pytest.approx(0, abs=1e-6)
     other = mlp_vae(3, (16,)).eval()
     other.load_state_dict(vae.state_dict())
-    with torch.no_grad():                                  # here it is latent 2 that carries nothing
+    with torch.no_grad():  # here it is latent 2 that carries nothing
         for row in (0, 1), (3, 4):
             other.encoder.output.weight[list(row)] = other.encoder.output.weight[list(row[::-1])]
             other.encoder.output.bias[list(row)] = other.encoder.output.bias[list(row[::-1])]
@@ -230,13 +241,19 @@ def test_latents_are_in_the_order_of_their_kl_and_collapsed_ones_are_named(mnist
 
 # --- stills, names, ends
 
+
 def widgets(vae, mnist):
     z = torch.linspace(-8, 8, 401)
     frame = io.BytesIO()
     Image.new("L", (60, 40), 7).save(frame, "PNG")
-    return {"plane": LatentExplorer(vae), "codes": LatentExplorer(vae, data=mnist),
-            "two": LatentExplorer({"a": vae, "b": vae}, data=mnist), "many": LatentExplorer(mlp_vae(5, (4,))),
-            "gap": GapExplorer(z, -z**2), "frames": FramePlayer([frame.getvalue()] * 3, "abc", "letter")}
+    return {
+        "plane": LatentExplorer(vae),
+        "codes": LatentExplorer(vae, data=mnist),
+        "two": LatentExplorer({"a": vae, "b": vae}, data=mnist),
+        "many": LatentExplorer(mlp_vae(5, (4,))),
+        "gap": GapExplorer(z, -(z**2)),
+        "frames": FramePlayer([frame.getvalue()] * 3, "abc", "letter"),
+    }
 
 
 def test_each_leaves_a_picture_and_the_same_words_in_every_run(vae, mnist):
@@ -278,10 +295,11 @@ def test_a_cell_that_runs_again_frees_what_it_made_before(vae, run_cell):
 
 # --- the gap
 
+
 @pytest.mark.parametrize("mean, width", [(0.0, 1.0), (0.6, 0.4), (-1.5, 0.1), (2.5, 1.5)])
 def test_gap_is_the_kl_to_the_posterior(mean, width):
     z = torch.linspace(-15, 15, 3001, dtype=torch.float64)
-    log_joint = Normal(0.5, 0.7).log_prob(z) - 2.25        # the posterior is N(0.5, 0.7^2), log p(x) = -2.25
+    log_joint = Normal(0.5, 0.7).log_prob(z) - 2.25  # the posterior is N(0.5, 0.7^2), log p(x) = -2.25
     elbo, gap = GapExplorer(z, log_joint).terms(mean, width)
     expected = kl_divergence(Normal(mean, width), Normal(0.5, 0.7)).item()
     assert gap == pytest.approx(expected, abs=1e-5) and elbo == pytest.approx(-2.25 - expected, abs=1e-5)
@@ -291,24 +309,34 @@ def test_gap_is_the_kl_to_the_posterior(mean, width):
 def test_a_q_that_is_none_is_refused(mean, width):
     z = torch.linspace(-1, 1, 5)
     explorer = GapExplorer(z, -z)
-    for attempt in (lambda: explorer.terms(mean, width), lambda: GapExplorer(z, -z, q=(mean, width)),
-                    lambda: setattr(explorer, "q", [mean, width])):
+    for attempt in (
+        lambda: explorer.terms(mean, width),
+        lambda: GapExplorer(z, -z, q=(mean, width)),
+        lambda: setattr(explorer, "q", [mean, width]),
+    ):
         with pytest.raises(ValueError, match="width above 0"):
             attempt()
 
 
-@pytest.mark.parametrize("z, log_joint", [
-    (torch.zeros(3, 2), torch.zeros(3, 2)), (torch.arange(3), torch.arange(4)),
-    (torch.tensor([0.0, 1, 3]), torch.zeros(3)), (torch.zeros(1), torch.zeros(1)),
-    (torch.arange(3).flip(0), torch.zeros(3)), (torch.zeros(3), torch.zeros(3)),
-    (torch.arange(3), torch.tensor([0, math.nan, 0])),
-])
+@pytest.mark.parametrize(
+    "z, log_joint",
+    [
+        (torch.zeros(3, 2), torch.zeros(3, 2)),
+        (torch.arange(3), torch.arange(4)),
+        (torch.tensor([0.0, 1, 3]), torch.zeros(3)),
+        (torch.zeros(1), torch.zeros(1)),
+        (torch.arange(3).flip(0), torch.zeros(3)),
+        (torch.zeros(3), torch.zeros(3)),
+        (torch.arange(3), torch.tensor([0, math.nan, 0])),
+    ],
+)
 def test_a_grid_that_is_none_is_refused(z, log_joint):
     with pytest.raises(ValueError, match="an even grid"):
         GapExplorer(z, log_joint)
 
 
 # --- the film
+
 
 def frame(shade, size=(6, 4)):
     file = io.BytesIO()

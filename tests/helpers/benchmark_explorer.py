@@ -24,12 +24,21 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from browser import (KEPT_IN_KERNEL, assert_healthy, evaluate, new_page, open_notebook, run_all,
-                     running_chromium, running_lab)
 
 from vae_utils.files import ASSETS
 from vae_utils.models import load_vae
 from vae_utils.reproduce.common import versions, write_record
+
+from browser import (
+    KEPT_IN_KERNEL,
+    assert_healthy,
+    evaluate,
+    new_page,
+    open_notebook,
+    run_all,
+    running_chromium,
+    running_lab,
+)
 
 PACKAGES = ("jupyterlab", "ipywidgets", "anywidget", "matplotlib")
 PREPARE = """
@@ -102,7 +111,10 @@ const watch = (tell) => {
 const frame = () => new Promise(requestAnimationFrame);
 const pause = (ms) => new Promise(resolve => setTimeout(resolve, ms));
 """
-LATENCY = """async ({ index, mover, moves }) => {""" + HARNESS + """
+LATENCY = (
+    """async ({ index, mover, moves }) => {"""
+    + HARNESS
+    + """
     const drawn = [], framed = [];
     let tell = () => {};
     const observer = watch(now => tell(now));
@@ -122,7 +134,11 @@ LATENCY = """async ({ index, mover, moves }) => {""" + HARNESS + """
     observer.disconnect();
     return { drawn, framed };
 }"""
-FLOOD = """async ({ index, mover, seconds }) => {""" + HARNESS + """
+)
+FLOOD = (
+    """async ({ index, mover, seconds }) => {"""
+    + HARNESS
+    + """
     let i = 0, changes = 0, frames = 0, changed = false, last = 0;
     const observer = watch(now => { changed = true; last = now; });
     const timer = setInterval(() => movers[mover](++i), 8);
@@ -157,6 +173,7 @@ FLOOD = """async ({ index, mover, seconds }) => {""" + HARNESS + """
         })() : null,
     };
 }"""
+)
 
 
 def measure(page, index, name, mover, moves, seconds):
@@ -165,8 +182,8 @@ def measure(page, index, name, mover, moves, seconds):
     target = cell.locator(".vae-plane, .vae-slider, .noUi-handle").first
     target.wait_for()
     target.evaluate("element => element.scrollIntoView({ block: 'center' })")
-    page.wait_for_timeout(1000)                            # for the picture, and for the kernel to rest
-    if mover == "point":                                   # a real press: the moves that follow are a drag
+    page.wait_for_timeout(1000)  # for the picture, and for the kernel to rest
+    if mover == "point":  # a real press: the moves that follow are a drag
         target.hover()
         page.mouse.down()
     latency = evaluate(page, LATENCY, {"index": index, "mover": mover, "moves": moves}, seconds=300)
@@ -179,8 +196,12 @@ def measure(page, index, name, mover, moves, seconds):
     for kind in ("drawn", "framed"):
         row[f"{kind}_median_ms"] = round(statistics.median(latency[kind]), 1)
         row[f"{kind}_p95_ms"] = round(statistics.quantiles(latency[kind], n=20)[-1], 1)
-    return row | {"moves": moves, "frames_per_second": round(flood["fps"], 1),
-                  "events_per_second": round(flood["events"]), "lag_ms": round(flood["lag"], 1)}
+    return row | {
+        "moves": moves,
+        "frames_per_second": round(flood["fps"], 1),
+        "events_per_second": round(flood["events"]),
+        "lag_ms": round(flood["lag"], 1),
+    }
 
 
 @torch.no_grad()
@@ -210,19 +231,30 @@ def main():
         page = new_page(browser)
         open_notebook(page, lab, "speed.ipynb")
         run_all(page, widgets=3)
-        print(f"{'ms from event to':46} new pixels: median, p95   next frame: median, p95   "
-              "frames/s     lag", flush=True)
+        print(
+            f"{'ms from event to':46} new pixels: median, p95   next frame: median, p95   frames/s     lag", flush=True
+        )
         rows = {}
         for index, (name, (_, model, mover)) in enumerate(DESIGNS.items(), start=1):
             rows[name] = row = measure(page, index, model, mover, options.moves, options.seconds)
-            print(f"{name:46} {row['drawn_median_ms']:18.1f} {row['drawn_p95_ms']:5.1f} "
-                  f"{row['framed_median_ms']:19.1f} {row['framed_p95_ms']:5.1f} "
-                  f"{row['frames_per_second']:10.1f} {row['lag_ms']:7.0f}", flush=True)
+            print(
+                f"{name:46} {row['drawn_median_ms']:18.1f} {row['drawn_p95_ms']:5.1f} "
+                f"{row['framed_median_ms']:19.1f} {row['framed_p95_ms']:5.1f} "
+                f"{row['frames_per_second']:10.1f} {row['lag_ms']:7.0f}",
+                flush=True,
+            )
         chromium = browser.version
     packages = {name: version(name) for name in PACKAGES}
-    write_record(options.out / "explorer-speed.json", "python tests/benchmark_explorer.py", start, rows,
-                 seed=None, versions=versions() | packages | {"chromium": chromium}, cores=os.cpu_count(),
-                 load_before=round(load, 2))
+    write_record(
+        options.out / "explorer-speed.json",
+        "python tests/benchmark_explorer.py",
+        start,
+        rows,
+        seed=None,
+        versions=versions() | packages | {"chromium": chromium},
+        cores=os.cpu_count(),
+        load_before=round(load, 2),
+    )
 
 
 if __name__ == "__main__":

@@ -29,16 +29,28 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-         "--disable-background-networking", "--disable-component-update")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+)
 SECONDS_TO_START = 60
 SECONDS_TO_RUN = 300  # all cells of a notebook, as in pyproject.toml
 LOOPBACK = "127.0.0.1"
 # What JupyterLab asks its users in pop-ups, answered beforehand: no news, no look for newer versions.
 SETTINGS = {"@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
-FOLDERS = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime",
-           "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-           "IPYTHONDIR": "ipython"}
+FOLDERS = {
+    "JUPYTER_CONFIG_DIR": "config",
+    "JUPYTER_DATA_DIR": "data",
+    "JUPYTER_RUNTIME_DIR": "runtime",
+    "JUPYTERLAB_SETTINGS_DIR": "settings",
+    "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+    "IPYTHONDIR": "ipython",
+}
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 # Source of a decoder that stays in the kernel, and fails where z1 is above its limit.
 KEPT_IN_KERNEL = """
@@ -58,6 +70,7 @@ NOT_OURS = ()
 
 
 # --- JupyterLab
+
 
 @dataclass(frozen=True)
 class Lab:
@@ -100,8 +113,9 @@ class Lab:
 def write_notebook(path, *cells):
     """Write a notebook of these code cells."""
     # without a kernel's name JupyterLab would ask for one, and wait
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL},
-                                        cells=[nbformat.v4.new_code_cell(source) for source in cells])
+    notebook = nbformat.v4.new_notebook(
+        metadata={"kernelspec": KERNEL}, cells=[nbformat.v4.new_code_cell(source) for source in cells]
+    )
     nbformat.write(notebook, path)
 
 
@@ -122,8 +136,9 @@ def running_lab(home, options=()):
     root, log = home / "root", home / "log"
     root.mkdir()
     # its own folders in front; what is installed beside this Python is found all the same
-    environment = {name: value for name, value in os.environ.items()
-                   if not name.startswith(("JUPYTER", "IPYTHON", "MPLBACKEND"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "IPYTHON", "MPLBACKEND"))
+    }
     environment |= {name: str(home / folder) for name, folder in FOLDERS.items()}
     for name, values in SETTINGS.items():
         path = home / FOLDERS["JUPYTERLAB_SETTINGS_DIR"] / f"{name}.jupyterlab-settings"
@@ -131,13 +146,30 @@ def running_lab(home, options=()):
         path.write_text(json.dumps(values), "utf-8")
     lab = Lab(root, _free_port(), secrets.token_hex(16))
     environment["JUPYTER_TOKEN"] = lab.token
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
-               f"--ServerApp.ip={LOOPBACK}", f"--ServerApp.port={lab.port}", "--ServerApp.port_retries=0",
-               f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True",
-               "--JupyterNotebookApp.expose_app_in_browser=True", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        f"--ServerApp.ip={LOOPBACK}",
+        f"--ServerApp.port={lab.port}",
+        "--ServerApp.port_retries=0",
+        f"--ServerApp.root_dir={root}",
+        "--LabApp.expose_app_in_browser=True",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
+        *options,
+    ]
     with open(log, "w", encoding="utf-8") as file:
-        server = subprocess.Popen(command, env=environment, cwd=root, stdin=subprocess.DEVNULL, stdout=file,
-                                  stderr=subprocess.STDOUT, start_new_session=True)
+        server = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=root,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         _wait_until_it_answers(lab, server, log)
         yield lab
@@ -158,8 +190,10 @@ def _wait_until_it_answers(lab, server, log):
             if lab.api("status")[0] == 200:
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"JupyterLab was expected to answer within {SECONDS_TO_START} s, but did not; it "
-                       "said:\n" + log.read_text("utf-8")[-3000:])
+    raise RuntimeError(
+        f"JupyterLab was expected to answer within {SECONDS_TO_START} s, but did not; it "
+        "said:\n" + log.read_text("utf-8")[-3000:]
+    )
 
 
 def _end(lab, server):
@@ -177,6 +211,7 @@ def _end(lab, server):
 
 # --- the browser
 
+
 @contextlib.contextmanager
 def running_chromium():
     """The system's Chromium without a window, driven by Playwright.
@@ -187,12 +222,15 @@ def running_chromium():
     try:
         from playwright.sync_api import sync_playwright
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("the package playwright was expected, but is not installed; install "
-                                  "requirements.txt") from error
+        raise ModuleNotFoundError(
+            "the package playwright was expected, but is not installed; install requirements.txt"
+        ) from error
     executable = next(filter(None, map(shutil.which, BROWSERS)), None)
     if executable is None:
-        raise FileNotFoundError(f"a browser was expected in PATH ({', '.join(BROWSERS)}), but there is none; "
-                                "install one, on Debian by: apt-get install chromium")
+        raise FileNotFoundError(
+            f"a browser was expected in PATH ({', '.join(BROWSERS)}), but there is none; "
+            "install one, on Debian by: apt-get install chromium"
+        )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         try:
@@ -234,13 +272,17 @@ def new_page(browser, **options):
 
 # --- a notebook in the browser
 
+
 def evaluate(page, function, argument=None, seconds=30):
     """The result of a JavaScript function, which may be async; TimeoutError if it takes longer."""
     # Playwright itself waits for ever.
-    answer = page.evaluate(f"""([argument, seconds]) => Promise.race([
+    answer = page.evaluate(
+        f"""([argument, seconds]) => Promise.race([
         Promise.resolve(({function})(argument)).then(result => [result]),
         new Promise(resolve => setTimeout(resolve, 1000 * seconds, null)),
-    ])""", [argument, seconds])
+    ])""",
+        [argument, seconds],
+    )
     if answer is None:
         raise TimeoutError(f"an end within {seconds} s was expected of: {function}")
     return answer[0]
@@ -253,26 +295,32 @@ def open_notebook(page, lab, name, in_notebook_7=False):
     page.goto(f"{lab.url}/{path}/{name}?token={lab.token}")
     page.wait_for_function("window.jupyterapp && jupyterapp.shell.currentWidget?.sessionContext")
     # The kernel's indicator says "idle" before there is a kernel: these promises know better.
-    evaluate(page, """async () => {
+    evaluate(
+        page,
+        """async () => {
         const { context, sessionContext } = jupyterapp.shell.currentWidget;
         await context.ready;
         await sessionContext.ready;
-    }""")
+    }""",
+    )
 
 
 def run_all(page, widgets=0, seconds=SECONDS_TO_RUN):
     """Run all cells, wait until the last one has run and that many of our widgets stand on the page."""
-    evaluate(page, "async () => { await jupyterapp.commands.execute('notebook:run-all-cells'); }",
-             seconds=seconds)
+    evaluate(page, "async () => { await jupyterapp.commands.execute('notebook:run-all-cells'); }", seconds=seconds)
     page.wait_for_function("widgets => document.querySelectorAll('.vae-live').length >= widgets", arg=widgets)
 
 
 def run_cell(page, index):
     """Run one cell again, and wait for its end."""
-    evaluate(page, """async index => {
+    evaluate(
+        page,
+        """async index => {
         jupyterapp.shell.currentWidget.content.activeCellIndex = index;
         await jupyterapp.commands.execute('notebook:run-cell');
-    }""", index)
+    }""",
+        index,
+    )
 
 
 def printed(page, index):
@@ -283,20 +331,30 @@ def printed(page, index):
 
 def set_theme(page, name):
     """Change JupyterLab's theme ("JupyterLab Light", "JupyterLab Dark") and wait until it is there."""
-    evaluate(page, """async theme => {
+    evaluate(
+        page,
+        """async theme => {
         await jupyterapp.commands.execute('apputils:change-theme', { theme });
-    }""", name)
+    }""",
+        name,
+    )
     page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
 
 
 def problems(page):
     """All that is wrong on the page, in words: errors of widgets, of cells, of the console."""
-    return ([f"widget: {text}" for text in page.locator(".vae-error").all_text_contents() if text.strip()]
-            + [f"cell: {text}" for text in page.locator(
+    return (
+        [f"widget: {text}" for text in page.locator(".vae-error").all_text_contents() if text.strip()]
+        + [
+            f"cell: {text}"
+            for text in page.locator(
                 '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"], '
-                '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]').all_text_contents()]
-            + [f"console: {text}" for text in page.complaints]
-            + [f"asked the network for {address}" for address in page.strangers])
+                '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]'
+            ).all_text_contents()
+        ]
+        + [f"console: {text}" for text in page.complaints]
+        + [f"asked the network for {address}" for address in page.strangers]
+    )
 
 
 def assert_healthy(page):
@@ -307,6 +365,7 @@ def assert_healthy(page):
 
 # --- fixtures. Playwright keeps an event loop running in this thread, which would be in the way of the
 # --- notebooks' kernels in other tests: so these live as long as one module.
+
 
 @contextlib.contextmanager
 def chromium_or_skip():

@@ -12,8 +12,11 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 def sources(path, cell_type, without_tag=None):
     """The texts of a notebook's cells of one type ("code" or "markdown"), in order."""
     cells = nbformat.read(path, as_version=4).cells
-    return [cell.source for cell in cells
-            if cell.cell_type == cell_type and without_tag not in cell.metadata.get("tags", [])]
+    return [
+        cell.source
+        for cell in cells
+        if cell.cell_type == cell_type and without_tag not in cell.metadata.get("tags", [])
+    ]
 
 
 def definitions(notebook, *names, **given):
@@ -41,8 +44,10 @@ def definitions(notebook, *names, **given):
     for name in names:
         count = sum(statement.name == name for statement in found)
         if count != 1:
-            raise ValueError(f"{path.name} should define {name!r} once at the top level of its cells, but "
-                             f"does so {count} times; correct the name, or rename one of the definitions.")
+            raise ValueError(
+                f"{path.name} should define {name!r} once at the top level of its cells, but "
+                f"does so {count} times; correct the name, or rename one of the definitions."
+            )
     chosen = [s for s in statements if isinstance(s, (ast.Import, ast.ImportFrom)) or s in found]
     namespace = {"__name__": __name__, **given}
     exec(compile(ast.Module(chosen, type_ignores=[]), str(path), "exec"), namespace)

@@ -8,11 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from notebook_definitions import NOTEBOOKS, definitions
 from torch.distributions import Gumbel, MultivariateNormal, Normal, kl_divergence
 
 from vae_utils import objectives
 from vae_utils.explore.widgets import GapExplorer
+
+from notebook_definitions import NOTEBOOKS, definitions
 
 NOTEBOOK = NOTEBOOKS / "01_elbo.ipynb"
 S2 = 0.1  # the noise variance of the lesson's Gaussian model
@@ -39,8 +40,14 @@ def star(float64):
     log_likelihood = 7 * (math.log(3) + grid) - 3 * grid.exp() - math.lgamma(8)
     log_joint = log_prior + log_likelihood
     log_evidence = ((log_joint.exp()).sum() * dz).log()
-    return SimpleNamespace(grid=grid, dz=dz, log_joint=log_joint, log_evidence=log_evidence,
-                           log_posterior=log_joint - log_evidence, log_likelihood=log_likelihood)
+    return SimpleNamespace(
+        grid=grid,
+        dz=dz,
+        log_joint=log_joint,
+        log_evidence=log_evidence,
+        log_posterior=log_joint - log_evidence,
+        log_likelihood=log_likelihood,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +65,32 @@ def kl_to_prior(float64):
 
 @pytest.fixture(scope="module")
 def gradients(float64):
-    names = ["score_gradient", "path_gradient", "variance_with_error", "path_variance", "score_variance",
-             "baseline_variance", "score_variance_in", "baseline_variance_in", "measured_in",
-             "cosine_variances"]
+    names = [
+        "score_gradient",
+        "path_gradient",
+        "variance_with_error",
+        "path_variance",
+        "score_variance",
+        "baseline_variance",
+        "score_variance_in",
+        "baseline_variance_in",
+        "measured_in",
+        "cosine_variances",
+    ]
     return definitions("01_elbo", *names)
 
 
 @pytest.fixture(scope="module")
 def sgvb(float64):
-    return definitions("01_elbo", "sgvb", "value_variances", "gradient_variances", s2=S2,
-                       observed=torch.tensor(1.0), prior=Normal(0.0, 1.0))
+    return definitions(
+        "01_elbo",
+        "sgvb",
+        "value_variances",
+        "gradient_variances",
+        s2=S2,
+        observed=torch.tensor(1.0),
+        prior=Normal(0.0, 1.0),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +110,7 @@ def mean_and_variance(values, weights):
 
 
 # --- the bound and the gap
+
 
 def closed_form_bound(mean, width):
     fit = 7 * (math.log(3) + mean) - 3 * math.exp(mean + width**2 / 2) - math.lgamma(8)
@@ -125,8 +149,9 @@ def test_expectation_on_the_grid(toy, star):
 
 # --- the sliders
 
+
 def test_the_sliders_say_what_the_lesson_computes(toy, star):
-    explorer = GapExplorer(star.grid[::20], star.log_joint[::20])       # as the lesson calls it
+    explorer = GapExplorer(star.grid[::20], star.log_joint[::20])  # as the lesson calls it
     for mean, width in ((-0.5, 0.8), (0.68, 0.37), (2.5, 1.5), (-1.5, 0.1)):
         q = Normal(mean, width)
         expected = toy.grid_elbo(q).item(), toy.grid_gap(q).item()
@@ -134,6 +159,7 @@ def test_the_sliders_say_what_the_lesson_computes(toy, star):
 
 
 # --- what exercises 1 and 2 say
+
 
 def gap(star, mean, width):
     return star.log_evidence.item() - closed_form_bound(mean, width)
@@ -166,6 +192,7 @@ def test_the_best_width_is_one_over_the_root_of_one_plus_the_rate(photons, mean,
 
 # --- Appendix B
 
+
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-4, 2)), min_size=1, max_size=4))
 def test_kl_to_prior_has_the_value_and_the_gradient_of_torch(kl_to_prior, pairs):
@@ -182,6 +209,7 @@ def test_kl_to_prior_sums_over_the_last_dimension_only(kl_to_prior):
 
 
 # --- gradients through a draw
+
 
 @pytest.mark.parametrize(("d", "width"), [(0.0, 1.0), (1.0, 1.0), (3.0, 1.0), (1.0, 0.1), (-2.0, 0.5)])
 def test_variances_of_the_quadratic(gradients, d, width):
@@ -224,8 +252,7 @@ def test_variances_of_the_cosine(gradients, k, mean, width):
 @pytest.mark.parametrize("dimensions", [1, 3, 10])
 def test_variances_in_more_dimensions(gradients, dimensions):
     torch.manual_seed(dimensions)
-    for baseline, exact in [(0, gradients.score_variance_in),
-                            (dimensions + 2, gradients.baseline_variance_in)]:
+    for baseline, exact in [(0, gradients.score_variance_in), (dimensions + 2, gradients.baseline_variance_in)]:
         variance, error = gradients.measured_in(dimensions, baseline)
         assert abs(variance - exact(dimensions)) < 4 * error < 0.15 * variance
 
@@ -270,6 +297,7 @@ def test_sgvb_gradients(sgvb, mean, width):
 
 # --- the linear VAE
 
+
 def data(num_images=200, num_pixels=6):
     torch.manual_seed(0)
     return torch.randn(num_images, num_pixels) @ torch.randn(num_pixels, num_pixels) + 1
@@ -285,8 +313,11 @@ def test_ppca_is_the_exact_evidence_and_a_maximum(linear):
     best, noise, eigenvalues, directions = linear.ppca(x, latent_size=2)
     weight = directions[:, :2] * (eigenvalues[:2] - noise).sqrt()
     torch.testing.assert_close(evidence(x, x.mean(0), weight, noise), best)
-    for other in (evidence(x, x.mean(0) + 0.05, weight, noise), evidence(x, x.mean(0), 1.05 * weight, noise),
-                  evidence(x, x.mean(0), weight, 1.1 * noise)):
+    for other in (
+        evidence(x, x.mean(0) + 0.05, weight, noise),
+        evidence(x, x.mean(0), 1.05 * weight, noise),
+        evidence(x, x.mean(0), weight, 1.1 * noise),
+    ):
         assert other < best
 
 

@@ -4,17 +4,28 @@ import functools
 
 import pytest
 import torch
-from notebook_definitions import definitions
 from torch.distributions import kl_divergence
 
 from vae_utils import objectives
-from vae_utils.paper import wake_sleep as baselines
 from vae_utils.data import binarise
 from vae_utils.likelihoods import Bernoulli, Gaussian
 from vae_utils.models import paper_vae
+from vae_utils.paper import wake_sleep as baselines
 
-NAMES = ("bernoulli_log_likelihood", "Encoder", "Decoder", "VAE", "draw_parameters", "elbo", "train",
-         "slipped", "effective_beta", "wake_sleep")
+from notebook_definitions import definitions
+
+NAMES = (
+    "bernoulli_log_likelihood",
+    "Encoder",
+    "Decoder",
+    "VAE",
+    "draw_parameters",
+    "elbo",
+    "train",
+    "slipped",
+    "effective_beta",
+    "wake_sleep",
+)
 LATENT_SIZE = 4
 
 
@@ -46,18 +57,25 @@ def as_library(vae, value=lambda parameter: parameter):
     There, one layer holds mean and log-variance.
     """
     encoder, decoder = vae.encoder, vae.decoder
-    heads = [(value(encoder.mean.weight), value(encoder.log_variance.weight)),
-             (value(encoder.mean.bias), value(encoder.log_variance.bias))]
-    return [value(encoder.hidden.weight), value(encoder.hidden.bias), *map(torch.cat, heads),
-            value(decoder.hidden.weight), value(decoder.hidden.bias),
-            value(decoder.logits.weight), value(decoder.logits.bias)]
+    heads = [
+        (value(encoder.mean.weight), value(encoder.log_variance.weight)),
+        (value(encoder.mean.bias), value(encoder.log_variance.bias)),
+    ]
+    return [
+        value(encoder.hidden.weight),
+        value(encoder.hidden.bias),
+        *map(torch.cat, heads),
+        value(decoder.hidden.weight),
+        value(decoder.hidden.bias),
+        value(decoder.logits.weight),
+        value(decoder.logits.bias),
+    ]
 
 
 def test_log_likelihood(lesson, images):
     x = binarise(images)
     values, gradients = [], []
-    for log_likelihood in (lesson.bernoulli_log_likelihood,
-                           lambda x, logits: Bernoulli()(logits).log_prob(x)):
+    for log_likelihood in (lesson.bernoulli_log_likelihood, lambda x, logits: Bernoulli()(logits).log_prob(x)):
         # far beyond where sigmoid rounds to 0 or 1
         logits = torch.linspace(-30, 30, x.numel()).view_as(x).requires_grad_()
         values.append(log_likelihood(x, logits))
@@ -69,8 +87,11 @@ def test_log_likelihood(lesson, images):
 
 def test_three_distributions(pair, images):
     x, z = binarise(images), torch.randn(3, 7, LATENT_SIZE)
-    for ours, theirs in ((pair[0].prior, pair[1].prior), (pair[0].encode(x), pair[1].encode(x)),
-                         (pair[0].decode(z), pair[1].decode(z))):
+    for ours, theirs in (
+        (pair[0].prior, pair[1].prior),
+        (pair[0].encode(x), pair[1].encode(x)),
+        (pair[0].decode(z), pair[1].decode(z)),
+    ):
         assert (ours.batch_shape, ours.event_shape) == (theirs.batch_shape, theirs.event_shape)
         torch.testing.assert_close(ours.mean, theirs.mean)
         torch.testing.assert_close(ours.variance, theirs.variance)
@@ -80,7 +101,7 @@ def test_elbo(lesson, pair, images):
     x = binarise(images)
     bounds = []
     for vae, elbo in zip(pair, (lesson.elbo, lambda vae, x: objectives.elbo(vae, x).elbo), strict=True):
-        torch.manual_seed(1)                                                         # the same noise
+        torch.manual_seed(1)  # the same noise
         bounds.append(elbo(vae, x))
         bounds[-1].sum().backward()
     assert bounds[0].shape == (7,)
@@ -121,7 +142,7 @@ def test_wake_sleep(lesson, pair, images):
     x, results = binarise(images), []
     for rival in (lesson.wake_sleep, baselines.wake_sleep):
         pair[1].zero_grad()
-        torch.manual_seed(1)                                                         # the same dreams
+        torch.manual_seed(1)  # the same dreams
         terms = rival(pair[1], x)
         terms.objective.mean().backward()
         results.append([*(term.detach() for term in terms), *(p.grad.clone() for p in pair[1].parameters())])
@@ -134,7 +155,7 @@ def test_the_slip_differs_from_the_bound_in_the_noise_alone(lesson, pair, images
     torch.manual_seed(3)
     terms = lesson.slipped(vae, x)
     torch.manual_seed(3)
-    z = q.mean + q.variance * torch.randn_like(q.mean)                       # sigma^2 where sigma belongs
+    z = q.mean + q.variance * torch.randn_like(q.mean)  # sigma^2 where sigma belongs
     torch.testing.assert_close(terms.distortion, -vae.decode(z).log_prob(x))
     torch.testing.assert_close(terms.objective, -terms.distortion - kl_divergence(q, vae.prior))
     used = torch.distributions.Independent(torch.distributions.Normal(q.mean, q.variance), 1)
@@ -145,7 +166,7 @@ def test_the_slip_differs_from_the_bound_in_the_noise_alone(lesson, pair, images
 def test_effective_beta_is_the_librarys_beta(lesson, beta):
     """Any multiple of distortion + beta * rate has that beta, whatever the number of pixels and latents."""
     for scale in (1, 1 / 784):
-        loss = lambda bce, kl: scale * (bce.sum(1) + beta * kl.sum(1)).mean()        # noqa: E731, B023
+        loss = lambda bce, kl: scale * (bce.sum(1) + beta * kl.sum(1)).mean()  # noqa: E731, B023
         assert lesson.effective_beta(loss, pixels=28, latents=3) == pytest.approx(beta)
 
 

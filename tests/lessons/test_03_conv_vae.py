@@ -5,15 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from notebook_definitions import definitions
 from torch import nn
 
-from vae_utils.files import load_tensors
 from vae_utils.data import MNIST
+from vae_utils.files import load_tensors
 from vae_utils.likelihoods import Bernoulli
 from vae_utils.models import VAE, conv_vae, load_weights, mlp_vae
 from vae_utils.objectives import elbo
 from vae_utils.reproduce import trade
+
+from notebook_definitions import definitions
 
 LESSON = "03_conv_vae"
 
@@ -37,13 +38,15 @@ def gradients(vae, value):
 
 # --- networks
 
+
 @pytest.mark.parametrize("channels, hidden", [((16, 32), 128), ((3, 5), 7)])
 def test_networks_are_the_librarys(x, channels, hidden):
     lesson = definitions(LESSON, "ConvEncoder", "ConvDecoder")
-    ours = VAE(lesson.ConvEncoder(4, channels, hidden), lesson.ConvDecoder(4, channels, hidden), Bernoulli(),
-               latent_size=4)
+    ours = VAE(
+        lesson.ConvEncoder(4, channels, hidden), lesson.ConvDecoder(4, channels, hidden), Bernoulli(), latent_size=4
+    )
     library = conv_vae(4, channels, hidden)
-    load_weights(ours, library.state_dict())                     # same names, same shapes
+    load_weights(ours, library.state_dict())  # same names, same shapes
     z = torch.randn(6, 4)
     torch.testing.assert_close(ours.encode(x).mean, library.encode(x).mean, rtol=0, atol=0)
     torch.testing.assert_close(ours.encode(x).stddev, library.encode(x).stddev, rtol=0, atol=0)
@@ -58,8 +61,7 @@ def test_networks_are_the_librarys(x, channels, hidden):
 def test_defaults_of_the_lessons_networks_are_what_its_text_says():
     lesson = definitions(LESSON, "ConvEncoder", "ConvDecoder")
     library = conv_vae(20, (16, 32), 128)
-    for ours, theirs in ((lesson.ConvEncoder(20), library.encoder),
-                         (lesson.ConvDecoder(20), library.decoder)):
+    for ours, theirs in ((lesson.ConvEncoder(20), library.encoder), (lesson.ConvDecoder(20), library.decoder)):
         assert [p.shape for p in ours.parameters()] == [p.shape for p in theirs.parameters()]
 
 
@@ -79,7 +81,7 @@ def test_pixels_wander_inside_their_squares(tile):
     scrambled = lesson.scramble_within(images, tile)
 
     def squares(batch):
-        return nn.functional.unfold(batch, tile, stride=tile)                            # [N, tile^2, squares]
+        return nn.functional.unfold(batch, tile, stride=tile)  # [N, tile^2, squares]
 
     torch.testing.assert_close(squares(scrambled).sort(1).values, squares(images).sort(1).values, rtol=0, atol=0)
     moved = (scrambled != images).float().mean()
@@ -89,12 +91,15 @@ def test_pixels_wander_inside_their_squares(tile):
 
 # --- objectives
 
+
 def test_the_bug_is_a_beta_of_784(x):
     lesson = definitions(LESSON, "mean_over_pixels")
     vae = mlp_vae(3, (16,), layer_norm=False)
     results = []
-    for objective in (lambda: 784 * lesson.mean_over_pixels(vae, x).objective,
-                      lambda: elbo(vae, x, beta=784.0).objective):
+    for objective in (
+        lambda: 784 * lesson.mean_over_pixels(vae, x).objective,
+        lambda: elbo(vae, x, beta=784.0).objective,
+    ):
         torch.manual_seed(1)
         value = objective().mean()
         results.append((value.detach(), gradients(vae, value)))
@@ -111,11 +116,11 @@ def test_warm_up_ends_at_its_beta(x):
         torch.manual_seed(1)
         library = elbo(vae, x, beta=beta)
         torch.testing.assert_close(ours.objective, library.objective)
-        torch.testing.assert_close(gradients(vae, ours.objective.mean()),
-                                   gradients(vae, library.objective.mean()))
+        torch.testing.assert_close(gradients(vae, ours.objective.mean()), gradients(vae, library.objective.mean()))
 
 
 # --- measures
+
 
 def test_grey_share():
     lesson = definitions(LESSON, "grey_share")
@@ -133,7 +138,7 @@ def test_average_of_senders_is_bayes_rule(x):
     average, senders = lesson.average_of_senders(vae, z)
     with torch.no_grad():
         q = vae.encode(vae.observe(images, torch.Generator().manual_seed(0)))
-        weight = q.log_prob(z[:, None]).double().exp()                                       # [3, 6]
+        weight = q.log_prob(z[:, None]).double().exp()  # [3, 6]
     weight = weight / weight.sum(1, keepdim=True)
     expected = (weight[:, :, None, None, None] * images.double()).sum(1)
     torch.testing.assert_close(average.double(), expected, rtol=1e-4, atol=1e-5)
@@ -143,30 +148,33 @@ def test_average_of_senders_is_bayes_rule(x):
 
 # --- the commands behind the curves
 
+
 @pytest.fixture
 def options(tmp_path, monkeypatch):
     """A toy set in the place of MNIST: these are tests of what is stored, not of what is learned."""
     images, labels = torch.rand(300, 1, 28, 28) * (torch.rand(300, 1, 1, 1) < 0.5), torch.arange(300) % 10
-    monkeypatch.setattr(trade, "full_mnist",
-                        lambda: MNIST(images, labels, images[:40], labels[:40], "VAE_DATA", True))
+    monkeypatch.setattr(trade, "full_mnist", lambda: MNIST(images, labels, images[:40], labels[:40], "VAE_DATA", True))
     return SimpleNamespace(seed=3, samples=None, latents=None, epochs=2.0, held_out=False, out=tmp_path, start=0.0)
 
 
 def test_rate_distortion_stores_rows_and_frames(options, capsys):
     trade.rate_distortion(options)
     rows = json.loads((options.out / "rate-distortion.json").read_text())["results"]["rows"]
-    assert [(row["seed"], row["beta"]) for row in rows] == [(seed, beta)
-                                                            for seed in (3, 4) for beta in trade.BETAS]
+    assert [(row["seed"], row["beta"]) for row in rows] == [(seed, beta) for seed in (3, 4) for beta in trade.BETAS]
     for row in rows:
         assert row["elbo"] == pytest.approx(-(row["rate"] + row["distortion"]), abs=0.002)
         one = next(r for r in rows if r["seed"] == row["seed"] and r["beta"] == 1.0)
         assert row["elbo_minus_beta_1"] == pytest.approx(row["elbo"] - one["elbo"], abs=0.002)
-    assert rows[0]["rate"] != rows[8]["rate"]                    # beta reaches the training
-    assert rows[4]["elbo"] != rows[13]["elbo"]                   # and so does the seed
+    assert rows[0]["rate"] != rows[8]["rate"]  # beta reaches the training
+    assert rows[4]["elbo"] != rows[13]["elbo"]  # and so does the seed
     frames, metadata = load_tensors(options.out / "rate-distortion.safetensors")
     shapes = {name: list(frame.shape) for name, frame in frames.items()}
-    assert shapes == {"betas": [9], "originals": [8, 1, 28, 28], "reconstructions": [9, 8, 1, 28, 28],
-                      "samples": [9, 8, 1, 28, 28]}
+    assert shapes == {
+        "betas": [9],
+        "originals": [8, 1, 28, 28],
+        "reconstructions": [9, 8, 1, 28, 28],
+        "samples": [9, 8, 1, 28, 28],
+    }
     assert frames["samples"].dtype == torch.uint8 and "rate-distortion" in metadata["command"]
 
 
@@ -174,10 +182,10 @@ def test_likelihoods_stores_rows_and_frames(options, capsys):
     trade.likelihoods(options)
     rows = json.loads((options.out / "likelihoods.json").read_text())["results"]["rows"]
     assert [row["likelihood"] for row in rows] == list(trade.LIKELIHOODS)
-    assert rows[3]["sigma"] == 1.0                                                      # fixed
-    assert rows[5]["sigma"] != pytest.approx(0.2 + 1 / 256, abs=1e-4)                   # learned
+    assert rows[3]["sigma"] == 1.0  # fixed
+    assert rows[5]["sigma"] != pytest.approx(0.2 + 1 / 256, abs=1e-4)  # learned
     assert all(0 <= row["grey_samples"] <= 1 and row["squared_error"] > 0 for row in rows)
     frames, _ = load_tensors(options.out / "likelihoods.safetensors")
     assert list(frames["draws"].shape) == [6, 8, 1, 28, 28]
-    assert set(frames["draws"][0].unique().tolist()) <= {0, 255}                # coins
-    assert len(frames["draws"][5].unique()) > 2                                 # a Gaussian's grey
+    assert set(frames["draws"][0].unique().tolist()) <= {0, 255}  # coins
+    assert len(frames["draws"][5].unique()) > 2  # a Gaussian's grey

@@ -12,18 +12,32 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from notebook_definitions import definitions
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
+
 from vae_utils import evaluation, figures
+from vae_utils.data import MNIST, load_mnist
 from vae_utils.explore import widgets as explore
 from vae_utils.files import ASSETS
-from vae_utils.data import MNIST, load_mnist
 from vae_utils.models import load_vae, mlp_vae
 from vae_utils.reproduce import holes
 
-NAMES = ("equal_mass_grid", "slerp", "typical", "traversal", "random_rotation", "slant",
-         "single_r2", "joint_r2",
-         "digit_share", "fitted", "draws", "in_units_of_its_codes")
+from notebook_definitions import definitions
+import itertools
+
+NAMES = (
+    "equal_mass_grid",
+    "slerp",
+    "typical",
+    "traversal",
+    "random_rotation",
+    "slant",
+    "single_r2",
+    "joint_r2",
+    "digit_share",
+    "fitted",
+    "draws",
+    "in_units_of_its_codes",
+)
 
 
 @cache
@@ -58,6 +72,7 @@ def digits(request):
 
 # --- the plane
 
+
 @pytest.mark.parametrize("n", [1, 2, 20])
 def test_equal_mass_grid_is_the_librarys(lesson, n):
     torch.testing.assert_close(lesson.equal_mass_grid(n), figures.prior_grid(n))
@@ -65,11 +80,12 @@ def test_equal_mass_grid_is_the_librarys(lesson, n):
 
 def test_what_exercise_1_counts():
     """The numbers of its answer: draws in a cell of equal mass, and in two cells of the regular grid."""
+
     def mass(low, high):
         return (Normal(0.0, 1.0).cdf(torch.tensor(high)) - Normal(0.0, 1.0).cdf(torch.tensor(low))).item()
 
     assert 200_000 / 400 == 500
-    assert (500 * (1 - 1 / 400)) ** 0.5 == pytest.approx(22, abs=0.5)
+    assert pytest.approx(22, abs=0.5) == (500 * (1 - 1 / 400)) ** 0.5
     assert 200_000 * mass(0.0, 0.3) ** 2 == pytest.approx(2780, abs=5)
     assert 200_000 * mass(-3.0, -2.7) ** 2 == pytest.approx(0.9, abs=0.05)
 
@@ -83,7 +99,7 @@ def test_what_exercise_2_finds_along_a_line():
     digits = said.argmax(1)[sure].unique_consecutive().tolist()
     assert digits == [2, 3, 5, 4, 9, 7]
     ends = [z1[sure & (said.argmax(1) == digit)] for digit in digits]
-    doubts = [(later.min() - earlier.max()).item() for earlier, later in zip(ends, ends[1:])]
+    doubts = [(later.min() - earlier.max()).item() for earlier, later in itertools.pairwise(ends)]
     assert doubts == pytest.approx([0.3, 0.3, 0.05, 0.05, 0.1], abs=0.03)
     assert 8 in said.argmax(1)[(z1 > ends[1].max()) & (z1 < ends[2].min())]
     assert ends[2].max() < 0.13 < ends[3].min()
@@ -100,6 +116,7 @@ def test_what_exercise_2_finds_about_slant(lesson):
 
 # --- the autoencoder in other units
 
+
 def test_an_autoencoder_in_units_of_its_codes_is_the_same_autoencoder(lesson, digits):
     model = plane()
     twin = lesson.in_units_of_its_codes(model, digits.test)
@@ -109,13 +126,12 @@ def test_an_autoencoder_in_units_of_its_codes_is_the_same_autoencoder(lesson, di
     x = model.observe(digits.test[:20])
     torch.testing.assert_close(twin.decode(twin.encode(x).mean).mean, model.decode(model.encode(x).mean).mean)
     torch.testing.assert_close(twin.encode(x).stddev, model.encode(x).stddev)
-    assert not torch.equal(twin.encode(x).mean, model.encode(x).mean)          # and the model stays as it was
+    assert not torch.equal(twin.encode(x).mean, model.encode(x).mean)  # and the model stays as it was
 
 
 # --- paths
 
-vectors = st.integers(0, 2**31).map(
-    lambda seed: torch.randn(2, 30, generator=torch.Generator().manual_seed(seed)))
+vectors = st.integers(0, 2**31).map(lambda seed: torch.randn(2, 30, generator=torch.Generator().manual_seed(seed)))
 
 
 @settings(deadline=None, max_examples=50)
@@ -126,7 +142,7 @@ def test_slerp_stays_on_the_sphere(pair, t):
     torch.testing.assert_close(lesson.slerp(a, b, torch.tensor(t)).norm(), torch.tensor(1.0))
     angle = torch.arccos((a * b).sum())
     turned = torch.arccos((a * lesson.slerp(a, b, torch.tensor(t))).sum().clamp(-1, 1))
-    assert abs(turned - t * angle) < 2e-3                               # a constant rate
+    assert abs(turned - t * angle) < 2e-3  # a constant rate
 
 
 def test_slerp_begins_and_ends_where_it_should(lesson):
@@ -141,8 +157,8 @@ def test_typical_is_of_its_class_and_near_its_middle(lesson):
 
 
 def test_typical_digits_of_the_explorer_are_the_lessons(lesson, digits):
-    codes, _ = evaluation.posterior_parameters(plane(), digits.test[:explore.NUM_SHOWN])
-    labels = digits.test_labels[:explore.NUM_SHOWN]
+    codes, _ = evaluation.posterior_parameters(plane(), digits.test[: explore.NUM_SHOWN])
+    labels = digits.test_labels[: explore.NUM_SHOWN]
     expected = torch.stack([codes[lesson.typical(digit, codes, labels)] for digit in range(10)])
     shown = explore.LatentExplorer(plane(), data=digits).spec["typical"]
     torch.testing.assert_close(torch.tensor(shown), expected)
@@ -156,6 +172,7 @@ def test_a_traversal_moves_one_number(lesson):
 
 # --- axes
 
+
 def test_random_rotation_keeps_lengths(lesson):
     R = lesson.random_rotation(20, 3)
     torch.testing.assert_close(R @ R.T, torch.eye(20), atol=1e-5, rtol=0)
@@ -165,9 +182,8 @@ def test_random_rotation_keeps_lengths(lesson):
 def test_r2_knows_a_factor_from_noise_and_the_joint_one_ignores_rotations(lesson):
     torch.manual_seed(0)
     codes = torch.randn(5000, 4)
-    factor = 3 * codes[:, 2] + codes[:, 0] + 1                          # variance 9 + 1
-    torch.testing.assert_close(lesson.single_r2(codes, factor), torch.tensor([0.1, 0, 0.9, 0]),
-                               atol=0.03, rtol=0)
+    factor = 3 * codes[:, 2] + codes[:, 0] + 1  # variance 9 + 1
+    torch.testing.assert_close(lesson.single_r2(codes, factor), torch.tensor([0.1, 0, 0.9, 0]), atol=0.03, rtol=0)
     assert lesson.joint_r2(codes, factor) == pytest.approx(1, abs=1e-6)
     noisy = factor + torch.randn(5000) * 10**0.5
     turned = codes @ lesson.random_rotation(4, 0).T
@@ -179,16 +195,15 @@ def test_digit_share_is_the_variance_between_classes(lesson):
     torch.manual_seed(0)
     labels = torch.arange(10).repeat(2000)
     codes = torch.stack([labels.float(), torch.randn(20_000), labels + torch.randn(20_000) * 8.25**0.5], 1)
-    torch.testing.assert_close(lesson.digit_share(codes, labels), torch.tensor([1.0, 0, 0.5]),
-                               atol=0.02, rtol=0)
+    torch.testing.assert_close(lesson.digit_share(codes, labels), torch.tensor([1.0, 0, 0.5]), atol=0.02, rtol=0)
 
 
 def test_slant_of_drawn_strokes(lesson):
     images = torch.zeros(3, 1, 28, 28)
     for row in range(5, 23):
-        images[0, 0, row, 14] = 1                                       # upright
-        images[1, 0, row, 28 - row] = 1                     # one pixel to the right for each pixel up: /
-        images[2, 0, row, row] = 1                                      # \
+        images[0, 0, row, 14] = 1  # upright
+        images[1, 0, row, 28 - row] = 1  # one pixel to the right for each pixel up: /
+        images[2, 0, row, row] = 1  # \
     torch.testing.assert_close(lesson.slant(images), torch.tensor([0.0, 1, -1]))
 
 
@@ -211,6 +226,7 @@ def test_cost_of_turning_is_the_kl_of_the_best_diagonal(size):
 
 # --- where codes are
 
+
 def test_fitted_densities_follow_their_codes(lesson):
     torch.manual_seed(0)
     codes = torch.cat([torch.randn(2000, 2) - 10, torch.randn(2000, 2) + 10])
@@ -222,6 +238,7 @@ def test_fitted_densities_follow_their_codes(lesson):
 
 
 # --- the library's measures
+
 
 def test_nearest_distance():
     torch.manual_seed(0)
@@ -244,20 +261,23 @@ def test_relative_path_length():
 
 # --- the judge, and the command
 
+
 def test_the_stored_judge_knows_digits(digits):
     judge = evaluation.load_classifier()
     assert holes.accuracy(judge, digits.test, digits.test_labels) > 0.98
     assert judge.metadata["results"]["test_accuracy"] > 0.985
     noise = torch.rand(200, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     blends = torch.lerp(digits.test[:500], digits.test[500:], 0.5)
-    unsure = [(judge.probabilities(images).amax(1) < holes.UNSURE).float().mean()
-              for images in (digits.test, blends, noise)]
+    unsure = [
+        (judge.probabilities(images).amax(1) < holes.UNSURE).float().mean() for images in (digits.test, blends, noise)
+    ]
     assert unsure[0] < 0.05 and unsure[1] > 0.3 and unsure[2] > 0.3
 
 
 def small(digits):
-    return MNIST(digits.train[:512], digits.train_labels[:512], digits.test[:200], digits.test_labels[:200],
-                 "embedded", False)
+    return MNIST(
+        digits.train[:512], digits.train_labels[:512], digits.test[:200], digits.test_labels[:200], "embedded", False
+    )
 
 
 def test_classifier_learns(digits):
@@ -293,18 +313,23 @@ def test_codes_are_draws_for_a_vae_and_means_for_an_autoencoder(digits):
 
 @pytest.mark.filterwarnings("ignore:.*converge")
 def test_holes_writes_every_measure_for_every_model(digits, tmp_path, monkeypatch):
-    for name, value in {"NUM_SEEDS": 2, "NUM_DRAWS": 40, "NUM_CODES": 400, "COMPONENTS": 3,
-                        "LATENT_SIZES": (2,), "HIDDEN": (16,), "full_mnist": lambda: small(digits)}.items():
+    for name, value in {
+        "NUM_SEEDS": 2,
+        "NUM_DRAWS": 40,
+        "NUM_CODES": 400,
+        "COMPONENTS": 3,
+        "LATENT_SIZES": (2,),
+        "HIDDEN": (16,),
+        "full_mnist": lambda: small(digits),
+    }.items():
         monkeypatch.setattr(holes, name, value)
     with torch.enable_grad():
-        holes.holes(Namespace(seed=0, epochs=1, samples=None, latents=None, held_out=False, out=tmp_path,
-                              start=0.0))
+        holes.holes(Namespace(seed=0, epochs=1, samples=None, latents=None, held_out=False, out=tmp_path, start=0.0))
     results = json.loads((tmp_path / "holes.json").read_text())["results"]
     plain, vae = results["autoencoder, 2 latents"], results["VAE, 2 latents"]
     assert set(vae) - set(plain) == {"kl_to_prior", "hole_mass_of_prior"}
-    assert all(np.isfinite([number["mean"], number["sd"]]).all()
-               for row in (plain, vae) for number in row.values())
-    assert plain["reconstruction_far"]["mean"] == pytest.approx(0.05, abs=0.01)     # by the definition of far
+    assert all(np.isfinite([number["mean"], number["sd"]]).all() for row in (plain, vae) for number in row.values())
+    assert plain["reconstruction_far"]["mean"] == pytest.approx(0.05, abs=0.01)  # by the definition of far
 
 
 def test_the_stored_comparison_has_the_measures_of_this_code():
@@ -313,8 +338,15 @@ def test_the_stored_comparison_has_the_measures_of_this_code():
     assert stored["results"]["protocol"] == holes.PROTOCOL
     for size in holes.LATENT_SIZES:
         rows = [stored["results"][f"{name}, {size} latents"] for name in holes.OBJECTIVES]
-        assert all({f"{source}_{kind}" for source in ("prior", "gaussian", "mixture", "reconstruction")
-                    for kind in ("unsure", "far", "both")} <= set(row) for row in rows)
+        assert all(
+            {
+                f"{source}_{kind}"
+                for source in ("prior", "gaussian", "mixture", "reconstruction")
+                for kind in ("unsure", "far", "both")
+            }
+            <= set(row)
+            for row in rows
+        )
 
 
 def test_prior_hole_of_a_known_mismatch():

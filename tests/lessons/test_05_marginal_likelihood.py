@@ -4,25 +4,27 @@ import json
 
 import pytest
 import torch
-from notebook_definitions import definitions
 
 from vae_utils import objectives
-from vae_utils.paper import hmc
-from vae_utils.files import ASSETS
 from vae_utils.evaluation import log_likelihood
-from vae_utils.paper.curves import read_curves
+from vae_utils.files import ASSETS
 from vae_utils.likelihoods import Bernoulli
-from vae_utils.paper.marginal import posterior_samples, quadrature_log_likelihood
 from vae_utils.models import mlp_vae
+from vae_utils.paper import hmc
+from vae_utils.paper.curves import read_curves
+from vae_utils.paper.marginal import posterior_samples, quadrature_log_likelihood
 from vae_utils.reproduce import fig3
+
+from notebook_definitions import definitions
 
 LESSON = "05_marginal_likelihood"
 
 
 @pytest.fixture(scope="module")
 def lesson():
-    return definitions(LESSON, "grid_log_likelihood", "log_weights", "log_mean", "effective_samples", "hmc_step",
-                       "importance_weighted")
+    return definitions(
+        LESSON, "grid_log_likelihood", "log_weights", "log_mean", "effective_samples", "hmc_step", "importance_weighted"
+    )
 
 
 @pytest.fixture
@@ -44,6 +46,7 @@ def gradients(vae, value):
 
 # --- quadrature
 
+
 def test_the_grid_is_the_librarys_quadrature(lesson, vae, images):
     x = vae.observe(images, torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -52,6 +55,7 @@ def test_the_grid_is_the_librarys_quadrature(lesson, vae, images):
 
 
 # --- importance sampling
+
 
 def test_log_weights_are_the_librarys(lesson, vae, x):
     results = []
@@ -105,8 +109,10 @@ def test_the_objectives_two_terms_make_an_elbo(vae, x):
 
 # --- Hamiltonian Monte Carlo
 
+
 def test_one_step_is_the_librarys(lesson):
     """Same pushes, same coins: the same moves, with the same chains refused."""
+
     def density(z):
         return -(z[..., 0] ** 2 + 3 * (z[..., 1] - z[..., 0] ** 2) ** 2)
 
@@ -119,12 +125,13 @@ def test_one_step_is_the_librarys(lesson):
     (ours, our_moves), (theirs, their_moves) = results
     assert 0.3 < our_moves.float().mean() < 0.98
     same = our_moves == their_moves
-    assert same.float().mean() > 0.99                                 # a coin may fall on the last digit of a sum
+    assert same.float().mean() > 0.99  # a coin may fall on the last digit of a sum
     torch.testing.assert_close(ours[same], theirs[same])
 
 
 def test_its_gradient_is_that_of_the_model(lesson, vae, x):
     """On a model's own log p(x, z), with graphs that must not be kept."""
+
     def log_joint(z):
         return vae.decode(z).log_prob(x) + vae.prior.log_prob(z)
 
@@ -155,6 +162,7 @@ def test_figure_3_is_stored_as_the_lesson_reads_it(name):
 
 
 # --- exercises
+
 
 def test_posterior_samples_have_the_shape_the_exercise_says(vae, x):
     assert posterior_samples(vae, x, 8, burn_in=2).shape == (8, len(x), 2)

@@ -6,14 +6,15 @@ import sys
 
 import pytest
 import torch
-from browser import assert_healthy, chromium, new_page, write_notebook  # noqa: F401  (a fixture among them)
-from notebook_definitions import definitions
 
 from vae_utils.data import FREY_FACE_SHAPE
 from vae_utils.evaluation import kl_per_dimension
 from vae_utils.figures import image_wall
 from vae_utils.likelihoods import PixelGaussian
 from vae_utils.models import paper_vae, save_vae
+
+from browser import assert_healthy, chromium, new_page, write_notebook  # noqa: F401  (a fixture among them)
+from notebook_definitions import definitions
 
 LESSON = "06_frey_faces"
 SHAPE = (1, 28, 20)
@@ -33,10 +34,16 @@ def copy_into(decoder, library):
     """The library's weights in the lesson's decoder: it has one matrix for both heads."""
     hidden, output = library.decoder.trunk[0], library.decoder.output
     pixels = decoder.mean.out_features
-    decoder.load_state_dict({
-        "hidden.weight": hidden.weight, "hidden.bias": hidden.bias,
-        "mean.weight": output.weight[:pixels], "mean.bias": output.bias[:pixels],
-        "log_variance.weight": output.weight[pixels:], "log_variance.bias": output.bias[pixels:]})
+    decoder.load_state_dict(
+        {
+            "hidden.weight": hidden.weight,
+            "hidden.bias": hidden.bias,
+            "mean.weight": output.weight[:pixels],
+            "mean.bias": output.bias[:pixels],
+            "log_variance.weight": output.weight[pixels:],
+            "log_variance.bias": output.bias[pixels:],
+        }
+    )
 
 
 @pytest.mark.parametrize("floor", [0.0, 1 / 256, 0.1])
@@ -53,11 +60,14 @@ def test_the_decoder_and_its_density_are_the_librarys(x, floor):
     nats.mean().backward()
     library.decode(z).log_prob(x).mean().backward()
     expected = library.decoder.output.weight.grad
-    torch.testing.assert_close(torch.cat([ours.mean.weight.grad, ours.log_variance.weight.grad]), expected,
-                               rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+    torch.testing.assert_close(
+        torch.cat([ours.mean.weight.grad, ours.log_variance.weight.grad]),
+        expected,
+        rtol=1e-4,
+        atol=1e-4 * expected.abs().max().item(),
+    )
     expected = library.decoder.trunk[0].weight.grad
-    torch.testing.assert_close(ours.hidden.weight.grad, expected, rtol=1e-4,
-                               atol=1e-4 * expected.abs().max().item())
+    torch.testing.assert_close(ours.hidden.weight.grad, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 
 def test_sizes_are_those_of_the_film():
@@ -91,20 +101,27 @@ def test_training_starts_both_methods_from_the_same_weights():
 
 # --- the face under the reader's hand
 
-def test_the_page_draws_the_face_that_the_decoder_means(chromium, tmp_path):  # noqa: F811
+
+def test_the_page_draws_the_face_that_the_decoder_means(chromium, tmp_path):
     """A light picture that is not square, decoded in the page, against PyTorch: at the start and after a move."""
     vae = paper_vae(2, 30, std=1.0, likelihood=PixelGaussian(), image_shape=SHAPE)
     save_vae(vae, tmp_path / "toy.safetensors")
-    write_notebook(tmp_path / "lesson.ipynb",
-                   "from vae_utils.explore.widgets import LatentExplorer\nfrom vae_utils.models import load_vae\n"
-                   "LatentExplorer(load_vae('toy.safetensors'), z=[0.5, -0.3], light=True)")
-    subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "lesson.ipynb"], cwd=tmp_path,
-                   check=True, capture_output=True)
+    write_notebook(
+        tmp_path / "lesson.ipynb",
+        "from vae_utils.explore.widgets import LatentExplorer\nfrom vae_utils.models import load_vae\n"
+        "LatentExplorer(load_vae('toy.safetensors'), z=[0.5, -0.3], light=True)",
+    )
+    subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "lesson.ipynb"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
     page = new_page(chromium, offline=True)
     page.goto((tmp_path / "lesson.html").as_uri())
     canvas = page.locator("canvas.vae-picture").first
     canvas.wait_for()
-    seen = []
+    seen, z = [], None
     for key in (None, "ArrowRight"):
         if key:
             page.locator(".vae-point").first.press(key)
@@ -114,9 +131,9 @@ def test_the_page_draws_the_face_that_the_decoder_means(chromium, tmp_path):  # 
         assert (height, width) == (28, 20)
         position = torch.tensor([[float(value) for value in z.strip("[]").split(",")]])
         with torch.no_grad():
-            expected = image_wall(1 - vae.decode(position).mean, gap=0)          # image_wall shows 1 as ink
+            expected = image_wall(1 - vae.decode(position).mean, gap=0)  # image_wall shows 1 as ink
         shown = torch.tensor(pixels).view(28, 20, 4)[..., 0]
-        assert abs(shown - torch.from_numpy(expected).long()).max() <= 2         # half precision and rounding
+        assert abs(shown - torch.from_numpy(expected).long()).max() <= 2  # half precision and rounding
         seen.append(shown)
     assert not torch.equal(*seen)
     box = canvas.bounding_box()

@@ -5,12 +5,13 @@ from functools import partial
 
 import pytest
 import torch
-from notebook_definitions import definitions
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from torch.nn.utils import parameters_to_vector
 
-from vae_utils.paper.bayes import BayesianVAE, full_bound, weight_prior
 from vae_utils.models import conv_vae, mlp_vae
+from vae_utils.paper.bayes import BayesianVAE, full_bound, weight_prior
+
+from notebook_definitions import definitions
 
 NOISE = 0.3
 INPUTS = torch.tensor([[1.0, 0.2], [1.0, 0.9], [1.0, 1.7]], dtype=torch.float64)
@@ -28,6 +29,7 @@ def algorithm():
 
 
 # --- the line: everything by a grid over its two weights
+
 
 @pytest.fixture(scope="module")
 def grid():
@@ -82,13 +84,15 @@ def test_bound_equals_the_librarys_in_value_and_gradient(algorithm, build, image
     vae = BayesianVAE(build(), initial_std=0.1)
     x = vae.observe(images)
     values, gradients = [], []
-    for bound in (lambda: algorithm.bound_of_everything(vae, vae.log_sigma, x, 500),
-                  lambda: 500 * full_bound(vae, x, 500).objective.mean()):
-        torch.manual_seed(1)                                                 # the same epsilon and zeta
+    for bound in (
+        lambda: algorithm.bound_of_everything(vae, vae.log_sigma, x, 500),
+        lambda: 500 * full_bound(vae, x, 500).objective.mean(),
+    ):
+        torch.manual_seed(1)  # the same epsilon and zeta
         values.append(bound())
         gradients.append(torch.autograd.grad(values[-1], list(vae.parameters())))
     torch.testing.assert_close(*values)
-    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-2)             # sums over 500 images
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-2)  # sums over 500 images
 
 
 def test_weights_come_back_in_order(algorithm):
@@ -114,8 +118,12 @@ def test_learning_is_adam_on_the_bound(algorithm, images):
         (-full_bound(theirs, x, 12).objective.mean()).backward()
         optimiser.step()
     torch.testing.assert_close(log_sigma, theirs.log_sigma, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(parameters_to_vector(ours.decoder.parameters()),
-                               parameters_to_vector(theirs.decoder.parameters()), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        parameters_to_vector(ours.decoder.parameters()),
+        parameters_to_vector(theirs.decoder.parameters()),
+        atol=1e-4,
+        rtol=1e-3,
+    )
 
 
 def test_the_lessons_prior_is_the_papers():

@@ -73,6 +73,7 @@ def output_texts(notebook):
 
 # --- outputs
 
+
 def test_the_course_is_numbered_without_gaps():
     assert [int(path.stem[:2]) for path in PATHS] == list(range(1, len(PATHS) + 1))
     assert len(PATHS) >= 4
@@ -89,8 +90,9 @@ def test_cells_were_executed_in_order(notebook):
 
 
 def test_no_errors_and_nothing_on_stderr(notebook):
-    assert [output for output in outputs(notebook)
-            if output.output_type == "error" or output.get("name") == "stderr"] == []
+    assert [
+        output for output in outputs(notebook) if output.output_type == "error" or output.get("name") == "stderr"
+    ] == []
 
 
 def test_no_warnings_in_outputs(notebook):
@@ -126,6 +128,7 @@ def test_size(path):
 
 # --- code
 
+
 def test_code_is_plain_python(notebook):
     for cell in code_cells(notebook):
         ast.parse(cell.source)  # no magics: tests read the cells, and learners take them elsewhere
@@ -133,8 +136,9 @@ def test_code_is_plain_python(notebook):
 
 def test_compared_cells_do_not_end_in_a_semicolon(notebook):
     """nbval runs cells outside IPython's history, where the semicolon is looked up: use plt.show()."""
-    compared = [cell.source for cell in code_cells(notebook)
-                if "nbval-ignore-output" not in cell.metadata.get("tags", [])]
+    compared = [
+        cell.source for cell in code_cells(notebook) if "nbval-ignore-output" not in cell.metadata.get("tags", [])
+    ]
     assert [source for source in compared if source.rstrip().endswith(";")] == []
 
 
@@ -153,6 +157,7 @@ def test_tags_are_known(notebook):
 
 
 # --- the grammar of a lesson
+
 
 def test_title_is_a_question(notebook):
     title = notebook.cells[0].source.splitlines()[0]
@@ -216,8 +221,11 @@ def function_in(cell):
 
 def checks_called(tree):
     """Names of the checks that a piece of code calls, with the arguments written out."""
-    return [(node.func.attr, [ast.unparse(argument) for argument in node.args]) for node in ast.walk(tree)
-            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("checks.")]
+    return [
+        (node.func.attr, [ast.unparse(argument) for argument in node.args])
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("checks.")
+    ]
 
 
 def test_exercises_are_three_to_five_of_every_kind(notebook):
@@ -260,7 +268,7 @@ def test_stubs_raise_inside_and_are_checked(notebook):
         stub = function_in(exercise.code[0])
         assert ast.unparse(stub.body[-1]) == "raise NotImplementedError('your turn')", exercise.heading
         assert isinstance(cell.body[-1], ast.Expr), "the last line shows what the check says"
-        (name, arguments), = checks_called(cell.body[-1])
+        ((name, arguments),) = checks_called(cell.body[-1])
         assert stub.name in arguments and name in checks.__all__, exercise.heading
 
 
@@ -290,12 +298,17 @@ def test_no_other_cell_needs_what_the_learner_writes(notebook):
     for exercise in exercises(notebook, "Code"):
         name = function_in(exercise.code[0]).name
         others = [cell for cell in code_cells(notebook) if cell not in exercise.cells]
-        users = [cell.source for cell in others for node in ast.walk(ast.parse(cell.source))
-                 if getattr(node, "id", getattr(node, "name", None)) == name]
+        users = [
+            cell.source
+            for cell in others
+            for node in ast.walk(ast.parse(cell.source))
+            if getattr(node, "id", getattr(node, "name", None)) == name
+        ]
         assert users == [], exercise.heading
     stubs = [exercise.code[0] for exercise in exercises(notebook, "Code")]
-    assert [cell.source for cell in code_cells(notebook)
-            if "NotImplementedError" in cell.source and cell not in stubs] == []
+    assert [
+        cell.source for cell in code_cells(notebook) if "NotImplementedError" in cell.source and cell not in stubs
+    ] == []
 
 
 def test_checks_are_imported_with_the_first_imports(notebook):
@@ -305,13 +318,19 @@ def test_checks_are_imported_with_the_first_imports(notebook):
 def test_stored_verdicts(notebook):
     """A stub is not attempted, a solution is right: the lesson was executed with its checks."""
     for exercise in exercises(notebook, "Code"):
-        texts = ["".join(output.get("text", "") or output.get("data", {}).get("text/plain", "")
-                         for output in cell.outputs) for cell in exercise.code]
+        texts = [
+            "".join(output.get("text", "") or output.get("data", {}).get("text/plain", "") for output in cell.outputs)
+            for cell in exercise.code
+        ]
         assert texts[0].startswith("Not attempted yet"), exercise.heading
         assert "Right. " in texts[1], exercise.heading
 
 
 def test_every_check_belongs_to_one_exercise():
-    used = [name for path in PATHS for exercise in exercises(nbformat.read(path, as_version=4), "Code")
-            for name, _ in checks_called(ast.parse(exercise.code[0].source))]
+    used = [
+        name
+        for path in PATHS
+        for exercise in exercises(nbformat.read(path, as_version=4), "Code")
+        for name, _ in checks_called(ast.parse(exercise.code[0].source))
+    ]
     assert sorted(used) == sorted(checks.__all__)

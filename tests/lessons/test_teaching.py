@@ -13,10 +13,10 @@ import torch
 from torch import distributions
 
 from vae_utils import evaluation, figures, objectives, training
-from vae_utils.paper import bayes, marginal
 from vae_utils.data import MNIST
 from vae_utils.likelihoods import PixelGaussian
 from vae_utils.models import mlp_vae
+from vae_utils.paper import bayes, marginal
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 PAGE = (NOTEBOOKS / "TEACHING.md").read_text("utf-8")
@@ -38,9 +38,9 @@ def part(title):
     """The text below the heading that begins with `title`, up to the next of its level or above."""
     heading = re.search(rf"^(#+) {re.escape(title)}\b.*$", PAGE, re.MULTILINE)
     assert heading, title
-    rest = PAGE[heading.end():]
+    rest = PAGE[heading.end() :]
     following = re.search(rf"^#{{1,{len(heading[1])}}} ", rest, re.MULTILINE)
-    return rest[:following.start()] if following else rest
+    return rest[: following.start()] if following else rest
 
 
 def table(text):
@@ -68,6 +68,7 @@ def lesson_links(text):
 
 
 # --- links and names
+
 
 def test_every_link_resolves():
     own = {slug(heading) for heading in headings(PAGE)}
@@ -111,8 +112,10 @@ def test_numbers_with_a_decimal_point_stand_in_a_lesson_or_in_the_readme():
     for lesson in LESSONS.values():
         for cell in lesson.cells:
             stored.append(cell.source)
-            stored += [str(output.get("text", output.get("data", {}).get("text/plain", "")))
-                       for output in cell.get("outputs", [])]
+            stored += [
+                str(output.get("text", output.get("data", {}).get("text/plain", "")))
+                for output in cell.get("outputs", [])
+            ]
     stored = "\n".join(stored)
     prose = LINK.sub(r"\1", PAGE)
     numbers = set(re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", prose))
@@ -126,6 +129,7 @@ def test_lines_are_short_enough_to_read_in_an_editor():
 
 # --- plans
 
+
 @pytest.mark.parametrize("minutes", PLANS)
 def test_minutes_add_up(minutes):
     clock = 0
@@ -138,7 +142,7 @@ def test_minutes_add_up(minutes):
 @pytest.mark.parametrize("minutes", PLANS)
 def test_every_step_says_where_what_and_what_to_ask(minutes):
     for row in table(part(f"{minutes} minutes")):
-        at, spent, where, say, ask, wrong, late = row
+        _at, _spent, where, say, ask, wrong, late = row
         assert say and late, row
         if where == "Break":
             continue
@@ -160,7 +164,7 @@ def ways(minutes):
             assert {end[0] for end in ends} == {name}, stretch
             first, last = (order.index(end[1].id) for end in (ends[0], ends[-1]))
             assert len(ends) == 1 or (len(ends) == 2 and first < last), stretch
-            found.setdefault(name, []).extend(CELLS[name][i] for i in order[first:last + 1])
+            found.setdefault(name, []).extend(CELLS[name][i] for i in order[first : last + 1])
     return found
 
 
@@ -210,6 +214,7 @@ def test_cells_to_run_need_no_others(minutes):
 
 # --- notation
 
+
 def shape_of(thing):
     """As the table writes it: "[4, 2]", "batch [4], event [2]"."""
     if isinstance(thing, distributions.Distribution):
@@ -222,8 +227,7 @@ def test_every_code_name_of_the_notation_exists_and_has_that_shape(images):
     torch.manual_seed(0)
     vae = mlp_vae(SIZES["D"], (8,))
     sizes = SIZES | {"P": sum(weight.numel() for weight in vae.decoder.parameters())}
-    modules = {module.__name__.split(".")[-1]: module
-               for module in (bayes, evaluation, figures, marginal, objectives)}
+    modules = {module.__name__.split(".")[-1]: module for module in (bayes, evaluation, figures, marginal, objectives)}
     given = sizes | modules | {"vae": vae, "grey_vae": mlp_vae(SIZES["D"], (8,), likelihood=PixelGaussian())}
     rows = table(part("Notation"))
     assert len(rows) > 25
@@ -232,7 +236,7 @@ def test_every_code_name_of_the_notation_exists_and_has_that_shape(images):
         if parameter:
             assert parameter[1] in inspect.signature(getattr(training, parameter[2])).parameters, code
             continue
-        grey = images[:sizes["N" if "[N" in shape else "B"]]
+        grey = images[: sizes["N" if "[N" in shape else "B"]]
         labels = torch.zeros(len(grey), dtype=torch.int64)
         here = {"images": grey, "x": vae.observe(grey)}
         here["mnist"] = MNIST(grey, labels, grey, labels, "data/", True)
@@ -247,6 +251,7 @@ def test_every_code_name_of_the_notation_exists_and_has_that_shape(images):
 
 # --- outcomes and the exam
 
+
 def test_every_outcome_is_shown_by_an_exercise_and_every_exercise_shows_one():
     rows = table(part("Learning outcomes"))
     assert all(lesson_links(row[-1]) for row in rows)
@@ -258,7 +263,7 @@ def test_every_outcome_is_shown_by_an_exercise_and_every_exercise_shows_one():
 
 
 def test_exam_has_ten_questions_with_folded_answers():
-    exam = PAGE[PAGE.index("## Ten questions"):PAGE.index("## Notation")]
+    exam = PAGE[PAGE.index("## Ten questions") : PAGE.index("## Notation")]
     numbers = [int(number) for number in re.findall(r"^### Question (\d+)$", exam, re.MULTILINE)]
     assert numbers == list(range(1, 11))
     for number in numbers:

@@ -11,6 +11,10 @@ from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 from torch.nn.utils import parameters_to_vector
 
+from vae_utils.evaluation import evaluate, log_likelihood
+from vae_utils.likelihoods import Gaussian
+from vae_utils.models import VAE, conv_vae, mlp_vae
+from vae_utils.objectives import elbo
 from vae_utils.paper.bayes import (
     BayesianVAE,
     full_bound,
@@ -19,25 +23,22 @@ from vae_utils.paper.bayes import (
     predictive_log_likelihood,
     weight_prior,
 )
-from vae_utils.evaluation import evaluate, log_likelihood
-from vae_utils.likelihoods import Gaussian
-from vae_utils.models import VAE, conv_vae, mlp_vae
-from vae_utils.objectives import elbo
 from vae_utils.training import adam, constant, fit
 
-SIGMA = 0.5                                      # of a pixel, in both models
+SIGMA = 0.5  # of a pixel, in both models
 NUM_DRAWS = 400
 
 
 # --- a conjugate model: x_n ~ N(theta, SIGMA^2), one weight a pixel, a code that says nothing
 # Its evidence and its posterior are Gaussian, and the posterior is diagonal: q(theta) can be exact.
 
+
 class Constant(nn.Module):
     """The features are the weights, whatever the code."""
 
     def __init__(self, num_pixels):
         super().__init__()
-        self.theta = nn.Parameter(torch.zeros(1, num_pixels))           # a matrix: the prior's `std` is its
+        self.theta = nn.Parameter(torch.zeros(1, num_pixels))  # a matrix: the prior's `std` is its
 
     def forward(self, z):
         return self.theta.expand(len(z), -1)[:, None, None, :]
@@ -57,8 +58,9 @@ class Silent(nn.Module):
 @pytest.fixture
 def x():
     """Five images of three pixels."""
-    return torch.tensor([[0.9, 0.1, 0.4], [0.7, 0.3, 0.4], [1.0, 0.0, 0.6], [0.8, 0.2, 0.5], [0.5, 0.6, 0.1]
-                         ]).view(5, 1, 1, 3)
+    return torch.tensor([[0.9, 0.1, 0.4], [0.7, 0.3, 0.4], [1.0, 0.0, 0.6], [0.8, 0.2, 0.5], [0.5, 0.6, 0.1]]).view(
+        5, 1, 1, 3
+    )
 
 
 def conjugate(prior_std=1.0, mean=None, sigma=None):
@@ -72,7 +74,8 @@ def conjugate(prior_std=1.0, mean=None, sigma=None):
 def set_weights(vae, mean, sigma):
     if mean is not None:
         vae.decoder.get_parameter(next(name for name, _ in vae.decoder.named_parameters())).copy_(
-            mean.view_as(next(vae.decoder.parameters())))
+            mean.view_as(next(vae.decoder.parameters()))
+        )
         vae.log_sigma.copy_(torch.as_tensor(sigma).log().expand_as(vae.log_sigma))
 
 
@@ -101,8 +104,7 @@ def estimates(vae, x, num_images, objective=full_bound, num_draws=NUM_DRAWS):
     """`num_draws` estimates of the bound on log p(X)."""
     torch.manual_seed(0)
     with torch.no_grad():
-        return torch.stack([num_images * objective(vae, x, num_images).objective.mean()
-                            for _ in range(num_draws)])
+        return torch.stack([num_images * objective(vae, x, num_images).objective.mean() for _ in range(num_draws)])
 
 
 def assert_mean(values, expected, errors=5.0):
@@ -131,7 +133,7 @@ def test_minibatches_are_scaled_up_and_the_weights_are_not(x):
     """N/M: the mean over all minibatches is the bound of the whole set."""
     mean, sigma = torch.tensor([0.2, 0.5, 0.3]), torch.tensor(0.4)
     vae = conjugate(1.0, mean, sigma)
-    of_each = torch.stack([estimates(vae, x[i:i + 1], len(x), num_draws=300) for i in range(5)])  # [5, draws]
+    of_each = torch.stack([estimates(vae, x[i : i + 1], len(x), num_draws=300) for i in range(5)])  # [5, draws]
     assert_mean(of_each.mean(0), exact_bound(x, mean, sigma))
 
 
@@ -143,9 +145,10 @@ def test_gradient_is_unbiased(x):
     slopes = []
     for _ in range(NUM_DRAWS):
         bound = len(x) * full_bound(vae, x, len(x)).objective.mean()
-        slopes.append(torch.cat([part.flatten() for part in
-                                 torch.autograd.grad(bound, (vae.decoder.theta, vae.log_sigma))]))
-    slopes = torch.stack(slopes)                                                        # [draws, 3 + 3]
+        slopes.append(
+            torch.cat([part.flatten() for part in torch.autograd.grad(bound, (vae.decoder.theta, vae.log_sigma))])
+        )
+    slopes = torch.stack(slopes)  # [draws, 3 + 3]
     assert_mean(slopes[:, :3], mean.grad)
     assert_mean(slopes[:, 3:].sum(1), sigma.grad * sigma.detach())
 
@@ -154,19 +157,36 @@ def test_gradient_is_unbiased(x):
 def test_training_finds_the_posterior(x, batch_size):
     """The sum over N sets the width: with M in its place it would be sqrt(5) times too wide for M = 1."""
     vae = conjugate(mean=torch.zeros(3), sigma=0.1)
-    fit(vae, x, epochs=500 // (5 // batch_size), batch_size=batch_size, learning_rate=0.05,
-        schedule=lambda progress: 1 - progress, objective=partial(full_bound, num_images=5), device="cpu",
-        progress=False)
+    fit(
+        vae,
+        x,
+        epochs=500 // (5 // batch_size),
+        batch_size=batch_size,
+        learning_rate=0.05,
+        schedule=lambda progress: 1 - progress,
+        objective=partial(full_bound, num_images=5),
+        device="cpu",
+        progress=False,
+    )
     mean, sigma = posterior(x)
-    torch.testing.assert_close(vae.weights.mean, mean, atol=0.1, rtol=0)                # sigma is 0.22
+    torch.testing.assert_close(vae.weights.mean, mean, atol=0.1, rtol=0)  # sigma is 0.22
     torch.testing.assert_close(vae.weights.stddev, torch.full((3,), sigma), rtol=0.25, atol=0)
 
 
 def test_map_is_the_mode_of_the_posterior(x):
     vae = VAE(Silent(), Constant(3), Gaussian(SIGMA), 1, image_shape=(1, 1, 3))
     objective = partial(map_bound, num_images=5, prior=weight_prior(vae.decoder, 0.3))
-    fit(vae, x, epochs=200, batch_size=5, learning_rate=0.05, schedule=lambda progress: 1 - progress,
-        objective=objective, device="cpu", progress=False)
+    fit(
+        vae,
+        x,
+        epochs=200,
+        batch_size=5,
+        learning_rate=0.05,
+        schedule=lambda progress: 1 - progress,
+        objective=objective,
+        device="cpu",
+        progress=False,
+    )
     torch.testing.assert_close(vae.decoder.theta.detach().flatten(), posterior(x, 0.3)[0], atol=5e-3, rtol=0)
 
 
@@ -190,11 +210,13 @@ def test_predictive_bounds_on_the_conjugate_model(x):
     vae = conjugate(1.0, mean, sigma)
     new = torch.tensor([[0.2, 0.9, 0.5], [0.8, 0.2, 0.4]]).view(2, 1, 1, 3)
     exact = Independent(Normal(mean, math.hypot(SIGMA, sigma)), 1).log_prob(new.view(2, 3))
-    looser = exact_bound(new[:1], mean, torch.tensor(sigma)) + kl_divergence(
-        Normal(mean, sigma), Normal(torch.zeros(3), 1.0)).sum()                          # E_q[log p(x|theta)]
+    looser = (
+        exact_bound(new[:1], mean, torch.tensor(sigma))
+        + kl_divergence(Normal(mean, sigma), Normal(torch.zeros(3), 1.0)).sum()
+    )  # E_q[log p(x|theta)]
     bound = predictive_elbo(vae, new, num_weights=NUM_DRAWS, device="cpu")
     tight = predictive_log_likelihood(vae, new, num_weights=NUM_DRAWS, num_samples=1, device="cpu")
-    assert bound.elbo[0].item() == pytest.approx(looser.item(), abs=0.1)     # a draw's spread: 0.55
+    assert bound.elbo[0].item() == pytest.approx(looser.item(), abs=0.1)  # a draw's spread: 0.55
     torch.testing.assert_close(tight.per_image, exact, atol=0.1, rtol=0)
     assert exact[0] > looser + 0.25
     assert (tight.effective_samples > 100).all() and (tight.effective_samples < NUM_DRAWS).all()
@@ -241,7 +263,7 @@ def test_bound_plus_both_gaps_is_the_evidence(mean, sigma, slope, width):
     q = Normal(mean, sigma)
     weight = q.log_prob(GRID).exp() * (GRID[1] - GRID[0])
     gap_of_theta = (weight * (q.log_prob(GRID) - log_joint + log_evidence)).sum()
-    variance = SIGMA**2 / (GRID**2 + SIGMA**2)                                          # of p(z|x, theta)
+    variance = SIGMA**2 / (GRID**2 + SIGMA**2)  # of p(z|x, theta)
     exact = Normal(GRID * VALUES[:, None] / (GRID**2 + SIGMA**2), variance.sqrt())
     gap_of_z = (weight * kl_divergence(Normal(slope * VALUES[:, None], width), exact).sum(0)).sum()
     images = VALUES.float().view(-1, 1, 1, 1)
@@ -252,21 +274,24 @@ def test_bound_plus_both_gaps_is_the_evidence(mean, sigma, slope, width):
 
 # --- any decoder
 
-MODELS = {"MLP": partial(mlp_vae, 3, (8,)), "conv": partial(conv_vae, 3, (4, 4), 8, (0, 1)),
-          "learned sigma": partial(mlp_vae, 3, (8,), likelihood=Gaussian())}
+MODELS = {
+    "MLP": partial(mlp_vae, 3, (8,)),
+    "conv": partial(conv_vae, 3, (4, 4), 8, (0, 1)),
+    "learned sigma": partial(mlp_vae, 3, (8,), likelihood=Gaussian()),
+}
 
 
 @pytest.mark.parametrize("build", MODELS.values(), ids=MODELS)
 def test_any_decoder(build, images):
     torch.manual_seed(0)
     vae = build()
-    ours = BayesianVAE(vae, initial_std=1e-7)                    # q(theta) is as good as a point
+    ours = BayesianVAE(vae, initial_std=1e-7)  # q(theta) is as good as a point
     x = vae.observe(images)
     bounds = []
     for model in (vae, ours, ours.draw(), ours.at(ours.weights.mean)):
         torch.manual_seed(1)
         q = model.encode(x)
-        z = q.mean + q.stddev * torch.randn(2, 12, 3)                                   # [L, B, D]
+        z = q.mean + q.stddev * torch.randn(2, 12, 3)  # [L, B, D]
         bounds.append(model.decode(z).log_prob(x))
     assert bounds[1].shape == (2, 12)
     for bound in bounds[1:]:
@@ -279,7 +304,7 @@ def test_each_call_draws_the_weights_anew_and_a_draw_keeps_them(images):
     z = torch.zeros(5, 3)
     first, second = vae.decode(z).mean, vae.decode(z).mean
     assert not torch.allclose(first, second)
-    torch.testing.assert_close(first, first[:1].expand_as(first))                  # one draw for all codes
+    torch.testing.assert_close(first, first[:1].expand_as(first))  # one draw for all codes
     model = vae.draw()
     assert torch.equal(model.decode(z).mean, model.decode(z).mean)
     assert not torch.allclose(model.decode(z).mean, vae.at(vae.weights.mean).decode(z).mean)
@@ -297,8 +322,18 @@ def test_all_of_q_is_trained(images):
     torch.manual_seed(0)
     vae = BayesianVAE(mlp_vae(3, (8,)))
     before = {name: value.clone() for name, value in vae.state_dict().items()}
-    fit(vae, images, epochs=2, batch_size=6, objective=partial(full_bound, num_images=12), test=images,
-        device="cpu", progress=False, schedule=constant, optimiser=adam)
+    fit(
+        vae,
+        images,
+        epochs=2,
+        batch_size=6,
+        objective=partial(full_bound, num_images=12),
+        test=images,
+        device="cpu",
+        progress=False,
+        schedule=constant,
+        optimiser=adam,
+    )
     assert [name for name, value in vae.state_dict().items() if torch.equal(value, before[name])] == []
 
 
@@ -313,24 +348,30 @@ def test_ordinary_functions_evaluate_it(images):
     torch.manual_seed(0)
     vae = mlp_vae(3, (8,))
     ours = BayesianVAE(vae, initial_std=1e-8)
-    torch.testing.assert_close(predictive_elbo(ours, images, 2, device="cpu").elbo,
-                               evaluate(vae, images, device="cpu").elbo, atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        predictive_elbo(ours, images, 2, device="cpu").elbo, evaluate(vae, images, device="cpu").elbo, atol=0.02, rtol=0
+    )
     tight = predictive_log_likelihood(ours, images, 5, 40, device="cpu").per_image.mean()
     assert tight.item() == pytest.approx(
-        log_likelihood(vae, images, 200, device="cpu").per_image.mean().item(), abs=0.5)
+        log_likelihood(vae, images, 200, device="cpu").per_image.mean().item(), abs=0.5
+    )
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda vae, x: full_bound(vae, x, 0), "num_images was expected to be 1 or more, got 0"),
-    (lambda vae, x: map_bound(vae, x, 0, vae.weights_prior), "num_images was expected"),
-    (lambda vae, x: weight_prior(vae.decoder, 0), "std was expected to be a standard deviation above 0"),
-    (lambda vae, x: weight_prior(vae.decoder, 1, -1), "bias_std was expected"),
-    (lambda vae, x: BayesianVAE(vae, initial_std=0), "initial_std was expected"),
-    (lambda vae, x: BayesianVAE(vae, weight_prior(nn.Linear(1, 1))), "make it with weight_prior"),
-    (lambda vae, x: predictive_elbo(vae, x, 0), "num_weights was expected"),
-    (lambda vae, x: predictive_log_likelihood(vae, x, 1, 1, every=0), "every was expected"),
-    (lambda vae, x: predictive_log_likelihood(vae, x, 1, 0), "num_samples was expected"),
-], ids=range(9))
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda vae, x: full_bound(vae, x, 0), "num_images was expected to be 1 or more, got 0"),
+        (lambda vae, x: map_bound(vae, x, 0, vae.weights_prior), "num_images was expected"),
+        (lambda vae, x: weight_prior(vae.decoder, 0), "std was expected to be a standard deviation above 0"),
+        (lambda vae, x: weight_prior(vae.decoder, 1, -1), "bias_std was expected"),
+        (lambda vae, x: BayesianVAE(vae, initial_std=0), "initial_std was expected"),
+        (lambda vae, x: BayesianVAE(vae, weight_prior(nn.Linear(1, 1))), "make it with weight_prior"),
+        (lambda vae, x: predictive_elbo(vae, x, 0), "num_weights was expected"),
+        (lambda vae, x: predictive_log_likelihood(vae, x, 1, 1, every=0), "every was expected"),
+        (lambda vae, x: predictive_log_likelihood(vae, x, 1, 0), "num_samples was expected"),
+    ],
+    ids=range(9),
+)
 def test_what_is_refused(call, message, images):
     vae = BayesianVAE(mlp_vae(2, (4,)))
     with pytest.raises(ValueError, match=message):

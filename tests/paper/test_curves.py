@@ -13,12 +13,15 @@ def lines_of(ax):
     return {line.get_label(): line for line in ax.get_lines()}
 
 
-@pytest.mark.parametrize("panel, curve, samples, nats", [
-    ("MNIST Nz=20", "AEVB test", 1e6, -123.9),
-    ("MNIST Nz=20", "AEVB test", 1e7, -104.8),
-    ("MNIST Nz=3", "WS test", 1e7, -144.8),
-    ("Frey Nz=10", "AEVB train", 1e7, 1227.0),
-])
+@pytest.mark.parametrize(
+    "panel, curve, samples, nats",
+    [
+        ("MNIST Nz=20", "AEVB test", 1e6, -123.9),
+        ("MNIST Nz=20", "AEVB test", 1e7, -104.8),
+        ("MNIST Nz=3", "WS test", 1e7, -144.8),
+        ("Frey Nz=10", "AEVB train", 1e7, 1227.0),
+    ],
+)
 def test_paper_curves_pass_through_the_known_points(panel, curve, samples, nats):
     x, y = curves.paper_curves("Fig2", panel)[curve]
     assert (np.diff(x) > 0).all()
@@ -53,7 +56,7 @@ def test_our_curves_lie_over_all_of_the_papers(tmp_path):
     for ax, panel in zip(figure.axes, panels):
         paper = curves.paper_curves("Fig3", panel)
         broad = [line for line in ax.lines if line.get_linewidth() == 7]
-        assert len(broad) == len(paper) == 6                           # three methods, train and test
+        assert len(broad) == len(paper) == 6  # three methods, train and test
         for line in broad:
             style = {"-": "train", "--": "test"}[line.get_linestyle()]
             method = next(name for name, colour in curves.METHOD_COLOURS.items() if colour == line.get_color())
@@ -64,6 +67,13 @@ def test_our_curves_lie_over_all_of_the_papers(tmp_path):
     thin = [line for line in figure.axes[0].lines if line.get_linewidth() < 7]
     assert [line.get_ydata().tolist() for line in thin] == [[-150.0, -140.0]] and not figure.axes[1].lines[6:]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "AEVB", "Monte Carlo EM", "wake-sleep", "ours", "the paper's", "train", "test"]
+        "AEVB",
+        "Monte Carlo EM",
+        "wake-sleep",
+        "ours",
+        "the paper's",
+        "train",
+        "test",
+    ]
     with pytest.raises(ValueError, match="one of the paper's panels"):
         curves.plot_over_paper(figure.axes[0], "Fig3", "no panel", {})

@@ -38,6 +38,7 @@ def test_gradient_is_of_each_chain_by_itself():
 
 # --- the leapfrog
 
+
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 12), st.floats(0.01, 0.3))
 def test_leapfrog_comes_back_when_the_momentum_is_reversed(num_leapfrog, step_size):
@@ -80,10 +81,11 @@ def test_each_chain_may_have_its_own_step():
     together, _, _ = leapfrog(correlated, z, momentum, torch.tensor([0.1, 0.4]), 3)
     for chain, step in enumerate((0.1, 0.4)):
         alone, _, _ = leapfrog(correlated, z[chain], momentum[chain], torch.tensor(step), 3)
-        torch.testing.assert_close(together[chain], alone, rtol=1e-6, atol=1e-6)     # 0.1 in float32
+        torch.testing.assert_close(together[chain], alone, rtol=1e-6, atol=1e-6)  # 0.1 in float32
 
 
 # --- the sampler
+
 
 def test_known_moments():
     """A step so long that a fifth of the moves is refused: without the test at the end, the moments are wrong."""
@@ -122,7 +124,7 @@ def test_a_roll_into_nothing_is_refused():
 
 @pytest.mark.parametrize("chains", [1, 1000])
 def test_the_step_size_finds_its_acceptance(chains):
-    scale = 0.03                                            # as narrow as a trained posterior
+    scale = 0.03  # as narrow as a trained posterior
 
     def narrow(z):
         return -z.square().sum(-1) / (2 * scale**2)
@@ -142,14 +144,14 @@ def test_step_size_does_not_depend_on_the_number_of_chains():
 
 
 def test_sample_tunes_each_chain_and_has_the_moments():
-    scale = torch.tensor([0.05, 2.0], dtype=torch.float64).repeat(1000)[:, None]    # narrow and wide by turns
+    scale = torch.tensor([0.05, 2.0], dtype=torch.float64).repeat(1000)[:, None]  # narrow and wide by turns
 
     def density(z):
         return -(z / scale).square().sum(-1) / 2
 
     draws, accepted = hmc_sample(density, scale * torch.randn(2000, 1, dtype=torch.float64), 20, 150, 3, thin=2)
     assert draws.shape == (20, 2000, 1) and accepted.shape == (2000,)
-    variances = (draws / scale).square().mean(0).view(-1, 2).mean(0)                # [2]
+    variances = (draws / scale).square().mean(0).view(-1, 2).mean(0)  # [2]
     torch.testing.assert_close(variances, torch.ones_like(variances), atol=0.1, rtol=0)
     assert accepted.view(-1, 2).mean(0).tolist() == pytest.approx([0.9, 0.9], abs=0.06)
 

@@ -8,8 +8,9 @@ from torch import nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from vae_utils.evaluation import log_likelihood
-from vae_utils.paper.hmc import hmc_sample
 from vae_utils.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, GreyCrossEntropy
+from vae_utils.models import VAE, paper_vae
+from vae_utils.paper.hmc import hmc_sample
 from vae_utils.paper.marginal import (
     best_gaussian_posterior,
     gaps,
@@ -18,7 +19,6 @@ from vae_utils.paper.marginal import (
     quadrature_log_likelihood,
     reciprocal_log_likelihood,
 )
-from vae_utils.models import VAE, paper_vae
 
 SHAPE = (1, 2, 3)
 
@@ -71,13 +71,14 @@ def posterior(vae, x):
 
 # --- all pairs of codes and images
 
+
 @pytest.mark.parametrize("family", [Bernoulli, GreyCrossEntropy, ContinuousBernoulli, Gaussian])
 def test_pairs_are_what_the_distribution_says(family):
     torch.manual_seed(0)
     likelihood = family()
     features, images = 3 * torch.randn(7, 1, 4, 5), torch.rand(4, 1, 4, 5)
     x = likelihood.observe(images)
-    expected = likelihood(features[:, None]).log_prob(x)                       # [7, 1] against [4]: [7, 4]
+    expected = likelihood(features[:, None]).log_prob(x)  # [7, 1] against [4]: [7, 4]
     torch.testing.assert_close(likelihood.pairwise_log_prob(features, x), expected, rtol=1e-5, atol=1e-4)
 
 
@@ -91,6 +92,7 @@ def test_pairs_refuse_what_the_distribution_refuses():
 
 # --- quadrature
 
+
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("sigma", [0.3, 0.05, 0.01])
 def test_quadrature_is_exact(size, sigma):
@@ -98,7 +100,7 @@ def test_quadrature_is_exact(size, sigma):
     vae = linear_gaussian(size, sigma)
     images = images_of(vae, 6)
     result = quadrature_log_likelihood(vae, images)
-    atol = 0.03 if (size, sigma) == (3, 0.01) else 0.004                       # the one at the deepest cells
+    atol = 0.03 if (size, sigma) == (3, 0.01) else 0.004  # the one at the deepest cells
     torch.testing.assert_close(result.per_image, exact(vae, images), atol=atol, rtol=0)
     assert result.disagreement.shape == result.halvings.shape == (6,)
 
@@ -133,7 +135,7 @@ def test_quadrature_finds_both_modes():
             return (0.2 * z.abs()).reshape(-1, 1, 1, 1).expand(-1, *SHAPE)
 
     vae.decoder = Even()
-    images = torch.full((1, *SHAPE), 0.3)                                      # |z| = 1.5
+    images = torch.full((1, *SHAPE), 0.3)  # |z| = 1.5
     z = torch.linspace(-8, 8, 200_001)
     log_joint = vae.decode(z[:, None]).log_prob(images) + vae.prior.log_prob(z[:, None])
     reference = log_joint.double().logsumexp(0) + math.log(z[1] - z[0])
@@ -162,6 +164,7 @@ def test_quadrature_refuses():
 
 # --- chains on the posterior
 
+
 def test_chains_have_the_moments_of_the_posterior():
     vae = linear_gaussian(2, 0.1)
     x = images_of(vae, 1).expand(500, *SHAPE)
@@ -177,11 +180,13 @@ def test_chains_have_the_moments_of_the_posterior():
     assert 0.8 < accepted.mean() < 0.97
     # 500 independent chains: standard errors of 0.045 widths and 0.06 of the variance before averaging
     torch.testing.assert_close((draws.mean(0) - mean[0]) / width, torch.zeros(2), atol=0.12, rtol=0)
-    torch.testing.assert_close(draws.T.cov() / torch.outer(width, width),
-                               covariance / torch.outer(width, width), atol=0.15, rtol=0)
+    torch.testing.assert_close(
+        draws.T.cov() / torch.outer(width, width), covariance / torch.outer(width, width), atol=0.15, rtol=0
+    )
 
 
 # --- Appendix D
+
 
 def test_appendix_d_errs_upwards_and_importance_sampling_downwards():
     """From exact posterior draws: unbiased for 1 / p(x), hence too large for log p(x); one image, many times."""
@@ -196,7 +201,7 @@ def test_appendix_d_errs_upwards_and_importance_sampling_downwards():
     for errors, sign, inverse in ((above, 1, -1), (below, -1, 1)):
         standard_error = errors.std() / math.sqrt(len(errors))
         assert sign * errors.mean() > 3 * standard_error
-        ratios = (inverse * errors).exp()                              # estimate of 1 / p(x), or of p(x), over it
+        ratios = (inverse * errors).exp()  # estimate of 1 / p(x), or of p(x), over it
         assert abs(ratios.mean() - 1) < 4 * ratios.std() / math.sqrt(len(ratios)) + 0.01
     assert above.mean() < 0.3
 
@@ -211,8 +216,9 @@ def test_appendix_d_with_chains_is_near():
 def test_appendix_d_tightens_with_more_samples():
     vae = linear_gaussian(1, 0.1)
     images = images_of(vae, 1).expand(200, *SHAPE).contiguous()
-    few, many = ((posterior_sample_log_likelihood(vae, images, count) - exact(vae, images)).abs().mean()
-                 for count in (20, 200))
+    few, many = (
+        (posterior_sample_log_likelihood(vae, images, count) - exact(vae, images)).abs().mean() for count in (20, 200)
+    )
     assert many < few / 2
 
 
@@ -235,6 +241,7 @@ def test_kernel_density_is_a_density_and_fits_a_gaussian():
 
 # --- gaps
 
+
 def test_the_best_gaussian_is_the_closed_form():
     """Of all diagonal Gaussians the best has the posterior's mean, and variances 1 / diagonal of its precision."""
     vae = linear_gaussian(3, 0.15)
@@ -255,7 +262,10 @@ def test_gaps_are_the_divergences():
     mean, covariance = posterior(vae, images)
     truth = MultivariateNormal(mean, covariance)
     best = best_gaussian_posterior(vae, images).base_dist
-    for q, gap in ((best, result.approximation), (vae.encode(images).base_dist, result.approximation + result.amortisation)):
+    for q, gap in (
+        (best, result.approximation),
+        (vae.encode(images).base_dist, result.approximation + result.amortisation),
+    ):
         divergence = kl_divergence(MultivariateNormal(q.loc, torch.diag_embed(q.scale**2)), truth)
-        torch.testing.assert_close(gap, divergence, rtol=0.1, atol=0.2)        # of 500 draws: 0.05 a standard error
+        torch.testing.assert_close(gap, divergence, rtol=0.1, atol=0.2)  # of 500 draws: 0.05 a standard error
     assert (result.approximation > -0.01).all() and result.approximation.mean() > 0

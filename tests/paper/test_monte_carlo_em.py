@@ -8,11 +8,11 @@ from torch import nn
 from torch.distributions import MultivariateNormal
 
 from vae_utils import files
-from vae_utils.paper.monte_carlo_em import monte_carlo_em
-from vae_utils.paper.wake_sleep import wake_sleep
 from vae_utils.likelihoods import Gaussian, GreyCrossEntropy
 from vae_utils.models import VAE, paper_vae
 from vae_utils.objectives import elbo
+from vae_utils.paper.monte_carlo_em import monte_carlo_em
+from vae_utils.paper.wake_sleep import wake_sleep
 from vae_utils.training import paper_adagrad
 
 SIGMA = 0.5
@@ -45,8 +45,13 @@ class AffineEncoder(nn.Module):
 def train_encoder(objective, matrix):
     """Fit the encoder alone to a fixed decoder; images are draws from the model itself."""
     torch.manual_seed(0)
-    vae = VAE(AffineEncoder(*matrix.shape), LinearGaussian(matrix), Gaussian(SIGMA), matrix.shape[1],
-              image_shape=(1, 1, len(matrix)))
+    vae = VAE(
+        AffineEncoder(*matrix.shape),
+        LinearGaussian(matrix),
+        Gaussian(SIGMA),
+        matrix.shape[1],
+        image_shape=(1, 1, len(matrix)),
+    )
     optimiser = torch.optim.Adam(vae.encoder.parameters(), lr=0.02)
     for step in range(1200):
         optimiser.param_groups[0]["lr"] = 0.02 * (1 - step / 1200)
@@ -67,7 +72,7 @@ def test_sleep_covers_the_posterior_and_the_elbo_keeps_inside_it(objective):
     variance = vae.encoder.log_variance.exp()
     expected = {wake_sleep: covariance.diagonal(), elbo: 1 / precision.diagonal()}[objective]
     assert torch.allclose(variance, expected, rtol=0.08)
-    assert (covariance.diagonal() > 1.5 * (1 / precision.diagonal())).all()          # so the two differ
+    assert (covariance.diagonal() > 1.5 * (1 / precision.diagonal())).all()  # so the two differ
     # Both find the mean of the exact posterior.
     assert torch.allclose(vae.encoder.mean.weight, covariance @ matrix.T / SIGMA**2, atol=0.05)
 
@@ -86,7 +91,7 @@ def test_wake_moves_the_decoder_alone_and_sleep_the_encoder_alone(images):
     z = q.sample()
     dreamt_z = vae.prior.sample((6,))
     dreamt_x = vae.decode(dreamt_z).sample()
-    assert set(dreamt_x.unique().tolist()) <= {0.0, 1.0}                              # dreams are draws
+    assert set(dreamt_x.unique().tolist()) <= {0.0, 1.0}  # dreams are draws
     wake = vae.decode(z).log_prob(x)
     sleep = vae.encode(dreamt_x).log_prob(dreamt_z)
     for part, objective in (("decoder", wake), ("encoder", sleep)):
@@ -106,6 +111,7 @@ def test_wake_sleep_draws_anew(images):
 
 # --- Monte Carlo EM
 
+
 @pytest.fixture
 def twenty():
     return torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -113,8 +119,13 @@ def twenty():
 
 def linear_model():
     matrix = torch.tensor([[0.3], [0.2], [-0.25]])
-    vae = VAE(AffineEncoder(3, 1), nn.Sequential(nn.Linear(1, 3), nn.Unflatten(1, (1, 1, 3))), Gaussian(0.1), 1,
-              image_shape=(1, 1, 3))
+    vae = VAE(
+        AffineEncoder(3, 1),
+        nn.Sequential(nn.Linear(1, 3), nn.Unflatten(1, (1, 1, 3))),
+        Gaussian(0.1),
+        1,
+        image_shape=(1, 1, 3),
+    )
     return vae, matrix
 
 
@@ -145,7 +156,7 @@ def test_monte_carlo_em_climbs_the_exact_evidence():
     assert best - 0.02 < reached <= best + 1e-5
     assert z.shape == (400, 1) and reports[-1].accepted == pytest.approx(0.9, abs=0.05)
     for name, value in vae.encoder.state_dict().items():
-        assert torch.equal(value, before[name])                               # there is no encoder in it
+        assert torch.equal(value, before[name])  # there is no encoder in it
 
 
 def test_monte_carlo_em_leaves_its_codes_at_the_posterior():
@@ -160,16 +171,24 @@ def test_monte_carlo_em_leaves_its_codes_at_the_posterior():
     precision = 1 + (matrix.T @ matrix).item() / 0.1**2
     mean = (matrix.T @ torch.tensor([0.3, 0.1, -0.2])).item() / 0.1**2 / precision
     assert z.mean().item() == pytest.approx(mean, abs=5 / math.sqrt(2000 * precision))
-    assert z.var().item() == pytest.approx(1 / precision, rel=0.15)          # standard error 3%
+    assert z.var().item() == pytest.approx(1 / precision, rel=0.15)  # standard error 3%
 
 
 def test_monte_carlo_em_counts_the_images_of_its_updates(twenty):
     vae = paper_vae(2, 9, likelihood=GreyCrossEntropy())
     seen = []
     reports, _ = monte_carlo_em(
-        vae, twenty, iterations=4, learning_rate=0.02, optimiser=paper_adagrad(20), num_leapfrog=3,
-        num_updates=2, report_at=[40, 155], progress=False,
-        on_report=lambda vae, report, z: seen.append((report.samples, tuple(z.shape))))
+        vae,
+        twenty,
+        iterations=4,
+        learning_rate=0.02,
+        optimiser=paper_adagrad(20),
+        num_leapfrog=3,
+        num_updates=2,
+        report_at=[40, 155],
+        progress=False,
+        on_report=lambda vae, report, z: seen.append((report.samples, tuple(z.shape))),
+    )
     assert [report.samples for report in reports] == [40, 160]
     assert seen == [(40, (20, 2)), (160, (20, 2))]
     assert [report.iterations for report in reports] == [1, 4]
@@ -181,14 +200,23 @@ def test_waiting_updates_leave_the_weights_alone(twenty):
         torch.manual_seed(0)
         vae = paper_vae(2, 9, likelihood=GreyCrossEntropy())
         start = vae.decoder.output.weight.detach().clone()
-        monte_carlo_em(vae, twenty, iterations=3, learning_rate=0.02, optimiser=paper_adagrad(20),
-                       waiting=waiting, num_updates=2, progress=False)
+        monte_carlo_em(
+            vae,
+            twenty,
+            iterations=3,
+            learning_rate=0.02,
+            optimiser=paper_adagrad(20),
+            waiting=waiting,
+            num_updates=2,
+            progress=False,
+        )
         weights.append(torch.equal(vae.decoder.output.weight, start))
     assert weights == [True, False]
 
 
 def test_monte_carlo_em_goes_on_where_it_was_interrupted(twenty, tmp_path, monkeypatch):
     """The same weights, codes and reports as in one go; the state is written between two iterations only."""
+
     def run(path=None, interrupt=None):
         torch.manual_seed(0)
         vae = paper_vae(2, 9, std=0.1, likelihood=GreyCrossEntropy())
@@ -197,9 +225,18 @@ def test_monte_carlo_em_goes_on_where_it_was_interrupted(twenty, tmp_path, monke
             if report.iterations == interrupt:
                 raise KeyboardInterrupt
 
-        reports, z = monte_carlo_em(vae, twenty, iterations=6, learning_rate=0.02,
-                                    optimiser=paper_adagrad(20), report_at=[300, 400], on_report=stop,
-                                    checkpoint=path, chunk=7, progress=False)
+        reports, z = monte_carlo_em(
+            vae,
+            twenty,
+            iterations=6,
+            learning_rate=0.02,
+            optimiser=paper_adagrad(20),
+            report_at=[300, 400],
+            on_report=stop,
+            checkpoint=path,
+            chunk=7,
+            progress=False,
+        )
         return vae, reports, z
 
     monkeypatch.setattr(files.TrainingState, "SECONDS", 0.0)
@@ -212,10 +249,18 @@ def test_monte_carlo_em_goes_on_where_it_was_interrupted(twenty, tmp_path, monke
         assert torch.equal(value, vae.state_dict()[name]), name
     assert torch.equal(z, z_again)
     assert [(r.iterations, r.log_joint, r.step_size) for r in reports] == [
-        (r.iterations, r.log_joint, r.step_size) for r in again]
+        (r.iterations, r.log_joint, r.step_size) for r in again
+    ]
     with pytest.raises(ValueError, match="another|holds that of"):
-        monte_carlo_em(paper_vae(2, 9, likelihood=GreyCrossEntropy()), twenty, iterations=7, learning_rate=0.02,
-                       optimiser=paper_adagrad(20), checkpoint=path, progress=False)
+        monte_carlo_em(
+            paper_vae(2, 9, likelihood=GreyCrossEntropy()),
+            twenty,
+            iterations=7,
+            learning_rate=0.02,
+            optimiser=paper_adagrad(20),
+            checkpoint=path,
+            progress=False,
+        )
 
 
 def test_monte_carlo_em_refuses_what_makes_no_sense(twenty):

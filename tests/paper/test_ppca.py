@@ -6,10 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from notebook_definitions import definitions
 from torch.distributions import MultivariateNormal, Normal
 
 from vae_utils.paper.ppca import pixel_gaussians, ppca
+
+from notebook_definitions import definitions
 
 
 def pictures(count=200, height=4, width=3, seed=0):
@@ -19,14 +20,20 @@ def pictures(count=200, height=4, width=3, seed=0):
     mixing = torch.randn(pixels, pixels, generator=generator, dtype=torch.float64) / pixels**0.5
     noise = torch.randn(count, pixels, generator=generator, dtype=torch.float64)
     return (0.5 + 0.1 * noise @ mixing + 0.01 * torch.randn(count, pixels, generator=generator)).view(
-        count, 1, height, width)
+        count, 1, height, width
+    )
 
 
 def test_pixel_gaussians_are_the_densities_of_the_pixels():
     images = pictures()
     model = pixel_gaussians(images[:150])
-    by_hand = sum(Normal(images[:150, 0, r, c].mean(), images[:150, 0, r, c].var(correction=0).sqrt())
-                  .log_prob(images[150:, 0, r, c]) for r in range(4) for c in range(3))
+    by_hand = sum(
+        Normal(images[:150, 0, r, c].mean(), images[:150, 0, r, c].var(correction=0).sqrt()).log_prob(
+            images[150:, 0, r, c]
+        )
+        for r in range(4)
+        for c in range(3)
+    )
     torch.testing.assert_close(model.log_prob(images[150:]), by_hand)
     assert model.event_shape == (1, 4, 3)
 
@@ -46,11 +53,11 @@ def test_ppca_is_a_gaussian_with_its_covariance_matrix(latent_size, seed):
     model = ppca(images[:150], latent_size)
     x = images.flatten(1)
     covariance = torch.cov(x[:150].T, correction=0)
-    eigenvalues, directions = torch.linalg.eigh(covariance)                   # smallest first
-    noise = eigenvalues[:12 - latent_size].mean()
-    eigenvalues[:12 - latent_size] = noise                                    # pPCA flattens the rest of the spectrum
+    eigenvalues, directions = torch.linalg.eigh(covariance)  # smallest first
+    noise = eigenvalues[: 12 - latent_size].mean()
+    eigenvalues[: 12 - latent_size] = noise  # pPCA flattens the rest of the spectrum
     full = MultivariateNormal(x[:150].mean(0), directions @ torch.diag(eigenvalues) @ directions.T)
-    torch.testing.assert_close(model.log_prob(images), full.log_prob(x))      # on images that it has not seen, too
+    torch.testing.assert_close(model.log_prob(images), full.log_prob(x))  # on images that it has not seen, too
     assert model.log_prob(images).shape == (200,) and model.event_shape == (1, 4, 3)
 
 
@@ -84,20 +91,29 @@ def test_units_move_a_density_and_no_comparison():
         torch.testing.assert_close(shift, torch.full_like(shift, -12 * math.log(256 / 255)))
 
 
-@pytest.mark.parametrize("images, words", [
-    (pictures(1), "2 or more images .* were expected, got"), (pictures()[:, 0], "images of shape"),
-    (torch.cat([pictures(), torch.zeros(200, 1, 4, 1)], dim=3), "4 are the same in all of them"),
-])
+@pytest.mark.parametrize(
+    "images, words",
+    [
+        (pictures(1), "2 or more images .* were expected, got"),
+        (pictures()[:, 0], "images of shape"),
+        (torch.cat([pictures(), torch.zeros(200, 1, 4, 1)], dim=3), "4 are the same in all of them"),
+    ],
+)
 def test_pixel_gaussians_refuse(images, words):
     with pytest.raises(ValueError, match=words):
         pixel_gaussians(images)
 
 
-@pytest.mark.parametrize("images, latent_size, words", [
-    (pictures(), 0, "from 1 to 11 .*got 0"), (pictures(), 12, "from 1 to 11"), (pictures(6), 5, "from 1 to 4"),
-    (pictures(2), 1, "3 or more images"),
-    (pictures()[:, :, :1, :1] * torch.ones(1, 1, 4, 3, dtype=torch.float64), 2, "choose a smaller latent size"),
-])
+@pytest.mark.parametrize(
+    "images, latent_size, words",
+    [
+        (pictures(), 0, "from 1 to 11 .*got 0"),
+        (pictures(), 12, "from 1 to 11"),
+        (pictures(6), 5, "from 1 to 4"),
+        (pictures(2), 1, "3 or more images"),
+        (pictures()[:, :, :1, :1] * torch.ones(1, 1, 4, 3, dtype=torch.float64), 2, "choose a smaller latent size"),
+    ],
+)
 def test_ppca_refuses(images, latent_size, words):
     with pytest.raises(ValueError, match=words):
         ppca(images, latent_size)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vae_utils.files import ASSETS
 from vae_utils.data import load_mnist
 from vae_utils.evaluation import evaluate
+from vae_utils.files import ASSETS
 from vae_utils.models import load_vae
 from vae_utils.reproduce.__main__ import COMMANDS
 from vae_utils.reproduce.stored import RECIPES
@@ -62,8 +62,7 @@ def quoted():
         rows[f"{name}, bound"] = f"−{-table[name]['elbo']:.2f} ± {table[name]['standard_error']:.2f}"
         if name != "manifold":
             likelihood = read[f"likelihood-{name}"]
-            rows[f"{name}, likelihood"] = (f"−{-likelihood['log_likelihood']:.2f} ± "
-                                           f"{likelihood['standard_error']:.2f}")
+            rows[f"{name}, likelihood"] = f"−{-likelihood['log_likelihood']:.2f} ± {likelihood['standard_error']:.2f}"
     for name in ("conv", "conv-iw"):
         for what in (f"{name} against mlp, ELBO", f"{name} against mlp, log p(x)"):
             rows[what] = f"{table[what]['difference']:.2f} ± {table[what]['standard_error']:.2f}"
@@ -71,8 +70,9 @@ def quoted():
         rows[f"{name}, all images"] = f"−{-estimated['log_likelihood']:.2f} ± {estimated['standard_error']:.2f}"
     rows["speed"] = f"{read['speed']['median_ratio']:.1f} times"
     for name, row in read["explorer-speed"].items():
-        rows[name] = (f"| {row['drawn_median_ms']:.1f} ms | {row['drawn_p95_ms']:.1f} ms "
-                      f"| {row['frames_per_second']:.0f} |")
+        rows[name] = (
+            f"| {row['drawn_median_ms']:.1f} ms | {row['drawn_p95_ms']:.1f} ms | {row['frames_per_second']:.0f} |"
+        )
     return rows
 
 

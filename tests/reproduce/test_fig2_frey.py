@@ -51,7 +51,8 @@ def stand_in():
         faces = load_frey_faces()
     assert said.getvalue() == (
         "No Frey Face, but a stand-in: 1,600 training and 365 test images, a window that wanders over a "
-        "photograph of scikit-learn (VAE_DATA=embedded)\n")
+        "photograph of scikit-learn (VAE_DATA=embedded)\n"
+    )
     return faces
 
 
@@ -71,10 +72,10 @@ def numbers(images):
 def assert_is_small(faces):
     assert faces.train.shape == (1600, 1, 28, 20) and faces.test.shape == (365, 1, 28, 20)
     assert faces.train.dtype == faces.test.dtype == torch.float32 and faces.is_frey
-    assert sorted(numbers(faces.train) + numbers(faces.test)) == list(range(1965))      # none lost, none twice
+    assert sorted(numbers(faces.train) + numbers(faces.test)) == list(range(1965))  # none lost, none twice
     for images in (faces.train, faces.test):
-        bytes_ = PIXELS.T[numbers(images)].reshape(-1, 1, 28, 20)                       # rows of 20 pixels
-        assert np.array_equal(images.numpy() * 256, bytes_)         # / 256 is exact in binary, / 255 is not
+        bytes_ = PIXELS.T[numbers(images)].reshape(-1, 1, 28, 20)  # rows of 20 pixels
+        assert np.array_equal(images.numpy() * 256, bytes_)  # / 256 is exact in binary, / 255 is not
 
 
 def one_line(capfd):
@@ -141,18 +142,21 @@ CHANGED = PIXELS.copy()
 CHANGED[559, 1964] ^= 1
 
 
-@pytest.mark.parametrize("content, fault", [
-    (FILE[:-1000], "is truncated, damaged or no MATLAB file"),
-    (FILE[:100], "is truncated, damaged or no MATLAB file"),
-    (b"", "is truncated, damaged or no MATLAB file"),
-    (b"<html>404</html>" * 1000, "is truncated, damaged or no MATLAB file"),
-    (FILE[:128] + b"\xff" * 56 + FILE[184:], "is truncated, damaged or no MATLAB file"),
-    (mat_file(gg=PIXELS), "under the key ff, but holds nothing"),
-    (mat_file(ff=PIXELS.T), r"but holds uint8 of shape [1965, 560]"),
-    (mat_file(ff=PIXELS / 256), r"but holds float64 of shape [560, 1965]"),
-    (mat_file(ff=CHANGED), "is damaged: its pixels have not the checksum of Frey Face"),
-], ids=["truncated", "header only", "empty", "a web page", "overwritten", "no key", "transposed", "floats",
-        "one bit"])
+@pytest.mark.parametrize(
+    "content, fault",
+    [
+        (FILE[:-1000], "is truncated, damaged or no MATLAB file"),
+        (FILE[:100], "is truncated, damaged or no MATLAB file"),
+        (b"", "is truncated, damaged or no MATLAB file"),
+        (b"<html>404</html>" * 1000, "is truncated, damaged or no MATLAB file"),
+        (FILE[:128] + b"\xff" * 56 + FILE[184:], "is truncated, damaged or no MATLAB file"),
+        (mat_file(gg=PIXELS), "under the key ff, but holds nothing"),
+        (mat_file(ff=PIXELS.T), r"but holds uint8 of shape [1965, 560]"),
+        (mat_file(ff=PIXELS / 256), r"but holds float64 of shape [560, 1965]"),
+        (mat_file(ff=CHANGED), "is damaged: its pixels have not the checksum of Frey Face"),
+    ],
+    ids=["truncated", "header only", "empty", "a web page", "overwritten", "no key", "transposed", "floats", "one bit"],
+)
 @pytest.mark.parametrize("place, remedy", [("data", "delete it"), ("elsewhere", "unset VAE_DATA")])
 def test_bad_file_is_named_with_its_fault_and_its_remedy(small, monkeypatch, content, fault, place, remedy):
     bad = write_faces(small / place, content)
@@ -218,7 +222,7 @@ def test_download_is_verified_and_kept(small, download, server, capfd):
     faces = load_frey_faces()
     assert_is_small(faces)
     assert faces.source == "download" and "downloaded into data/" in one_line(capfd)
-    assert [path.name for path in data.DATA.iterdir()] == ["FreyFace"]     # the temporary folder is gone
+    assert [path.name for path in data.DATA.iterdir()] == ["FreyFace"]  # the temporary folder is gone
     assert load_frey_faces().source == "data/"
 
 
@@ -237,7 +241,7 @@ def test_a_server_without_the_file(small, download, server, fallback, capfd):
 
 def test_a_server_that_never_answers(small, download, fallback, monkeypatch, capfd):
     monkeypatch.setattr(data, "SOCKET_SECONDS", 0.3)
-    with socket.create_server(("127.0.0.1", 0)) as silent:          # connections wait in its queue for ever
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections wait in its queue for ever
         download(f"http://127.0.0.1:{silent.getsockname()[1]}/")
         faces = load_frey_faces()
     assert_fell_back(faces, capfd, "timed out")
@@ -272,9 +276,9 @@ def test_the_stand_in_is_a_film_of_continuous_grey_images(stand_in):
     assert stand_in.train.shape == (1600, 1, 28, 20) and stand_in.test.shape == (365, 1, 28, 20)
     assert stand_in.source == "stand-in" and not stand_in.is_frey
     frames = torch.cat([stand_in.train, stand_in.test])
-    assert frames.min() >= 0 and frames.max() < 1 and len(frames.unique()) > 150       # grey, not black and white
-    assert torch.equal(frames * 256, (frames * 256).round())                           # bytes, as a camera has them
-    assert len(frames.flatten(1).unique(dim=0)) == 1965                                # no test frame was trained on
+    assert frames.min() >= 0 and frames.max() < 1 and len(frames.unique()) > 150  # grey, not black and white
+    assert torch.equal(frames * 256, (frames * 256).round())  # bytes, as a camera has them
+    assert len(frames.flatten(1).unique(dim=0)) == 1965  # no test frame was trained on
 
 
 def test_the_stand_in_is_explained_by_few_numbers_but_not_by_a_plane(stand_in):
@@ -282,7 +286,7 @@ def test_the_stand_in_is_explained_by_few_numbers_but_not_by_a_plane(stand_in):
     frames = stand_in.train.flatten(1)
     shares = torch.linalg.svdvals(frames - frames.mean(0)) ** 2
     shares = shares / shares.sum()
-    assert shares[:2].sum() < 0.6 and shares[:20].sum() > 0.8               # of Frey Face: 0.32 and 0.81
+    assert shares[:2].sum() < 0.6 and shares[:20].sum() > 0.8  # of Frey Face: 0.32 and 0.81
 
 
 # hold_out
@@ -304,8 +308,8 @@ def test_the_split_is_the_same_every_time(small):
     state = torch.get_rng_state()
     second = load_frey_faces(hold_out=7)
     assert torch.equal(first.test, second.test) and torch.equal(first.train, second.train)
-    assert torch.equal(torch.get_rng_state(), state)          # and the reader's own random numbers stay as they were
-    assert numbers(first.train)[:5] != sorted(numbers(first.train))[:5]                # in a random order
+    assert torch.equal(torch.get_rng_state(), state)  # and the reader's own random numbers stay as they were
+    assert numbers(first.train)[:5] != sorted(numbers(first.train))[:5]  # in a random order
 
 
 @pytest.mark.parametrize("hold_out", [-1, 1600, 2000, 7.0, "7", None, True])

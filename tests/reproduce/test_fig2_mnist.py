@@ -11,12 +11,11 @@ import torch
 from PIL import Image
 
 from vae_utils import objectives
+from vae_utils.likelihoods import PixelGaussian
 from vae_utils.paper import wake_sleep as baselines
 from vae_utils.paper.curves import paper_curves, read_curves
-from vae_utils.likelihoods import PixelGaussian
 from vae_utils.reproduce import common, curves, fig2, pictures
 from vae_utils.reproduce.__main__ import main
-
 
 REPORT_POINTS = curves.report_points
 
@@ -51,8 +50,11 @@ def test_figure_2_leaves_curves_a_picture_and_a_record(out, capsys):
     header, *rows = lines(out / "fig2-mnist.csv")
     assert header == ["figure", "panel", "curve", "samples", "nats", "seed"]
     assert {tuple(row[:3]) for row in rows} == {
-        ("Fig2", f"MNIST Nz={size}", f"{method} {part}") for size in (3, 5) for method in ("AEVB", "WS")
-        for part in ("train", "test")}
+        ("Fig2", f"MNIST Nz={size}", f"{method} {part}")
+        for size in (3, 5)
+        for method in ("AEVB", "WS")
+        for part in ("train", "test")
+    }
     assert [row[3] for row in rows[:3]] == ["200", "1000", "2000"] and {row[5] for row in rows} == {"2"}
     record = record_of("fig2-mnist", out)
     runs = record["results"]["runs"]
@@ -68,14 +70,16 @@ def test_a_model_that_is_there_is_not_trained_twice(out, tmp_path, monkeypatch, 
     call = ["fig2-mnist", "--samples", "1000", "--latents", "3", "--out"]
     main([*call, str(out)])
     monkeypatch.setitem(curves.METHODS, "AEVB", objectives.reconstruction)
-    objectives.reconstruction.__qualname__ = "elbo"                          # it would be noticed
+    objectives.reconstruction.__qualname__ = "elbo"  # it would be noticed
     try:
         main([*call, str(tmp_path / "again")])
     finally:
         objectives.reconstruction.__qualname__ = "reconstruction"
     assert lines(out / "fig2-mnist.csv") == lines(tmp_path / "again" / "fig2-mnist.csv")
-    assert ("fig2-mnist AEVB 3: goes on from data/reproduce/fig2-mnist-AEVB-3-seed-0.safetensors; delete it"
-            in capsys.readouterr().out)
+    assert (
+        "fig2-mnist AEVB 3: goes on from data/reproduce/fig2-mnist-AEVB-3-seed-0.safetensors; delete it"
+        in capsys.readouterr().out
+    )
 
 
 def test_what_is_written_is_not_trained_again(out, monkeypatch, capsys):
@@ -88,7 +92,7 @@ def test_what_is_written_is_not_trained_again(out, monkeypatch, capsys):
     assert trained == ["fig2-mnist AEVB 5", "fig2-mnist WS 5"]
     assert "AEVB 3: fig2-mnist.csv has it already" in capsys.readouterr().out
     assert (out / "fig2-mnist.csv").read_text().startswith(before)
-    main([*call, "--latents", "3", "--seed", "1"])                           # other numbers, other file
+    main([*call, "--latents", "3", "--seed", "1"])  # other numbers, other file
     assert trained[2:] == ["fig2-mnist AEVB 3", "fig2-mnist WS 3"]
     assert {row[5] for row in lines(out / "fig2-mnist.csv")[1:]} == {"1"}
 
@@ -97,30 +101,37 @@ def test_what_is_written_is_not_trained_again(out, monkeypatch, capsys):
 def test_an_interrupted_figure_goes_on_where_it_was(method, objective, out, tmp_path, monkeypatch):
     call = ["fig2-mnist", "--samples", "2e3", "--latents", "3", "--out"]
     main([*call, str(tmp_path / "whole")])
-    shutil.rmtree(tmp_path / "data")                                         # or nothing would be left to do
+    shutil.rmtree(tmp_path / "data")  # or nothing would be left to do
     module, name = objective
     steps, original = [], getattr(module, name)
 
     def interrupted(vae, x):
         steps.append(len(x))
-        if len(steps) == 13:                                                 # of 20
+        if len(steps) == 13:  # of 20
             raise KeyboardInterrupt
         return original(vae, x)
 
     interrupted.__qualname__ = name
     monkeypatch.setitem(curves.METHODS, method, interrupted)
-    with pytest.raises(SystemExit, match=f"fig2-mnist {method} 3: interrupted from the keyboard after 1,200 "
-                                         "images .*; the same command goes on from there"):
+    with pytest.raises(
+        SystemExit,
+        match=f"fig2-mnist {method} 3: interrupted from the keyboard after 1,200 "
+        "images .*; the same command goes on from there",
+    ):
         main([*call, str(out)])
     main([*call, str(out)])
-    assert len(steps) == 13 + 20 - 10                                        # since the report after 1,000 images
+    assert len(steps) == 13 + 20 - 10  # since the report after 1,000 images
     assert lines(out / "fig2-mnist.csv") == lines(tmp_path / "whole" / "fig2-mnist.csv")
 
 
 def test_the_search_reports_failures_and_distances(out, monkeypatch):
     best = fig2.best("AEVB", 20)
-    tried = [("AEVB", 20, best, 0), ("AEVB", 20, replace(best, std=2.0), 0), ("WS", 20, replace(best, std=0.1), 0),
-             ("AEVB", 20, best, 1)]
+    tried = [
+        ("AEVB", 20, best, 0),
+        ("AEVB", 20, replace(best, std=2.0), 0),
+        ("WS", 20, replace(best, std=0.1), 0),
+        ("AEVB", 20, best, 1),
+    ]
     monkeypatch.setattr(fig2, "search_readings", lambda: tried)
     monkeypatch.setattr(fig2, "USELESS", -700)
     monkeypatch.setattr(fig2, "COMPARED_AT", (1000, 2000))
@@ -135,7 +146,7 @@ def test_the_search_reports_failures_and_distances(out, monkeypatch):
     assert runs[0]["distance"] == pytest.approx(np.mean(expected), abs=0.02) and len(expected) == 2
     trained = []
     monkeypatch.setattr(fig2, "_try", lambda *args: trained.append(args))
-    main(["fig2-search", "--samples", "2000", "--out", str(out)])            # nothing left to try
+    main(["fig2-search", "--samples", "2000", "--out", str(out)])  # nothing left to try
     assert trained == []
 
 
@@ -153,7 +164,7 @@ def test_a_size_that_the_paper_does_not_have_is_read_as_its_neighbour():
 
 
 def test_reports_come_at_even_steps_of_the_logarithm():
-    at = REPORT_POINTS(1e7)                                                  # before `small` took its place
+    at = REPORT_POINTS(1e7)  # before `small` took its place
     assert at[0] == pytest.approx(10**4.5) and at[-1] == pytest.approx(1e7)
     assert np.allclose(np.diff(np.log10(at)), 1 / 8)
     assert np.isclose(at, 10**5.5).any() and np.isclose(at, 1e6).any() and len(REPORT_POINTS(1000)) == 0
@@ -187,10 +198,13 @@ def test_curves_are_read_as_they_were_written(tmp_path):
         read_curves(tmp_path / "other.csv")
 
 
-@pytest.mark.parametrize("arguments, sentence", [
-    (["--samples", "none"], "a number of training images of 100 or more was expected, got none"),
-    (["--latents", "0"], "a number of latent dimensions of 1 or more was expected, got 0"),
-])
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["--samples", "none"], "a number of training images of 100 or more was expected, got none"),
+        (["--latents", "0"], "a number of latent dimensions of 1 or more was expected, got 0"),
+    ],
+)
 def test_a_wrong_size_is_refused(arguments, sentence, capsys):
     with pytest.raises(SystemExit):
         main(["fig2-mnist", *arguments])
@@ -219,10 +233,11 @@ def test_the_protocol_is_the_papers(toy_mnist, monkeypatch):
     optimiser = seen["optimiser"]([torch.zeros(2, 2, requires_grad=True), torch.zeros(2, requires_grad=True)], 1)
     assert [group["weight_decay"] for group in optimiser.param_groups] == [1 / 200, 0]
     assert isinstance(optimiser, torch.optim.Adagrad)
-    assert [seen["schedule"](step / 20) for step in (1, 2, 3)] == [0, 0, 0]              # 100 of 20 steps
+    assert [seen["schedule"](step / 20) for step in (1, 2, 3)] == [0, 0, 0]  # 100 of 20 steps
 
 
 # --- Figures 4 and 5
+
 
 def test_figure_5_draws_from_the_models_of_figure_2(out, monkeypatch):
     monkeypatch.setattr(pictures, "full_mnist", fig2.full_mnist)

@@ -8,8 +8,8 @@ import pytest
 
 from vae_utils import files
 from vae_utils.likelihoods import GreyCrossEntropy
-from vae_utils.paper.marginal import quadrature_log_likelihood
 from vae_utils.models import paper_vae
+from vae_utils.paper.marginal import quadrature_log_likelihood
 from vae_utils.reproduce import common, curves, fig3
 from vae_utils.reproduce.__main__ import main
 
@@ -47,8 +47,8 @@ def test_figure_3_leaves_curves_a_picture_and_a_record(out, capsys):
     header, *rows = lines(out / "fig3.csv")
     assert header == ["figure", "panel", "curve", "samples", "nats", "seed"]
     assert {tuple(row[:3]) for row in rows} == {
-        ("Fig3", "MNIST Nz=3 H=100 Ntrain=1000", f"{method} {part}") for method in METHODS
-        for part in ("train", "test")}
+        ("Fig3", "MNIST Nz=3 H=100 Ntrain=1000", f"{method} {part}") for method in METHODS for part in ("train", "test")
+    }
     assert {row[5] for row in rows} == {"2"}
     runs = json.loads((out / "fig3.json").read_text("utf-8"))["results"]["runs"]
     assert set(runs) == {f"{method} 1000" for method in METHODS}
@@ -57,13 +57,13 @@ def test_figure_3_leaves_curves_a_picture_and_a_record(out, capsys):
         points = [row for row in rows if row[2] == f"{method} test"]
         assert len(points) == 2 and int(points[-1][3]) == run["samples"]
         exact = run["estimates"]["test"]["quadrature"]["mean"]
-        assert float(points[-1][4]) == pytest.approx(exact, abs=1e-3)            # the last point is of the end
+        assert float(points[-1][4]) == pytest.approx(exact, abs=1e-3)  # the last point is of the end
         assert [row["learning_rate"] for row in run["probes"]] == list(curves.LEARNING_RATES)
         best = max((row for row in run["probes"] if row["train"] is not None), key=lambda row: row["train"])
         assert run["learning_rate"] == best["learning_rate"]
         estimators = set(run["estimates"]["train"])
-        assert ("ELBO" in estimators) == (method != "MCEM")                      # which has no encoder
-    seen = runs["MCEM 1000"]["samples"]                                          # 5 updates of all 226 an iteration
+        assert ("ELBO" in estimators) == (method != "MCEM")  # which has no encoder
+    seen = runs["MCEM 1000"]["samples"]  # 5 updates of all 226 an iteration
     assert seen % (226 * fig3.NUM_UPDATES) == 0 and abs(seen - 4000) <= 226 * 5 / 2
     assert "min left" in capsys.readouterr().out
 
@@ -88,7 +88,7 @@ def test_an_interrupted_figure_goes_on_where_it_was(method, out, tmp_path, monke
 
     def interrupted(vae, images):
         measured.append(len(images))
-        if len(measured) == 3:                   # the training set at the second report
+        if len(measured) == 3:  # the training set at the second report
             raise KeyboardInterrupt
         return measure(vae, images)
 
@@ -109,8 +109,8 @@ def test_points_of_the_paper_are_among_the_measured_ones():
 def test_the_model_is_the_papers():
     vae = paper_vae(fig3.LATENT_SIZE, fig3.HIDDEN, fig3.STD, GreyCrossEntropy())
     assert vae.latent_size == 3 and vae.decoder.trunk[0].weight.shape == (100, 3)
-    assert (fig3.NUM_LEAPFROG, fig3.NUM_UPDATES) == (10, 5)                      # Appendix E
-    assert (fig3.POSTERIOR_SAMPLES, fig3.POSTERIOR_LEAPFROG) == (50, 4)          # Appendix D, section 5
+    assert (fig3.NUM_LEAPFROG, fig3.NUM_UPDATES) == (10, 5)  # Appendix E
+    assert (fig3.POSTERIOR_SAMPLES, fig3.POSTERIOR_LEAPFROG) == (50, 4)  # Appendix D, section 5
 
 
 def test_a_learning_rate_that_diverges_is_passed_over():
@@ -122,8 +122,13 @@ def test_a_learning_rate_that_diverges_is_passed_over():
 
         return performance
 
-    assert curves.choose_rate(diverges_from(0.1)) == (0.02, [
-        {"learning_rate": 0.01, "train": 1.0}, {"learning_rate": 0.02, "train": 2.0},
-        {"learning_rate": 0.1, "train": None}])
+    assert curves.choose_rate(diverges_from(0.1)) == (
+        0.02,
+        [
+            {"learning_rate": 0.01, "train": 1.0},
+            {"learning_rate": 0.02, "train": 2.0},
+            {"learning_rate": 0.1, "train": None},
+        ],
+    )
     with pytest.raises(FloatingPointError, match=r"each of the learning rates \(0.01, 0.02, 0.1\)"):
         curves.choose_rate(diverges_from(0.0))

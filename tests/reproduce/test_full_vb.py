@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vae_utils.paper.bayes import BayesianVAE, weight_prior
 from vae_utils.files import load_tensors
 from vae_utils.models import load_weights, mlp_vae
+from vae_utils.paper.bayes import BayesianVAE, weight_prior
 from vae_utils.reproduce import full_vb
 
 SIZES, SEEDS = (20, 40), 2
@@ -20,19 +20,38 @@ SIZES, SEEDS = (20, 40), 2
 
 @pytest.fixture(autouse=True)
 def small(full_toy_mnist, monkeypatch, tmp_path):
-    toy = dict(full_mnist=full_toy_mnist, DATA=tmp_path / "data", SIZES=SIZES, SAMPLES=80, BATCH_SIZE=20,
-               NUM_REPORTS=2, NUM_SEEDS=SEEDS, LATENT_SIZE=2, HIDDEN=4, EVERY_ELBO=8,
-               EVERY_TIGHT=20, NUM_WEIGHTS=2, NUM_DRAWS=2, NUM_WEIGHTS_ELBO=2, STORED_SIZES=(40,))
-    toy["METHODS"] = {name: replace(method, candidates=method.candidates[:2 if name == "ML" else 1])
-                      for name, method in full_vb.METHODS.items()}
+    toy = dict(
+        full_mnist=full_toy_mnist,
+        DATA=tmp_path / "data",
+        SIZES=SIZES,
+        SAMPLES=80,
+        BATCH_SIZE=20,
+        NUM_REPORTS=2,
+        NUM_SEEDS=SEEDS,
+        LATENT_SIZE=2,
+        HIDDEN=4,
+        EVERY_ELBO=8,
+        EVERY_TIGHT=20,
+        NUM_WEIGHTS=2,
+        NUM_DRAWS=2,
+        NUM_WEIGHTS_ELBO=2,
+        STORED_SIZES=(40,),
+    )
+    toy["METHODS"] = {
+        name: replace(method, candidates=method.candidates[: 2 if name == "ML" else 1])
+        for name, method in full_vb.METHODS.items()
+    }
     for name, value in toy.items():
         monkeypatch.setattr(full_vb, name, value)
 
 
 def run(folder, seed=0, samples=None):
     folder.mkdir(exist_ok=True)
-    full_vb.full_vb(SimpleNamespace(out=folder, seed=seed, samples=samples, latents=None, epochs=None,
-                                    held_out=False, start=time.perf_counter()))
+    full_vb.full_vb(
+        SimpleNamespace(
+            out=folder, seed=seed, samples=samples, latents=None, epochs=None, held_out=False, start=time.perf_counter()
+        )
+    )
     return json.loads((folder / "full-vb.json").read_text("utf-8"))["results"]
 
 
@@ -43,32 +62,39 @@ def out(tmp_path):
 
 def test_what_it_writes(out, capsys, tmp_path):
     results = run(out)
-    assert {path.name for path in out.iterdir()} == {"full-vb.csv", "full-vb.json", "full-vb.png",
-                                                     "full-vb-40.safetensors"}
+    assert {path.name for path in out.iterdir()} == {
+        "full-vb.csv",
+        "full-vb.json",
+        "full-vb.png",
+        "full-vb-40.safetensors",
+    }
     assert [(row["images"], row["method"]) for row in results["chosen"]] == [
-        (size, method) for size in SIZES for method in full_vb.METHODS]
+        (size, method) for size in SIZES for method in full_vb.METHODS
+    ]
     for row in results["chosen"]:
         for moment in ("final", "best"):
             values = row[f"{moment} predictive_elbo"]["values"]
-            assert len(values) == SEEDS and len(set(values)) == SEEDS            # each seed is another run
+            assert len(values) == SEEDS and len(set(values)) == SEEDS  # each seed is another run
             assert row[f"{moment} predictive_elbo"]["mean"] == pytest.approx(sum(values) / SEEDS, abs=1e-3)
     with open(out / "full-vb.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["figure", "panel", "curve", "samples", "nats", "seed"]
-    assert {row["curve"] for row in rows} == {f"{name} {part}" for name in full_vb.METHODS
-                                              for part in ("train", "held_out")}
+    assert {row["curve"] for row in rows} == {
+        f"{name} {part}" for name in full_vb.METHODS for part in ("train", "held_out")
+    }
     assert {row["samples"] for row in rows} == {"40", "80"}
     assert Image.open(out / "full-vb.png").width > 800
     assert f"of about {len(results['runs'])} runs" in capsys.readouterr().out
-    assert not list((tmp_path / "data" / "reproduce").iterdir())                   # nothing is left behind
+    assert not list((tmp_path / "data" / "reproduce").iterdir())  # nothing is left behind
 
 
 def test_differences_are_seed_by_seed(out):
     results = run(out)
     chosen = {(row["images"], row["method"]): row for row in results["chosen"]}
     for row in results["differences"]:
-        ours, theirs = (chosen[row["images"], name][f"{row['moment']} {row['measure']}"]["values"]
-                        for name in ("VB", row["rival"]))
+        ours, theirs = (
+            chosen[row["images"], name][f"{row['moment']} {row['measure']}"]["values"] for name in ("VB", row["rival"])
+        )
         assert row["values"] == pytest.approx([a - b for a, b in zip(ours, theirs, strict=True)], abs=2e-3)
 
 
@@ -99,15 +125,16 @@ def test_an_interruption_costs_one_run(out, tmp_path, monkeypatch, capsys):
     with pytest.raises(KeyboardInterrupt):
         run(again)
     results = run(again)
-    assert len(calls) == len(whole["runs"]) + 1                      # the first three were kept
+    assert len(calls) == len(whole["runs"]) + 1  # the first three were kept
     for found in (results, whole):
         del found["cpu_seconds_of_all_runs"]
     assert without_seconds(results) == without_seconds(whole)
 
 
 def without_seconds(results):
-    runs = {name: {key: value for key, value in row.items() if key != "seconds"}
-            for name, row in results["runs"].items()}
+    runs = {
+        name: {key: value for key, value in row.items() if key != "seconds"} for name, row in results["runs"].items()
+    }
     return results | {"runs": runs}
 
 
@@ -121,7 +148,8 @@ def test_test_images_choose_nothing(out, tmp_path, monkeypatch, full_toy_mnist):
     second = run(tmp_path / "other")
     for one, other in zip(first["chosen"], second["chosen"], strict=True):
         assert [one[key] for key in ("rate", "prior_std", "initial_std", "best_at", "bound")] == [
-            other[key] for key in ("rate", "prior_std", "initial_std", "best_at", "bound")]
+            other[key] for key in ("rate", "prior_std", "initial_std", "best_at", "bound")
+        ]
         assert one["final predictive_elbo"] != other["final predictive_elbo"]
 
 

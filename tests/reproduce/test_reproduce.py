@@ -13,14 +13,13 @@ import torchvision
 from PIL import Image
 
 from vae_utils import models
-from vae_utils.data import MNIST
-from vae_utils.evaluation import evaluate, log_likelihood
 from vae_utils.classifier import load_classifier
+from vae_utils.data import MNIST
+from vae_utils.evaluation import elbo_of_set, evaluate, log_likelihood
 from vae_utils.figures import image_wall
 from vae_utils.figures import manifold as manifold_of
 from vae_utils.likelihoods import GreyCrossEntropy
 from vae_utils.models import conv_vae, load_vae, mlp_vae, save_vae
-from vae_utils.evaluation import elbo_of_set
 from vae_utils.reproduce import common, pictures, replay, speed, stored, table
 from vae_utils.reproduce.__main__ import COMMANDS, main
 from vae_utils.runtime import fixed_seed
@@ -39,8 +38,9 @@ def small(full_toy_mnist, monkeypatch, tmp_path):
     for module in (replay, speed, stored, table):
         monkeypatch.setattr(module, "full_mnist", full_toy_mnist)
     monkeypatch.setattr(common, "DATA", tmp_path / "data")
-    monkeypatch.setitem(stored.RECIPES, "mlp-2-minutes", common.Recipe(
-        lambda: mlp_vae(3, (16,)), epochs=18, learning_rate=3e-3))
+    monkeypatch.setitem(
+        stored.RECIPES, "mlp-2-minutes", common.Recipe(lambda: mlp_vae(3, (16,)), epochs=18, learning_rate=3e-3)
+    )
 
 
 @pytest.fixture
@@ -53,8 +53,13 @@ def assets(monkeypatch, tmp_path):
     """Stored weights, untrained but different, for the commands that read them."""
     monkeypatch.setattr(models, "ASSETS", tmp_path / "assets")
     torch.manual_seed(0)
-    weights = {"manifold": mlp_vae(2, (16,)), "mlp": mlp_vae(3, (16,)), "mlp-2-minutes": mlp_vae(4, (8,)),
-               "conv": conv_vae(3, (2, 4), 8), "conv-iw": conv_vae(3, (2, 4), 8)}
+    weights = {
+        "manifold": mlp_vae(2, (16,)),
+        "mlp": mlp_vae(3, (16,)),
+        "mlp-2-minutes": mlp_vae(4, (8,)),
+        "conv": conv_vae(3, (2, 4), 8),
+        "conv-iw": conv_vae(3, (2, 4), 8),
+    }
     for name, vae in weights.items():
         save_vae(vae, tmp_path / "assets" / f"{name}.safetensors")
     return tmp_path / "assets"
@@ -66,14 +71,14 @@ def record_of(name, out):
 
 # --- training what is stored
 
+
 def test_training_leaves_weights_curve_and_record(out, toy, capsys):
     main(["mlp-2-minutes", "--epochs", "3", "--seed", "2", "--out", str(out)])
-    assert {path.name for path in out.iterdir()} == {f"mlp-2-minutes.{kind}"
-                                                     for kind in ("safetensors", "csv", "json")}
+    assert {path.name for path in out.iterdir()} == {f"mlp-2-minutes.{kind}" for kind in ("safetensors", "csv", "json")}
     record = record_of("mlp-2-minutes", out)
     vae = load_vae(out / "mlp-2-minutes.safetensors")
     bound = evaluate(vae, toy.test).elbo.mean().item()
-    assert record["results"]["elbo"] == pytest.approx(bound, abs=6e-4)       # of the weights as stored
+    assert record["results"]["elbo"] == pytest.approx(bound, abs=6e-4)  # of the weights as stored
     assert vae.metadata["results"] == record["results"]
     assert record["results"]["protocol"] == "40 images, pixels binarised by one fixed draw, 1 draw of z"
     assert record["command"] == "python -m vae_utils.reproduce mlp-2-minutes --seed 2 --epochs 3"
@@ -81,7 +86,7 @@ def test_training_leaves_weights_curve_and_record(out, toy, capsys):
     with open(out / "mlp-2-minutes.csv", newline="") as file:
         curve = list(csv.DictReader(file))
     assert [row["samples"] for row in curve] == ["256", "512", "768"]
-    assert float(curve[-1]["test_elbo"]) == pytest.approx(bound, abs=0.5)    # but for half precision
+    assert float(curve[-1]["test_elbo"]) == pytest.approx(bound, abs=0.5)  # but for half precision
     assert f"ELBO {bound:.2f}" in capsys.readouterr().out
 
 
@@ -100,7 +105,7 @@ def test_an_interrupted_training_goes_on_where_it_was(out, tmp_path, monkeypatch
 
     def interrupted(*args):
         steps.append(args)
-        if len(steps) == 9:                                        # the first step, the report, of the third epoch
+        if len(steps) == 9:  # the first step, the report, of the third epoch
             raise KeyboardInterrupt
         return encode(*args)
 
@@ -111,10 +116,11 @@ def test_an_interrupted_training_goes_on_where_it_was(out, tmp_path, monkeypatch
     main([*call, str(out)])
     whole, resumed = ((folder / "mlp-2-minutes.safetensors") for folder in (tmp_path / "whole", out))
     assert all(torch.equal(*pair) for pair in zip(load_vae(whole).parameters(), load_vae(resumed).parameters()))
-    assert not list((tmp_path / "data" / "reproduce").iterdir())   # done, so forgotten
+    assert not list((tmp_path / "data" / "reproduce").iterdir())  # done, so forgotten
 
 
 # --- choosing settings
+
 
 def test_selection_never_sees_the_test_set(out, toy, monkeypatch):
     recipe = common.Recipe(lambda: mlp_vae(2, (8,)), epochs=1, learning_rate=1e-3, batch_size=64)
@@ -136,8 +142,9 @@ def test_selection_never_sees_the_test_set(out, toy, monkeypatch):
 def test_an_ending_goes_on_from_the_first_training_with_its_own_objective(toy, tmp_path, monkeypatch):
     """Its reports follow the others, and an interruption in it costs nothing."""
     ending = common.Ending(num_samples=3, epochs=2, learning_rate=1e-3)
-    recipe = common.Recipe(lambda: mlp_vae(2, (8,)), epochs=2, learning_rate=1e-3, batch_size=64, bfloat16=True,
-                           ending=ending)
+    recipe = common.Recipe(
+        lambda: mlp_vae(2, (8,)), epochs=2, learning_rate=1e-3, batch_size=64, bfloat16=True, ending=ending
+    )
     told, objective = [], common.importance_weighted
     first, _ = replace(recipe, ending=None).train(toy, progress=False)
     vae, history = recipe.train(toy, progress=False, on_report=lambda vae, report: told.append(report))
@@ -148,7 +155,7 @@ def test_an_ending_goes_on_from_the_first_training_with_its_own_objective(toy, t
 
     def interrupted(*args, **kwargs):
         calls.append(kwargs)
-        if len(calls) == 6:                                        # of 4 steps an epoch: the ending's second
+        if len(calls) == 6:  # of 4 steps an epoch: the ending's second
             raise KeyboardInterrupt
         return objective(*args, **kwargs)
 
@@ -157,7 +164,7 @@ def test_an_ending_goes_on_from_the_first_training_with_its_own_objective(toy, t
     _, history = recipe.train(toy, progress=False, checkpoint=state)
     assert "interrupted" in history.stopped and calls[0] == {"num_samples": 3} and len(calls) == 6
     again, history = recipe.train(toy, progress=False, checkpoint=state)
-    assert history.column("epochs") == [1, 2, 3, 4] and len(calls) == 6 + 4          # the ending's second epoch
+    assert history.column("epochs") == [1, 2, 3, 4] and len(calls) == 6 + 4  # the ending's second epoch
     assert all(map(torch.equal, vae.parameters(), again.parameters()))
 
 
@@ -169,25 +176,25 @@ def test_a_shorter_recipe_keeps_the_share_of_its_ending():
 
 # --- measuring what is stored
 
+
 def test_likelihoods_are_paired_image_by_image(out, toy, assets, monkeypatch, capsys):
     monkeypatch.setattr(table, "EVERY", {"mlp": 2, "conv": 8})
     monkeypatch.setattr(table, "IMPORTANCE_SAMPLES", 20)
     for name in ("mlp", "conv"):
         main([f"likelihood-{name}", "--out", str(out)])
     written = record_of("likelihood-conv", out)["results"]
-    assert written["protocol"] == ("5 images (1 in 8 of 40), pixels binarised by one fixed draw, "
-                                   "20 importance samples")
-    monkeypatch.setattr(table, "EVERY", {"mlp": 1, "conv": 1})      # what is stored says how it was measured
+    assert written["protocol"] == ("5 images (1 in 8 of 40), pixels binarised by one fixed draw, 20 importance samples")
+    monkeypatch.setattr(table, "EVERY", {"mlp": 1, "conv": 1})  # what is stored says how it was measured
     main(["table", "--out", str(out)])
     rows = record_of("table", out)["results"]
-    mlp, conv = (log_likelihood(load_vae(name), toy.test, 20, every=every).per_image
-                 for name, every in (("mlp", 2), ("conv", 8)))
+    mlp, conv = (
+        log_likelihood(load_vae(name), toy.test, 20, every=every).per_image for name, every in (("mlp", 2), ("conv", 8))
+    )
     pair = rows["conv against mlp, log p(x)"]
     assert pair["difference"] == pytest.approx((conv - mlp[[0, 4, 8, 12, 16]]).mean().item(), abs=6e-4)
     assert pair["images"] == "5 test images"
     elbos = [evaluate(load_vae(name), toy.test).elbo for name in ("mlp", "conv")]
-    assert rows["conv against mlp, ELBO"]["difference"] == pytest.approx(
-        (elbos[1] - elbos[0]).mean().item(), abs=6e-4)
+    assert rows["conv against mlp, ELBO"]["difference"] == pytest.approx((elbos[1] - elbos[0]).mean().item(), abs=6e-4)
     assert rows["mlp"]["latent_size"] == 3 and 0 <= rows["mlp"]["active_units"] <= 3
 
 
@@ -198,7 +205,7 @@ def test_a_share_of_the_images_has_the_pixels_of_the_whole(toy):
         vae.decoder.output.weight.zero_()
         vae.decoder.output.bias.normal_(0, 2)
         vae.encoder.output.weight.zero_()
-        vae.encoder.output.bias.zero_()                              # q(z|x) = p(z): every weight is p(x|z)
+        vae.encoder.output.bias.zero_()  # q(z|x) = p(z): every weight is p(x|z)
     whole = log_likelihood(vae, toy.test, 3, seed=5).per_image
     for every in (1, 7):
         share = log_likelihood(vae, toy.test, 3, every=every, seed=5)
@@ -209,6 +216,7 @@ def test_a_share_of_the_images_has_the_pixels_of_the_whole(toy):
 
 
 # --- pictures and speed
+
 
 def test_pictures_are_drawn_from_the_stored_weights(out, assets):
     main(["pictures", "--seed", "4", "--out", str(out)])
@@ -234,11 +242,11 @@ def filmed(monkeypatch):
 
 
 def test_replay_shows_the_training_that_goes_without_it(out, toy, filmed, monkeypatch):
-    monkeypatch.setattr(replay, "SURE", 0.2)                       # of squares the classifier is hardly surer
+    monkeypatch.setattr(replay, "SURE", 0.2)  # of squares the classifier is hardly surer
     main(["replay", "--epochs", "2", "--seed", "3", "--out", str(out)])
     results = record_of("replay", out)["results"]
     rows = results["frames"]
-    assert [row["samples"] for row in rows] == [0, 64, 128, 256, 512]       # the end once, and nothing beyond
+    assert [row["samples"] for row in rows] == [0, 64, 128, 256, 512]  # the end once, and nothing beyond
     assert [row["epochs"] for row in rows] == [0, 0.25, 0.5, 1, 2]
     with Image.open(out / "replay.png") as picture:
         film = np.asarray(picture).reshape(len(rows), results["height"], results["width"])
@@ -253,7 +261,7 @@ def test_replay_shows_the_training_that_goes_without_it(out, toy, filmed, monkey
         with torch.no_grad():
             pictures = vae.decode(z).mean
         parts = image_wall(manifold_of(vae, 10), gap=0), image_wall(pictures[:30], columns=3, gap=0)
-        assert abs(frame - np.concatenate(parts, axis=1).astype(int)).max() <= 8       # of 16 grey levels
+        assert abs(frame - np.concatenate(parts, axis=1).astype(int)).max() <= 8  # of 16 grey levels
         assert row["test_elbo"] == pytest.approx(elbo_of_set(vae, toy.test).elbo.mean().item(), abs=1e-3)
         said = load_classifier().probabilities(pictures)
         read.append(torch.where(said.amax(1) >= 0.2, said.argmax(1), -1))
@@ -282,7 +290,7 @@ def test_an_interrupted_replay_writes_nothing(out, filmed, monkeypatch):
 
 @pytest.mark.parametrize("held_out", [False, True])
 def test_speed_times_both_ways_and_takes_the_median(held_out, out, toy, monkeypatch, capsys):
-    train = toy.train.repeat(6, 1, 1, 1)                             # enough for the warming up
+    train = toy.train.repeat(6, 1, 1, 1)  # enough for the warming up
 
     class Pictures:
         """Stands for torchvision's MNIST."""
@@ -299,7 +307,7 @@ def test_speed_times_both_ways_and_takes_the_median(held_out, out, toy, monkeypa
     def full_mnist(hold_out):
         assert bool(hold_out) == held_out
         test = toy.train[:NUM_HELD_OUT] if held_out else toy.test
-        return replace(toy, train=train[NUM_HELD_OUT * held_out:], test=test)
+        return replace(toy, train=train[NUM_HELD_OUT * held_out :], test=test)
 
     measured = []
 
@@ -343,6 +351,7 @@ def test_the_examples_bound_is_the_elbo_of_its_networks(toy):
 
 # --- the command line itself
 
+
 def test_help_lists_the_commands(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--help"])
@@ -361,19 +370,28 @@ def test_all_makes_everything_in_an_order_that_works(out, monkeypatch):
     names = [name for name, _ in called]
     assert set(names) == {name for name in COMMANDS if not name.startswith("select-")} - {"all"}
     assert {samples for _, samples in called} == {500}
-    for first, then in (("mlp", "likelihood-mlp"), ("conv-iw", "likelihood-conv-iw"), ("fig2-frey", "fig4"),
-                        ("fig2-mnist", "fig5"), ("classifier", "replay"), ("likelihood-conv", "table"),
-                        ("full-vb", "table")):
+    for first, then in (
+        ("mlp", "likelihood-mlp"),
+        ("conv-iw", "likelihood-conv-iw"),
+        ("fig2-frey", "fig4"),
+        ("fig2-mnist", "fig5"),
+        ("classifier", "replay"),
+        ("likelihood-conv", "table"),
+        ("full-vb", "table"),
+    ):
         assert names.index(first) < names.index(then)
 
 
-@pytest.mark.parametrize("arguments, sentence", [
-    (["no-such-command"], "invalid choice"),
-    (["mlp", "--epochs", "0"], "a number of epochs above 0 was expected, got 0"),
-    (["mlp", "--epochs", "many"], "a number of epochs above 0 was expected, got many"),
-    (["mlp", "--held-out"], "--held-out was expected with speed only, got it with mlp"),
-    (["mlp", "--out", "{file}"], "a folder that exists or can be made was expected"),
-])
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["no-such-command"], "invalid choice"),
+        (["mlp", "--epochs", "0"], "a number of epochs above 0 was expected, got 0"),
+        (["mlp", "--epochs", "many"], "a number of epochs above 0 was expected, got many"),
+        (["mlp", "--held-out"], "--held-out was expected with speed only, got it with mlp"),
+        (["mlp", "--out", "{file}"], "a folder that exists or can be made was expected"),
+    ],
+)
 def test_a_wrong_command_line_is_refused_before_any_work(arguments, sentence, tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setitem(COMMANDS, "mlp", lambda options: pytest.fail("it ran"))
@@ -393,6 +411,5 @@ def test_numbers_are_made_from_the_full_set_only(toy, monkeypatch):
     is_full = True
     assert len(common.full_mnist(7).train) == 256 and asked == [7]
     is_full = False
-    with pytest.raises(SystemExit,
-                       match="needs the full MNIST, .*: connect .*, or let VAE_DATA name"):
+    with pytest.raises(SystemExit, match="needs the full MNIST, .*: connect .*, or let VAE_DATA name"):
         common.full_mnist()

@@ -12,8 +12,8 @@ import torch
 from vae_utils import training
 from vae_utils.data import FreyFace
 from vae_utils.evaluation import evaluate, kl_per_dimension
-from vae_utils.paper.ppca import pixel_gaussians, ppca
 from vae_utils.models import load_vae
+from vae_utils.paper.ppca import pixel_gaussians, ppca
 from vae_utils.reproduce import common, curves, frey
 
 SAMPLES = 12_000
@@ -26,7 +26,7 @@ def film():
     frames = 0.4 + 0.05 * torch.randn(240, 1, 28, 20, generator=generator)
     corners = torch.randint(2, 10, (240, 2), generator=generator).tolist()
     for frame, (top, left) in zip(frames[:, 0], corners, strict=True):
-        frame[top:top + 8, left:left + 8] += 0.3
+        frame[top : top + 8, left : left + 8] += 0.3
     frames = frames.clamp(0, 255 / 256)
     return FreyFace(frames[:200], frames[200:], "VAE_DATA", True)
 
@@ -51,8 +51,18 @@ def out(tmp_path):
 
 
 def options(out, **others):
-    return SimpleNamespace(**{"out": out, "seed": 0, "samples": SAMPLES, "latents": [2], "epochs": None,
-                              "held_out": False, "start": time.perf_counter()} | others)
+    return SimpleNamespace(
+        **{
+            "out": out,
+            "seed": 0,
+            "samples": SAMPLES,
+            "latents": [2],
+            "epochs": None,
+            "held_out": False,
+            "start": time.perf_counter(),
+        }
+        | others
+    )
 
 
 def record_of(out, name="fig2-frey"):
@@ -83,16 +93,21 @@ def made(once, tmp_path):
 
 def test_the_command_leaves_curves_picture_weights_and_record(made, film):
     assert {path.name for path in made.iterdir()} == {
-        "fig2-frey.csv", "fig2-frey.json", "fig2-frey.png", "frey-2.safetensors"}
+        "fig2-frey.csv",
+        "fig2-frey.json",
+        "fig2-frey.png",
+        "frey-2.safetensors",
+    }
     rows = rows_of(made)
     assert list(rows[0]) == ["figure", "panel", "curve", "samples", "nats", "seed"]
     assert {(row["figure"], row["panel"], row["seed"]) for row in rows} == {("Fig2", "Frey Nz=2", "0")}
-    assert {row["curve"] for row in rows} == {f"{method} {part}" for method in ("AEVB", "WS")
-                                             for part in ("train", "test")}
+    assert {row["curve"] for row in rows} == {
+        f"{method} {part}" for method in ("AEVB", "WS") for part in ("train", "test")
+    }
     record = record_of(made)
     assert record["command"] == f"python -m vae_utils.reproduce fig2-frey --samples {SAMPLES}"
     assert set(record["results"]["runs"]) == {"AEVB 2", "WS 2"}
-    assert list((made.parent / "data" / "reproduce").iterdir()) == []                   # states are gone
+    assert list((made.parent / "data" / "reproduce").iterdir()) == []  # states are gone
 
 
 def test_the_record_says_what_the_stored_weights_are(made, film):
@@ -125,8 +140,7 @@ def test_a_plateau_is_where_the_bound_is_that_of_a_model_without_a_code(film):
     def report(samples, nats, rate):
         return training.Report(samples, 1.0, 1.0, 0.0, 0.0, 0.0, level + nats, rate, 0.0)
 
-    history = [report(100, -50, 9), report(200, -8, 0.3), report(300, 2, 0.01), report(400, 9, 0.2),
-               report(500, 30, 5)]
+    history = [report(100, -50, 9), report(200, -8, 0.3), report(300, 2, 0.01), report(400, 9, 0.2), report(500, 30, 5)]
     assert frey.plateau(history, film) == {"from": 200, "to": 400, "largest_rate": 0.3}
     assert frey.plateau(history[-1:], film) is None
 
@@ -167,7 +181,7 @@ def test_an_interrupted_command_goes_on_to_the_same_numbers(made, monkeypatch):
 
     def interrupted(*arguments):
         calls.append(1)
-        if len(calls) == 3 * 105 + 110:                   # after the three probes, in the middle of the first curve
+        if len(calls) == 3 * 105 + 110:  # after the three probes, in the middle of the first curve
             raise KeyboardInterrupt
         return ascend(*arguments)
 
@@ -213,7 +227,7 @@ def test_the_model_is_the_papers(film, method):
     vae, history = frey.train("a curve", method, 5, 0.01, 300, 0, film)
     assert vae.latent_size == 5 and vae.settings["hidden"] == [20] and vae.settings["activation"] == "tanh"
     assert history[-1].samples == 300
-    start, _ = frey.train("another", method, 5, 0.02, 300, 0, film)      # the first 100 steps only gather squares
+    start, _ = frey.train("another", method, 5, 0.02, 300, 0, film)  # the first 100 steps only gather squares
     for name, value in start.state_dict().items():
         torch.testing.assert_close(vae.state_dict()[name], value, rtol=0, atol=0)
     assert 0.008 < vae.decoder.output.weight.std() < 0.012

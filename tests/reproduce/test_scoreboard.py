@@ -20,14 +20,17 @@ def point(samples, ours, paper):
     return {"samples": samples, "ours": ours, "paper": paper, "difference": ours - paper}
 
 
-@pytest.mark.parametrize("points, verdict", [
-    ([point(10**6, -124.0, -123.0), point(10**7, -104.0, -105.0)], CONFIRMED),
-    ([point(10**6, -118.0, -123.0), point(10**7, -104.0, -105.0)], CAVEAT),            # strays on the way
-    ([point(10**7, -100.0, -105.0)], CAVEAT),                                          # better
-    ([point(10**7, -90.0, -105.0)], NOT_CONFIRMED),                                    # another curve
-    ([point(10**7, -110.0, -105.0)], NOT_CONFIRMED),                                   # worse
-    ([], NOT_TESTABLE),
-])
+@pytest.mark.parametrize(
+    "points, verdict",
+    [
+        ([point(10**6, -124.0, -123.0), point(10**7, -104.0, -105.0)], CONFIRMED),
+        ([point(10**6, -118.0, -123.0), point(10**7, -104.0, -105.0)], CAVEAT),  # strays on the way
+        ([point(10**7, -100.0, -105.0)], CAVEAT),  # better
+        ([point(10**7, -90.0, -105.0)], NOT_CONFIRMED),  # another curve
+        ([point(10**7, -110.0, -105.0)], NOT_CONFIRMED),  # worse
+        ([], NOT_TESTABLE),
+    ],
+)
 def test_a_curve_is_judged_by_its_distance_from_the_papers(points, verdict):
     row = board._curve_row("Figure 2, MNIST", "WS 20", points, "test bound", 3.0, "fig2-mnist")
     assert row.verdict == verdict and row.claim == "wake-sleep, 20 latents"
@@ -36,34 +39,52 @@ def test_a_curve_is_judged_by_its_distance_from_the_papers(points, verdict):
 
 
 def run(elbo, train, method="AEVB", seconds=600):
-    return {"elbo": elbo, "train": train, "samples": 10**7, "seconds": seconds,
-            "against_paper": [point(10**7, elbo, elbo + 1)]}
+    return {
+        "elbo": elbo,
+        "train": train,
+        "samples": 10**7,
+        "seconds": seconds,
+        "against_paper": [point(10**7, elbo, elbo + 1)],
+    }
 
 
-@pytest.mark.parametrize("aevb, ratio, gap, verdicts", [
-    (-104.0, 3.0, 0.5, (CONFIRMED, CONFIRMED, CONFIRMED)),
-    (-109.0, 0.9, 9.0, (NOT_CONFIRMED, NOT_CONFIRMED, NOT_CONFIRMED)),
-])
+@pytest.mark.parametrize(
+    "aevb, ratio, gap, verdicts",
+    [
+        (-104.0, 3.0, 0.5, (CONFIRMED, CONFIRMED, CONFIRMED)),
+        (-109.0, 0.9, 9.0, (NOT_CONFIRMED, NOT_CONFIRMED, NOT_CONFIRMED)),
+    ],
+)
 def test_claims_about_figure_2_can_fail(aevb, ratio, gap, verdicts):
-    found = {"fig2-mnist": {
-        "runs": {"AEVB 20": run(aevb, -103.0), "WS 20": run(-108.0, -107.0), "AEVB 200": run(-104.0, -103.5)},
-        "samples_of_ws_over_aevb": {"MNIST Nz=20": {"-110.0": ratio, "-108.0": ratio}},
-        "train_minus_test": {"AEVB 20": 1.0, "WS 20": 1.0, "AEVB 200": gap}}}
+    found = {
+        "fig2-mnist": {
+            "runs": {"AEVB 20": run(aevb, -103.0), "WS 20": run(-108.0, -107.0), "AEVB 200": run(-104.0, -103.5)},
+            "samples_of_ws_over_aevb": {"MNIST Nz=20": {"-110.0": ratio, "-108.0": ratio}},
+            "train_minus_test": {"AEVB 20": 1.0, "WS 20": 1.0, "AEVB 200": gap},
+        }
+    }
     rows = {row.claim: row for row in board._fig2_mnist(found)}
-    assert (rows["AEVB reaches a better solution than wake-sleep"].verdict,
-            rows["AEVB converges considerably faster"].verdict,
-            rows["superfluous latents do not overfit (MNIST)"].verdict) == verdicts
+    assert (
+        rows["AEVB reaches a better solution than wake-sleep"].verdict,
+        rows["AEVB converges considerably faster"].verdict,
+        rows["superfluous latents do not overfit (MNIST)"].verdict,
+    ) == verdicts
     assert rows["cost of 10⁶ training images"].ours == "1.0 to 1.0 min, one core"
 
 
-@pytest.mark.parametrize("rate, last, gap, verdicts", [
-    (0.01, 100, 90.0, (CONFIRMED, NOT_CONFIRMED)), (2.0, 100, 5.0, (NOT_CONFIRMED, CONFIRMED)),
-    (0.01, 50, 5.0, (CAVEAT, CONFIRMED)),                                              # it escapes
-])
+@pytest.mark.parametrize(
+    "rate, last, gap, verdicts",
+    [
+        (0.01, 100, 90.0, (CONFIRMED, NOT_CONFIRMED)),
+        (2.0, 100, 5.0, (NOT_CONFIRMED, CONFIRMED)),
+        (0.01, 50, 5.0, (CAVEAT, CONFIRMED)),  # it escapes
+    ],
+)
 def test_findings_about_frey_face_can_fail(rate, last, gap, verdicts):
-    runs = {"AEVB 2": {"against_paper": [], "train_minus_test": gap},
-            "WS 2": {"against_paper": [], "samples": 100,
-                     "plateau": {"from": 10, "to": last, "largest_rate": rate}}}
+    runs = {
+        "AEVB 2": {"against_paper": [], "train_minus_test": gap},
+        "WS 2": {"against_paper": [], "samples": 100, "plateau": {"from": 10, "to": last, "largest_rate": rate}},
+    }
     rows = board._fig2_frey({"fig2-frey": {"runs": runs, "exact": {"pixel_gaussians": {"test": 570.0}}}})
     assert (rows[2].verdict, rows[3].verdict) == verdicts and "570 nats" in rows[2].ours
 

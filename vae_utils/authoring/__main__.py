@@ -8,9 +8,9 @@ import nbformat
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
-from vae_utils.files import write_atomically
 from vae_utils.authoring.copies import learner_copy, solutions_copy
 from vae_utils.authoring.slides import SlideDeck
+from vae_utils.files import write_atomically
 
 PROJECT = Path(__file__).resolve().parents[2]
 LESSONS = PROJECT / "notebooks"
@@ -36,8 +36,12 @@ def make_page(nb, name, live):
 
 
 # kind: what makes it and how its file's name ends
-KINDS = {"learner": (make_learner, ".ipynb"), "solutions": (make_solutions, ".html"),
-         "slides": (make_slides, ".html"), "pages": (make_page, ".html")}
+KINDS = {
+    "learner": (make_learner, ".ipynb"),
+    "solutions": (make_solutions, ".html"),
+    "slides": (make_slides, ".html"),
+    "pages": (make_page, ".html"),
+}
 
 
 def make(kind, path, folder, live=False):
@@ -75,23 +79,30 @@ def lessons(names):
     known = {path.stem: path for path in paths} | {path.stem[:2]: path for path in paths}
     for name in names:
         if Path(name).stem.zfill(2) not in known:
-            raise ValueError(f"a lesson was expected, one of {', '.join(path.stem for path in paths)}, or its "
-                             f"number; got {name!r}")
+            raise ValueError(
+                f"a lesson was expected, one of {', '.join(path.stem for path in paths)}, or its number; got {name!r}"
+            )
     return [known[Path(name).stem.zfill(2)] for name in names] or paths
 
 
 def main(arguments=None):
     """Make hand-outs; see `--help`."""
-    parser = argparse.ArgumentParser(prog="python -m vae_utils.authoring",
-                                     description="Make hand-outs from the lessons.")
-    parser.add_argument("kind", nargs="?", default="all", choices=[*KINDS, "all"],
-                        help="learner: notebooks without outputs and solutions; solutions: the exercises with "
-                             "their answers; slides: a deck to show; pages: lessons to read (default: all)")
-    parser.add_argument("lessons", nargs="*", metavar="LESSON",
-                        help="such as 4 or 04_latent_manifold (default: all)")
+    parser = argparse.ArgumentParser(
+        prog="python -m vae_utils.authoring", description="Make hand-outs from the lessons."
+    )
+    parser.add_argument(
+        "kind",
+        nargs="?",
+        default="all",
+        choices=[*KINDS, "all"],
+        help="learner: notebooks without outputs and solutions; solutions: the exercises with "
+        "their answers; slides: a deck to show; pages: lessons to read (default: all)",
+    )
+    parser.add_argument("lessons", nargs="*", metavar="LESSON", help="such as 4 or 04_latent_manifold (default: all)")
     parser.add_argument("--out", type=Path, default=PROJECT / "handouts", help="folder (default: handouts/)")
-    parser.add_argument("--live", action="store_true",
-                        help="pages whose widgets work; each lesson is run for that, a minute or two")
+    parser.add_argument(
+        "--live", action="store_true", help="pages whose widgets work; each lesson is run for that, a minute or two"
+    )
     options = parser.parse_args(arguments)
     try:
         paths = lessons(options.lessons)

@@ -5,8 +5,8 @@ import re
 
 from nbformat.v4 import new_markdown_cell
 
-from vae_utils.authoring.lesson import exercises, headings, is_answer, is_solution, unfold, without_answers
 from vae_utils.authoring.exporter import MARK
+from vae_utils.authoring.lesson import exercises, headings, is_answer, is_solution, unfold, without_answers
 
 
 def learner_copy(nb):

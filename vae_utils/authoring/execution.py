@@ -29,24 +29,28 @@ SECONDS_PER_CELL = 300  # as in pyproject.toml
 # Ids of widgets that no longer live, and copies of image/png.
 DROPPED_MIMES = ("application/vnd.jupyter.widget-view+json", "image/jpeg")
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python",
-            "pygments_lexer": "ipython3"}
+LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "pygments_lexer": "ipython3"}
 
 
 def execute(path):
     """Run the notebook in this Python and return it, cleaned; SystemExit that names the cell if one fails."""
     notebook = nbformat.read(path, as_version=4)
     started = []
-    manager = AsyncKernelManager(kernel_name=CURRENT_ENV_KERNEL_NAME,
-                                 kernel_spec_manager=NbvalKernelspecManager())
-    client = NotebookClient(notebook, km=manager, timeout=SECONDS_PER_CELL, record_timing=False,
-                            resources={"metadata": {"path": str(path.parent)}},
-                            on_cell_execute=lambda cell, cell_index: started.append(cell_index))
+    manager = AsyncKernelManager(kernel_name=CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=NbvalKernelspecManager())
+    client = NotebookClient(
+        notebook,
+        km=manager,
+        timeout=SECONDS_PER_CELL,
+        record_timing=False,
+        resources={"metadata": {"path": str(path.parent)}},
+        on_cell_execute=lambda cell, cell_index: started.append(cell_index),
+    )
     try:
         client.execute(cleanup_kc=True)  # the kernel ends too, though the manager is ours
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise SystemExit(f"{error}\n{path}: cell {started[-1]} failed (counting all, from 0);"
-                         " the file is as it was.") from None
+        raise SystemExit(
+            f"{error}\n{path}: cell {started[-1]} failed (counting all, from 0); the file is as it was."
+        ) from None
     return clean(notebook)
 
 
@@ -103,7 +107,7 @@ def fold_carriage_returns(text):
     for line in re.findall(r".*\n|.+", text):  # with their line ends
         shown = ""
         for part in line.removesuffix("\n").split("\r"):
-            shown = part + shown[len(part):]
+            shown = part + shown[len(part) :]
         if "\r" not in line:
             folded.append(line)
         elif shown.strip():

@@ -157,8 +157,11 @@ class LivePage(Preprocessor):
         name = resources["metadata"]["name"]
         self.log.info(f"{name} holds only still pictures of its widgets: running it, a minute or two")
         reached = []
-        runner = ExecutePreprocessor(parent=self.parent, store_widget_state=True,
-                                     on_cell_execute=lambda cell, cell_index: reached.append(cell_index))
+        runner = ExecutePreprocessor(
+            parent=self.parent,
+            store_widget_state=True,
+            on_cell_execute=lambda cell, cell_index: reached.append(cell_index),
+        )
         try:
             runner.preprocess(nb, resources)
         except (CellExecutionError, TimeoutError, RuntimeError) as error:  # of the cell, or of the kernel
@@ -186,8 +189,11 @@ def choose_template(exporter, lesson):
 
 def is_lesson(nb):
     """Whether a notebook is one of ours: it shows one of our widgets, imports this package or is marked."""
-    return bool(MARK in nb.metadata or marked_outputs(nb)
-                or any(cell.cell_type == "code" and IMPORT.search(cell.source) for cell in nb.cells))
+    return bool(
+        MARK in nb.metadata
+        or marked_outputs(nb)
+        or any(cell.cell_type == "code" and IMPORT.search(cell.source) for cell in nb.cells)
+    )
 
 
 def outputs(nb):
@@ -195,15 +201,17 @@ def outputs(nb):
 
 
 def marked_outputs(nb):
-    return [output for output in outputs(nb)
-            if output.get("metadata", {}).get(MARK, {}).get("live")]
+    return [output for output in outputs(nb) if output.get("metadata", {}).get(MARK, {}).get("live")]
 
 
 def widget_models(nb):
     """The anywidgets whose state the notebook holds: a dict of id to model."""
     models = nb.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
-    return {name: model for name, model in models.items()
-            if model["model_module"] == "anywidget" and "_esm" in model["state"]}
+    return {
+        name: model
+        for name, model in models.items()
+        if model["model_module"] == "anywidget" and "_esm" in model["state"]
+    }
 
 
 def all_alive(nb):
@@ -222,8 +230,11 @@ def embed_widgets(nb):
             continue  # another widget: its text or picture stays
         state = dict(models[name]["state"])
         source = state.pop("_esm")
-        shown[name] = {"source": sources.setdefault(source, len(sources)), "state": state,
-                       "buffers": models[name].get("buffers", [])}
+        shown[name] = {
+            "source": sources.setdefault(source, len(sources)),
+            "state": state,
+            "buffers": models[name].get("buffers", []),
+        }
         still = ""
         if "image/png" in output.data:
             still = picture(output.data)
@@ -231,8 +242,9 @@ def embed_widgets(nb):
         last = output
     # no "</script>" or "<!--" inside
     data = json.dumps({"sources": list(sources), "widgets": shown}).replace("<", "\\u003c")
-    last.data["text/html"] += (f'<script type="application/json" id="vae-page-data">{data}</script>'
-                               f'<script type="module">{SCRIPT}</script>')
+    last.data["text/html"] += (
+        f'<script type="application/json" id="vae-page-data">{data}</script><script type="module">{SCRIPT}</script>'
+    )
 
 
 def picture(data):
@@ -253,11 +265,11 @@ def drop_progress_bars(nb, resources):
     CoalesceStreamsPreprocessor().preprocess(nb, resources)
     for cell in nb.cells:
         if "outputs" in cell:
-            cell.outputs = [output for output in cell.outputs
-                            if output.output_type != "stream" or output.text.strip()]
+            cell.outputs = [output for output in cell.outputs if output.output_type != "stream" or output.text.strip()]
 
 
 # --- formulas
+
 
 class MathMLRenderer(IPythonRenderer):
     """Markdown as nbconvert renders it, with formulas as MathML."""
@@ -283,8 +295,7 @@ class MathMLRenderer(IPythonRenderer):
         # XML, which nbconvert reads headings as, does not know the name of this character.
         mathml = mathml.replace("&ApplyFunction;", "\u2061")
         # The character is raised and small already; as a superscript it would be a speck.
-        return re.sub("<msup>(<mi>.</mi>)<mo>′</mo></msup>",
-                      r'<mrow>\1<mo lspace="0" rspace="0">′</mo></mrow>', mathml)
+        return re.sub("<msup>(<mi>.</mi>)<mo>′</mo></msup>", r'<mrow>\1<mo lspace="0" rspace="0">′</mo></mrow>', mathml)
 
 
 @jinja2.pass_context

@@ -5,8 +5,11 @@ import re
 # What a learner copy must not show, as the summaries of folded Markdown begin.
 ANSWERS = ("Answer", "Solution", "What you may find")
 
-_FOLDED = re.compile(r"<details>\s*<summary>(?P<summary>.*?)</summary>\s*\n(?P<text>.*?)"
-                     r"</details>[^\S\n]*\n?", re.DOTALL | re.IGNORECASE)
+_FOLDED = re.compile(
+    r"<details>\s*<summary>(?P<summary>.*?)</summary>\s*\n(?P<text>.*?)"
+    r"</details>[^\S\n]*\n?",
+    re.DOTALL | re.IGNORECASE,
+)
 _FENCED = re.compile(r"```.*?```", re.DOTALL)
 
 
@@ -30,8 +33,10 @@ def headings(cell):
     """The headings of a cell as pairs of level and text; none of a code cell."""
     if cell.cell_type != "markdown":
         return []
-    return [(len(marks), text.strip())
-            for marks, text in re.findall(r"^(#{1,6}) +(.+)$", _FENCED.sub("", cell.source), re.MULTILINE)]
+    return [
+        (len(marks), text.strip())
+        for marks, text in re.findall(r"^(#{1,6}) +(.+)$", _FENCED.sub("", cell.source), re.MULTILINE)
+    ]
 
 
 def exercises(nb):
@@ -84,7 +89,7 @@ def unfold(source):
     parts = []
     end = 0
     for match in _FOLDED.finditer(source):
-        parts.append((None, source[end:match.start()]))
+        parts.append((None, source[end : match.start()]))
         parts.append((re.sub(r"<[^>]*>", "", match["summary"]).strip(), match["text"].strip("\n")))
         end = match.end()
     parts.append((None, source[end:]))
@@ -154,8 +159,14 @@ def _is_item(line):
 
 
 def _kind(block):
-    for pattern, kind in ((r"#", "heading"), (r"\$\$", "formula"), (r">", "quote"), (r"```", "fence"),
-                          (r"\|", "table"), (r"!\[|<img", "picture")):
+    for pattern, kind in (
+        (r"#", "heading"),
+        (r"\$\$", "formula"),
+        (r">", "quote"),
+        (r"```", "fence"),
+        (r"\|", "table"),
+        (r"!\[|<img", "picture"),
+    ):
         if re.match(pattern, block):
             return kind
     return "list" if _is_item(block) else "paragraph"

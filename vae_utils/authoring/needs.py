@@ -7,7 +7,7 @@ import ast
 import builtins
 import re
 import symtable
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 import nbformat
@@ -39,7 +39,7 @@ def needs(path):
     The cells before the first heading (imports, data) are always needed and never named.
     """
     parts = sections(path)
-    latest, direct = {}, []              # name -> numbers of the sections that it is made of; needed by each section
+    latest, direct = {}, []  # name -> numbers of the sections that it is made of; needed by each section
     for number, (_, cells) in enumerate(parts):
         wanted = set()
         for cell in cells:
@@ -56,8 +56,11 @@ def needs(path):
     closed = []
     for wanted in direct:
         closed.append(wanted.union(*(closed[number] for number in wanted)))
-    return {title: [parts[number][0] for number in sorted(wanted)]
-            for (title, cells), wanted in zip(parts, closed, strict=True) if title and cells}
+    return {
+        title: [parts[number][0] for number in sorted(wanted)]
+        for (title, cells), wanted in zip(parts, closed, strict=True)
+        if title and cells
+    }
 
 
 def names(statement):
@@ -73,7 +76,7 @@ def names(statement):
             made |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
         elif isinstance(node, ast.arg):
             local.add(node.arg)
-        if isinstance(node, (ast.For, ast.comprehension)):       # bound before its body reads it
+        if isinstance(node, (ast.For, ast.comprehension)):  # bound before its body reads it
             local |= {inner.id for inner in ast.walk(node.target) if isinstance(inner, ast.Name)}
         elif isinstance(node, ast.withitem) and node.optional_vars is not None:
             local |= {inner.id for inner in ast.walk(node.optional_vars) if isinstance(inner, ast.Name)}
@@ -89,10 +92,10 @@ def names(statement):
             read_too.add(node.target.id)
     made, changed = made - read_too, changed | read_too
     if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
-        local |= made - {statement.name}   # what a body binds is its own
+        local |= made - {statement.name}  # what a body binds is its own
         made, changed = {statement.name}, set()
     elif not isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr)):
-        local |= made                      # a loop, a block: bound before it is read
+        local |= made  # a loop, a block: bound before it is read
     return used - local, made, changed - local - made
 
 
@@ -102,15 +105,15 @@ def overwritten(path):
     A cell that binds a name to what it was and more (`x = x[1:]`, `n += 1`) is there twice: it cannot run twice.
     Where both cells bind the name by the same statement, nothing is lost. Solutions do not count.
     """
-    bound, found = {}, []                # name -> [(number of the cell, the statement that binds it)]
+    bound, found = {}, []  # name -> [(number of the cell, the statement that binds it)]
     cells = [cell for _, cells in sections(path) for cell in cells if "solution" not in cell.metadata.get("tags", [])]
-    reads = []                           # what each cell takes from cells before it
+    reads = []  # what each cell takes from cells before it
     for number, cell in enumerate(cells):
         own, outside = set(), set()
         for statement in ast.parse(cell.source).body:
             code = ast.unparse(statement)
             made, used = _globals(symtable.symtable(code, cell.id, "exec"))
-            grows = isinstance(statement, ast.AugAssign) and not isinstance(statement.op, ast.BitOr)    # a | a is a
+            grows = isinstance(statement, ast.AugAssign) and not isinstance(statement.op, ast.BitOr)  # a | a is a
             used |= made if isinstance(statement, ast.AugAssign) else set()
             if grows or isinstance(statement, ast.Assign):
                 found += [(name, cell.id, cell.id) for name in sorted(made & used - own)]
@@ -120,10 +123,13 @@ def overwritten(path):
                 bound.setdefault(name, []).append((number, code))
         reads.append(outside)
     for name, places in bound.items():
-        for (first, code), (second, other) in zip(places, places[1:]):
+        for (first, code), (second, other) in pairwise(places):
             if code != other:
-                found += [(name, cells[reader].id, cells[second].id) for reader in range(first + 1, second)
-                          if name in reads[reader]]
+                found += [
+                    (name, cells[reader].id, cells[second].id)
+                    for reader in range(first + 1, second)
+                    if name in reads[reader]
+                ]
     return found
 
 

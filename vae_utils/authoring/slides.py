@@ -24,23 +24,23 @@ from nbconvert.preprocessors import Preprocessor
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from vae_utils.authoring.lesson import blocks, is_solution, tags
 from vae_utils.authoring.exporter import STYLE, describe_pictures, drop_progress_bars, markdown_with_mathml
+from vae_utils.authoring.lesson import blocks, is_solution, tags
 
 WIDTH, HEIGHT = 1280, 720
-MARGIN = 60                 # beside the content of a slide
-ROOM = 560                  # for what stands below the title
+MARGIN = 60  # beside the content of a slide
+ROOM = 560  # for what stands below the title
 TEXT_SIZE, TEXT_LINE = 30, 42
-TEXT_WIDTH = 82             # letters in a line of text
-CODE_SIZES = (26, 17)       # of letters in code and printed text: the largest and the smallest
+TEXT_WIDTH = 82  # letters in a line of text
+CODE_SIZES = (26, 17)  # of letters in code and printed text: the largest and the smallest
 CODE_LINE, PADDING = 1.35, 36  # of code: a line's height in sizes of its letters, and what stands around it
-WIDE = 86                   # letters of a line of code beyond which its comment moves above it
-MOST_LINES = 16             # of code on a slide: cut at blank lines, and what is longer still becomes notes
-WITH_PICTURE = 4            # lines of code that may stand above its picture
-LARGE_ENOUGH = 0.75         # of the height that a picture would have alone; smaller, and the code becomes notes
-LEAD = 170                  # letters of a sentence that may lead to a formula or a cell
-TASK = 560                  # letters of the task of an exercise
-LIST = 520                  # letters of a list or a table
+WIDE = 86  # letters of a line of code beyond which its comment moves above it
+MOST_LINES = 16  # of code on a slide: cut at blank lines, and what is longer still becomes notes
+WITH_PICTURE = 4  # lines of code that may stand above its picture
+LARGE_ENOUGH = 0.75  # of the height that a picture would have alone; smaller, and the code becomes notes
+LEAD = 170  # letters of a sentence that may lead to a formula or a cell
+TASK = 560  # letters of the task of an exercise
+LIST = 520  # letters of a list or a table
 ALWAYS_LISTED = ("What to remember", "Where it stands")
 OVERRIDES = ("slide", "fragment", "notes", "skip")
 
@@ -119,8 +119,11 @@ def make_deck(nb):
         elif override:
             _lay_whole(deck, cell, override)
         elif cell.cell_type == "markdown":
-            _lay_prose(deck, cell.source, following is not None and following.cell_type == "code"
-                       and not is_solution(following))
+            _lay_prose(
+                deck,
+                cell.source,
+                following is not None and following.cell_type == "code" and not is_solution(following),
+            )
         elif cell.cell_type == "code":
             _lay_code(deck, cell)
     return [slide for slide in deck.slides if slide.cells or slide.level < 3]
@@ -157,7 +160,7 @@ def _lay_prose(deck, source, before_code):
     below = ("code" if before_code else "", "")
     task = 0  # letters of it that stand on the slide
     for i, (kind, text) in enumerate(parts):
-        following = next((part for part in parts[i + 1:] if part[0] != "folded"), below)
+        following = next((part for part in parts[i + 1 :] if part[0] != "folded"), below)
         if kind == "heading":
             deck.begin(text.lstrip("# "), min(3, len(text) - len(text.lstrip("#"))))
             task = 0
@@ -170,7 +173,7 @@ def _lay_prose(deck, source, before_code):
             deck.close()
         elif kind in ("list", "table") and _is_shown(deck, text):
             _lay_list(deck, kind, text)
-        elif text.startswith("*After a restart:"):           # of no use to who looks at a screen
+        elif text.startswith("*After a restart:"):  # of no use to who looks at a screen
             deck.note(text)
         elif kind == "paragraph" and _in_exercise(deck) and task + len(text) <= TASK:
             task += len(text)
@@ -196,8 +199,12 @@ def _in_exercise(deck):
 
 def _is_shown(deck, text):
     """Whether a list or a table is for the eye: a lesson's promises, what to keep of it, a task, a short one."""
-    return (len(text) <= LIST or _before_sections(deck) or _in_exercise(deck)
-            or deck.current.title.startswith(ALWAYS_LISTED))
+    return (
+        len(text) <= LIST
+        or _before_sections(deck)
+        or _in_exercise(deck)
+        or deck.current.title.startswith(ALWAYS_LISTED)
+    )
 
 
 def _before_sections(deck):
@@ -222,7 +229,7 @@ def lead(text, following):
     if len(text) <= LEAD:
         return text
     last = re.split(r"(?<=[.?!)]) (?=[A-Z$*])", text)[-1]
-    leads_on = last.endswith(":") or following == "formula" and not last.endswith(".")
+    leads_on = last.endswith(":") or (following == "formula" and not last.endswith("."))
     if leads_on and len(last) <= LEAD and last.count("**") % 2 == 0:
         return last
     bold = re.match(r"\*\*[^*]{3,80}[.?]\*\*", text)
@@ -234,7 +241,7 @@ def _lay_list(deck, kind, text):
     rows = re.split(r"\n(?=\S)", text)
     head = rows[:2] if kind == "table" else []
     part = []
-    for row in rows[len(head):]:
+    for row in rows[len(head) :]:
         if part and _height(kind, "\n".join([*head, *part, row])) > deck.current.room:
             deck.show(_text("\n".join([*head, *part])), 0)
             deck.go_on()
@@ -252,12 +259,12 @@ def _lay_code(deck, cell):
     pictures = [output for output in cell.outputs if "image/png" in output.get("data", {})]
     printed = [output for output in cell.outputs if output not in pictures]
     live = any(output.metadata.get("vae_utils", {}).get("live") for output in pictures)
-    if _is_set_up(source) or _before_sections(deck) and not pictures:
+    if _is_set_up(source) or (_before_sections(deck) and not pictures):
         deck.note(_fenced(source))
         return
     if any(shown.cell_type == "code" for shown in deck.current.cells):
         deck.go_on()
-    if live or pictures and (_num_lines(source) > WITH_PICTURE or _is_crowded(source, pictures)):
+    if live or (pictures and (_num_lines(source) > WITH_PICTURE or _is_crowded(source, pictures))):
         deck.note(_fenced(source))
     else:
         for i, part in enumerate([source] if pictures else cut_code(source)):
@@ -296,7 +303,7 @@ def without_results(source):
         is_call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
         called = ast.unparse(node.value.func) if is_call else ""
         if isinstance(node, ast.Assert) or called in ("print", "plt.show"):
-            kept[node.lineno - 1:node.end_lineno] = [False] * (node.end_lineno - node.lineno + 1)
+            kept[node.lineno - 1 : node.end_lineno] = [False] * (node.end_lineno - node.lineno + 1)
     rest = "\n".join(line for line, keep in zip(lines, kept) if keep).strip("\n")
     return rest if rest.strip() else source
 
@@ -308,25 +315,25 @@ def align_comments(source):
     """
     columns = {}  # of the comment, by line, counted from 0
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT and token.line[:token.start[1]].strip():
+        if token.type == tokenize.COMMENT and token.line[: token.start[1]].strip():
             columns[token.start[0] - 1] = token.start[1]
     found = []
     lines = source.splitlines()
     start = 0
     for end in [*(i for i, line in enumerate(lines) if not line.strip()), len(lines)]:
-        codes = {i: lines[i][:columns[i]].rstrip() for i in range(start, end) if i in columns}
+        codes = {i: lines[i][: columns[i]].rstrip() for i in range(start, end) if i in columns}
         fitting = [code for i, code in codes.items() if len(code) + 2 + len(lines[i]) - columns[i] <= WIDE]
         column = max(map(len, fitting), default=0) + 2
         for i in range(start, end):
             if i not in codes:
                 found.append(lines[i])
                 continue
-            code, comment = codes[i], lines[i][columns[i]:]
+            code, comment = codes[i], lines[i][columns[i] :]
             if len(code) + 2 + len(comment) > WIDE:
                 found += [" " * (len(code) - len(code.lstrip())) + comment, code]
             else:
                 found.append(f"{code:{min(column, WIDE - len(comment)) - 1}} {comment}")
-        found += lines[end:end + 1]
+        found += lines[end : end + 1]
         start = end + 1
     return "\n".join(found)
 
@@ -356,11 +363,14 @@ def _cut_output(output):
     most = int((ROOM - PADDING) / (code_size(output.text) * CODE_LINE))
     pieces = math.ceil(len(lines) / most) or 1
     most = math.ceil(len(lines) / pieces) or 1
-    return [new_output("stream", name=output.name, text="\n".join(lines[i:i + most]) + "\n")
-            for i in range(0, len(lines), most)]
+    return [
+        new_output("stream", name=output.name, text="\n".join(lines[i : i + most]) + "\n")
+        for i in range(0, len(lines), most)
+    ]
 
 
 # --- sizes
+
 
 def code_size(text):
     """The size of letters at which the longest line of a monospaced text fits across a slide."""
@@ -414,6 +424,7 @@ def _formula_length(latex):
 
 # --- cells of the deck
 
+
 def _text(source, role=None):
     cell = new_markdown_cell(source)
     cell.metadata["role"] = role or "vae-text"
@@ -422,8 +433,11 @@ def _text(source, role=None):
 
 def _code(source, outputs=()):
     cell = new_code_cell(source, outputs=list(outputs))
-    printed = [output.get("text", "") or output.get("data", {}).get("text/plain", "") for output in outputs
-               if "image/png" not in output.get("data", {})]
+    printed = [
+        output.get("text", "") or output.get("data", {}).get("text/plain", "")
+        for output in outputs
+        if "image/png" not in output.get("data", {})
+    ]
     cell.metadata["size"] = code_size("\n".join([source, *printed]))
     return cell
 
@@ -470,19 +484,30 @@ class SlideDeck(SlidesExporter):
 
     def __init__(self, **kwargs):
         folder = Path(__file__).parent
-        super().__init__(preprocessors=[LayOut], template_file=str(folder / "slides.html.j2"),
-                         exclude_input_prompt=True, exclude_output_prompt=True, **kwargs)
+        super().__init__(
+            preprocessors=[LayOut],
+            template_file=str(folder / "slides.html.j2"),
+            exclude_input_prompt=True,
+            exclude_output_prompt=True,
+            **kwargs,
+        )
         self.register_filter("markdown2html", markdown_with_mathml)
 
     def _init_resources(self, resources):
         resources = super()._init_resources(resources)
         reveal = reveal_js()
         resources["vae"] = {
-            "styles": [(reveal / "dist" / "reveal.css").read_text("utf-8"), STYLE,
-                       Path(__file__).with_name("slides.css").read_text("utf-8")],
-            "scripts": [(reveal / "dist" / "reveal.js").read_text("utf-8"),
-                        (reveal / "plugin" / "notes" / "notes.js").read_text("utf-8"),
-                        Path(__file__).with_name("slides.js").read_text("utf-8")]}
+            "styles": [
+                (reveal / "dist" / "reveal.css").read_text("utf-8"),
+                STYLE,
+                Path(__file__).with_name("slides.css").read_text("utf-8"),
+            ],
+            "scripts": [
+                (reveal / "dist" / "reveal.js").read_text("utf-8"),
+                (reveal / "plugin" / "notes" / "notes.js").read_text("utf-8"),
+                Path(__file__).with_name("slides.js").read_text("utf-8"),
+            ],
+        }
         return resources
 
 
@@ -494,6 +519,7 @@ def reveal_js():
     """
     spec = importlib.util.find_spec("sphinx_revealjs")
     if spec is None:
-        raise ModuleNotFoundError("reveal.js was expected in the package sphinx-revealjs, which is not "
-                                  "installed; install requirements.txt")
+        raise ModuleNotFoundError(
+            "reveal.js was expected in the package sphinx-revealjs, which is not installed; install requirements.txt"
+        )
     return Path(spec.submodule_search_locations[0], "_static", "revealjs")

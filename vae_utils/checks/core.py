@@ -114,9 +114,13 @@ def combinations(formula, slips):
         List of `Mistake`s; each single slip comes before any pair, and the first that matches is named.
     """
     single = [Mistake(partial(formula, **{slip.keyword: slip.value}), slip.text) for slip in slips]
-    double = [Mistake(partial(formula, **{a.keyword: a.value, b.keyword: b.value}),
-                      f"Two things at once. {a.text} And: {b.text}")
-              for a, b in itertools.combinations(slips, 2) if a.keyword != b.keyword]
+    double = [
+        Mistake(
+            partial(formula, **{a.keyword: a.value, b.keyword: b.value}), f"Two things at once. {a.text} And: {b.text}"
+        )
+        for a, b in itertools.combinations(slips, 2)
+        if a.keyword != b.keyword
+    ]
     return single + double
 
 
@@ -147,8 +151,9 @@ def judge(answer, reference, cases, mistakes=(), *, right, probes=()):
     """
     name = _name(answer)
     if not callable(answer):
-        return Verdict(False, True, "The function itself is needed, without parentheses after its name; "
-                                    f"this is {_kind(answer)}.")
+        return Verdict(
+            False, True, f"The function itself is needed, without parentheses after its name; this is {_kind(answer)}."
+        )
     with fixed_seed(SEED):
         expected = [_run(reference, case) for case in cases]
         if any(outcome.problem for outcome in expected):
@@ -159,16 +164,24 @@ def judge(answer, reference, cases, mistakes=(), *, right, probes=()):
             if all(map(_agree, given, expected, cases)):
                 sentence = _first(probes, answer)
                 return Verdict(sentence is None, True, sentence or f"Right. {right}")
-            sentence = (_known_mistake(given, expected, cases, mistakes)
-                        or _defect(given, expected, cases, name) or _first(probes, answer)
-                        or _counter_example(given, expected, cases, name, reference))
+            sentence = (
+                _known_mistake(given, expected, cases, mistakes)
+                or _defect(given, expected, cases, name)
+                or _first(probes, answer)
+                or _counter_example(given, expected, cases, name, reference)
+            )
         except _NotAttempted:
-            return Verdict(False, False, f"Not attempted yet: in `{name}`, put your own lines in the place "
-                                         "of the one that raises NotImplementedError, and run the cell again.")
+            return Verdict(
+                False,
+                False,
+                f"Not attempted yet: in `{name}`, put your own lines in the place "
+                "of the one that raises NotImplementedError, and run the cell again.",
+            )
     return Verdict(False, True, sentence)
 
 
 # --- one call
+
 
 class _NotAttempted(Exception):
     """The stub is still a stub."""
@@ -180,7 +193,7 @@ class _Outcome:
 
     values: list[Tensor] = field(default_factory=list)
     gradients: list[Tensor | None] = field(default_factory=list)
-    shapes: list[tuple] | None = None           # of the result before `view`; None if it is no tensors
+    shapes: list[tuple] | None = None  # of the result before `view`; None if it is no tensors
     problem: str = ""
 
 
@@ -199,15 +212,13 @@ def _run(function, case, learner=False, differentiate=True):
             compared = _leaves(result if case.view is None else case.view(result))
         except Exception as error:
             reason = "" if case.view is None else f" ({_describe(error)})"
-            return _Outcome(problem=f"returns {_kind(result)}, which is not what was asked for{reason}",
-                            shapes=shapes)
+            return _Outcome(problem=f"returns {_kind(result)}, which is not what was asked for{reason}", shapes=shapes)
         if any(leaf.is_complex() for leaf in compared):
             return _Outcome(problem="returns complex numbers", shapes=shapes)
         try:
             gradients = _gradients(compared, arguments) if differentiate else []
         except Exception as error:
-            return _Outcome(problem=f"returns numbers whose gradient fails with a {_describe(error)}",
-                            shapes=shapes)
+            return _Outcome(problem=f"returns numbers whose gradient fails with a {_describe(error)}", shapes=shapes)
         return _Outcome([leaf.detach().cpu() for leaf in compared], gradients, shapes)
 
 
@@ -271,6 +282,7 @@ def _gradients(leaves, arguments):
 
 # --- comparing outcomes
 
+
 def _agree(given, expected, case, gradients=True):
     """Whether two outcomes are the same to within rounding, or to within `case.atol`."""
     if given.problem or expected.problem:
@@ -286,8 +298,11 @@ def _same_gradients(given, expected, case):
     pairs = list(zip(given.gradients, expected.gradients, strict=True))
     if case.atol is not None:
         return all(_is_zero(right) or not _is_zero(ours) for ours, right in pairs)
-    return all(_close(*(torch.zeros(()) if gradient is None else gradient for gradient in pair))
-               or _is_zero(pair[0]) and _is_zero(pair[1]) for pair in pairs)
+    return all(
+        _close(*(torch.zeros(()) if gradient is None else gradient for gradient in pair))
+        or (_is_zero(pair[0]) and _is_zero(pair[1]))
+        for pair in pairs
+    )
 
 
 def _is_zero(gradient):
@@ -311,8 +326,11 @@ def _excess(ours, right, atol=None):
     rtol = max(TOLERANCES.get(tensor.dtype, 0) for tensor in (ours, right))
     ours, right = ours.double(), right.double()
     finite = torch.isfinite(right)
-    accepted = atol if atol is not None else max(rtol, 1e-9) * max(1.0, right[finite].abs().amax().item()
-                                                                  if finite.any() else 1.0)
+    accepted = (
+        atol
+        if atol is not None
+        else max(rtol, 1e-9) * max(1.0, right[finite].abs().amax().item() if finite.any() else 1.0)
+    )
     excess = (ours - right).abs() / accepted
     excess[~finite & ~torch.isfinite(ours)] = 0.0
     return excess.nan_to_num(nan=torch.inf, posinf=torch.inf)
@@ -344,8 +362,10 @@ def _outcomes_like(given, function, cases):
 def _tells(wrong, given, expected, cases, gradients):
     """Whether the mistake is the answer on all cases and something else than the reference on one of them."""
     same = all(_agree(*pair, gradients) for pair in zip(given, wrong, cases, strict=True))
-    return same and any(_is_finite(outcome) and not _agree(outcome, right, case, gradients)
-                        for outcome, right, case in zip(wrong, expected, cases, strict=True))
+    return same and any(
+        _is_finite(outcome) and not _agree(outcome, right, case, gradients)
+        for outcome, right, case in zip(wrong, expected, cases, strict=True)
+    )
 
 
 def _is_finite(outcome):
@@ -354,30 +374,37 @@ def _is_finite(outcome):
 
 # --- sentences
 
+
 def _defect(given, expected, cases, name):
     """The first thing about the outcomes that is wrong in kind, not in value; None if there is none."""
     for ours, right, case in zip(given, expected, cases, strict=True):
         start = f"For {case.name}, `{name}`"
         asked, shapes = right.shapes, ours.shapes
-        if asked is None and not ours.problem:          # the result is no tensors: look at what `view` made
+        if asked is None and not ours.problem:  # the result is no tensors: look at what `view` made
             asked, shapes = ([tuple(value.shape) for value in outcome.values] for outcome in (right, ours))
         if asked and shapes and len(shapes) != len(asked):
             return f"{start} returns {_count(shapes)} where the task asks for {_count(asked)}."
         if asked and shapes and shapes != asked:
-            return (f"{start} returns shape {_in_words(shapes)}, but the task asks for {_in_words(asked)}. "
-                    "Look at the dimensions over which you sum or average.")
+            return (
+                f"{start} returns shape {_in_words(shapes)}, but the task asks for {_in_words(asked)}. "
+                "Look at the dimensions over which you sum or average."
+            )
         if ours.problem:
             end = ": is a `return` missing?" if "returns None" in ours.problem else "."
             return f"{start} {ours.problem}{end}"
         for value, goal in zip(ours.values, right.values, strict=True):
             if not torch.isfinite(value[torch.isfinite(goal)]).all():
-                return (f"{start} returns a number that is not finite (nan or inf), where the right "
-                        "answer is finite. Look for a logarithm of 0, a division by 0, or an exponential of "
-                        "a large number; in training, one nan spreads to every weight.")
+                return (
+                    f"{start} returns a number that is not finite (nan or inf), where the right "
+                    "answer is finite. Look for a logarithm of 0, a division by 0, or an exponential of "
+                    "a large number; in training, one nan spreads to every weight."
+                )
     for ours, right, case in zip(given, expected, cases, strict=True):
         if all(map(_is_zero, ours.gradients)) and not all(map(_is_zero, right.gradients)):
-            return (f"For {case.name}, `{name}` returns numbers that carry no gradient, so nothing could "
-                    "learn from them: a detach(), item(), sample() or no_grad() cuts the way back.")
+            return (
+                f"For {case.name}, `{name}` returns numbers that carry no gradient, so nothing could "
+                "learn from them: a detach(), item(), sample() or no_grad() cuts the way back."
+            )
     return None
 
 
@@ -391,8 +418,7 @@ def _first(probes, answer):
             except Exception as error:
                 if _is_stub(error):
                     raise _NotAttempted from None
-                sentence = (f"`{_name(answer)}` passes the first tests, but then stops with a "
-                            f"{_describe(error)}.")
+                sentence = f"`{_name(answer)}` passes the first tests, but then stops with a {_describe(error)}."
         if sentence:
             return sentence
     return None
@@ -409,24 +435,30 @@ def _counter_example(given, expected, cases, name, reference):
     nothing = 0, 0, 0, (0, 0), None
     worst, place, number, (value, goal), case = max(found, key=lambda item: item[0], default=nothing)
     if worst <= 1:
-        return (f"The values of `{name}` are right, but their gradient is not: somewhere on the way a "
-                "detach(), item(), sample() or no_grad() cuts off a part of it, and training would follow "
-                "the rest alone.")
+        return (
+            f"The values of `{name}` are right, but their gradient is not: somewhere on the way a "
+            "detach(), item(), sample() or no_grad() cuts off a part of it, and training would follow "
+            "the rest alone."
+        )
     place = tuple(int(index) for index in np.unravel_index(place, value.shape))
     got, goal = _distinct(value[place].item(), goal[place].item())
     which = f" in result {number + 1}" if len(expected[0].values) > 1 else ""
     where = f" at {list(place)}" if place else ""
     inputs = "" if case.view else _small_inputs(case, reference, place)
-    return (f"Not right yet. The largest deviation is for {case.name}{which}{where}: "
-            f"expected {goal}, got {got}{inputs}.{_pattern(given, expected, cases)}")
+    return (
+        f"Not right yet. The largest deviation is for {case.name}{which}{where}: "
+        f"expected {goal}, got {got}{inputs}.{_pattern(given, expected, cases)}"
+    )
 
 
 def _pattern(given, expected, cases):
     """A sentence if all results are off by the same factor or by the same difference."""
     if any(case.atol is not None for case in cases):
         return ""
-    ours, right = (torch.cat([value.double().flatten() for outcome in outcomes for value in outcome.values])
-                   for outcomes in (given, expected))
+    ours, right = (
+        torch.cat([value.double().flatten() for outcome in outcomes for value in outcome.values])
+        for outcomes in (given, expected)
+    )
     known = torch.isfinite(ours) & torch.isfinite(right)
     ours, right = ours[known], right[known]
     large = right.abs() > 1e-3 * right.abs().amax() if len(right) else known

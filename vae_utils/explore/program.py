@@ -13,11 +13,11 @@ import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-MOST_BYTES = 8_000_000      # of weights in half precision: about a second of a slow connection, once
+MOST_BYTES = 8_000_000  # of weights in half precision: about a second of a slow connection, once
 MOST_PRODUCTS = 30_000_000  # multiplications for one image: about two frames of 1/60 s in JavaScript
 
 ELEMENTWISE = {nn.SiLU: "silu", nn.Tanh: "tanh", nn.ReLU: "relu", nn.Sigmoid: "sigmoid"}
-UNCHANGED = (nn.Identity, nn.Dropout, nn.Flatten, nn.Unflatten)         # numbers stay in their order
+UNCHANGED = (nn.Identity, nn.Dropout, nn.Flatten, nn.Unflatten)  # numbers stay in their order
 UNCHANGED_METHODS = ("flatten", "unflatten", "reshape", "view")
 
 
@@ -64,21 +64,23 @@ def decoder_program(vae):
         decoder = copy.deepcopy(vae.decoder).to("cpu", torch.float32).eval()
         graph = fx.symbolic_trace(decoder)
         ShapeProp(graph).propagate(torch.zeros(1, vae.latent_size, dtype=torch.float32))
-    except Exception as error:      # whatever a decoder's own code does when it is given a symbol
+    except Exception as error:  # whatever a decoder's own code does when it is given a symbol
         raise NotPortable(f"its network cannot be written as a list of layers ({error})") from error
     writer = _Writer(graph)
     for node in graph.graph.nodes:
         writer.add(node)
-    if vae.likelihood.features_per_pixel > 1:                       # the first of them make the mean
+    if vae.likelihood.features_per_pixel > 1:  # the first of them make the mean
         writer.step("first", [len(writer.steps)], vae.image_shape)
     if vae.likelihood.link == "sigmoid":
         writer.step("sigmoid", [len(writer.steps)], writer.steps[-1]["shape"])
     weights = np.concatenate([tensor.detach().numpy().ravel() for tensor in writer.tensors])
-    with np.errstate(over="ignore"):                # what overflows is refused below
+    with np.errstate(over="ignore"):  # what overflows is refused below
         weights = weights.astype(np.float16)
     if weights.nbytes > MOST_BYTES or writer.products > MOST_PRODUCTS:
-        raise NotPortable(f"its {weights.nbytes / 1e6:.1f} MB of weights and {writer.products / 1e6:.0f} million "
-                          f"multiplications for each image are too many for a page")
+        raise NotPortable(
+            f"its {weights.nbytes / 1e6:.1f} MB of weights and {writer.products / 1e6:.0f} million "
+            f"multiplications for each image are too many for a page"
+        )
     if not np.isfinite(weights).all():
         raise NotPortable("its weights are not all finite in half precision")
     return Program(writer.steps, weights, writer.products)
@@ -92,7 +94,7 @@ class _Writer:
         self.graph = graph
         self.steps, self.tensors = [], []
         self.size, self.products = 0, 0
-        self.results = {}                       # from a node to the number of its result
+        self.results = {}  # from a node to the number of its result
 
     def step(self, op, inputs, shape, **others):
         self.steps.append({"op": op, "inputs": inputs, "shape": list(shape), **others})
@@ -117,7 +119,7 @@ class _Writer:
                 raise NotPortable("it computes something that it does not return, or returns several results")
             return
         module = self.modules.get(node.target) if node.op == "call_module" else None
-        if isinstance(module, UNCHANGED) or node.op == "call_method" and node.target in UNCHANGED_METHODS:
+        if isinstance(module, UNCHANGED) or (node.op == "call_method" and node.target in UNCHANGED_METHODS):
             self.results[node] = inputs[0]
             return
         if node.op == "get_attr":
@@ -128,16 +130,16 @@ class _Writer:
                 raise NotPortable("it adds what has not the same shape, or adds it with a factor")
             self.step("add", inputs, node.meta["tensor_meta"].shape[1:])
         elif module is not None:
-            self.add_layer(module, inputs, node.args[0].meta["tensor_meta"].shape[1:],
-                           node.meta["tensor_meta"].shape[1:])
+            self.add_layer(
+                module, inputs, node.args[0].meta["tensor_meta"].shape[1:], node.meta["tensor_meta"].shape[1:]
+            )
         else:
-            raise NotPortable(f"it calls {getattr(node.target, '__name__', node.target)}, which the page does "
-                              "not know")
+            raise NotPortable(f"it calls {getattr(node.target, '__name__', node.target)}, which the page does not know")
         self.results[node] = len(self.steps)
 
     def add_layer(self, layer, inputs, before, after):
         """One layer, from shape `before` to shape `after` (without the batch)."""
-        if getattr(layer, "inplace", False):        # it would change what a later sum still reads
+        if getattr(layer, "inplace", False):  # it would change what a later sum still reads
             raise NotPortable(f"it has a layer that works in place ({layer})")
         if type(layer) in ELEMENTWISE:
             self.step(ELEMENTWISE[type(layer)], inputs, after)
@@ -148,8 +150,16 @@ class _Writer:
             self.step("layernorm", inputs, after, epsilon=layer.eps, **self.weight_and_bias(layer))
         elif isinstance(layer, nn.Conv2d) and _is_plain(layer):
             self.products += layer.weight.numel() * math.prod(after[1:])
-            self.step("convolution", inputs, after, before=list(before), kernel=layer.kernel_size[0],
-                      stride=layer.stride[0], padding=layer.padding[0], **self.weight_and_bias(layer))
+            self.step(
+                "convolution",
+                inputs,
+                after,
+                before=list(before),
+                kernel=layer.kernel_size[0],
+                stride=layer.stride[0],
+                padding=layer.padding[0],
+                **self.weight_and_bias(layer),
+            )
         elif isinstance(layer, nn.PixelShuffle):
             self.step("shuffle", inputs, after, factor=layer.upscale_factor)
         else:
@@ -163,6 +173,8 @@ class _Writer:
 
 
 def _is_plain(layer):
-    square = all(not isinstance(sizes, str) and len(set(sizes)) == 1
-                 for sizes in (layer.kernel_size, layer.stride, layer.padding))
-    return (square and layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros")
+    square = all(
+        not isinstance(sizes, str) and len(set(sizes)) == 1
+        for sizes in (layer.kernel_size, layer.stride, layer.padding)
+    )
+    return square and layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"

@@ -24,24 +24,15 @@ import traitlets
 from PIL import Image
 
 from vae_utils.evaluation import active_units, kl_per_dimension, posterior_parameters
-from vae_utils.figures import (
-    COLOURS,
-    DIGIT_COLOURS,
-    GREY,
-    figure_png,
-    image_wall,
-    manifold,
-    scatter_codes,
-    show_images,
-)
-from vae_utils.models import VAE
 from vae_utils.explore.program import NotPortable, decoder_program
+from vae_utils.figures import COLOURS, DIGIT_COLOURS, GREY, figure_png, image_wall, manifold, scatter_codes, show_images
+from vae_utils.models import VAE
 
-NUM_SHOWN = 1000            # test images whose codes are drawn: 0.8 MB with their pixels
-LEAST_EXTENT = 3.5          # of the plane and the sliders, in standard deviations of the prior
-MEASURED = 2000             # test images on which the KL of each latent is measured
+NUM_SHOWN = 1000  # test images whose codes are drawn: 0.8 MB with their pixels
+LEAST_EXTENT = 3.5  # of the plane and the sliders, in standard deviations of the prior
+MEASURED = 2000  # test images on which the KL of each latent is measured
 
-_made_in_cell = {}          # from a cell of the notebook to the request that ran it and the widgets it made
+_made_in_cell = {}  # from a cell of the notebook to the request that ran it and the widgets it made
 
 
 class LiveWidget(anywidget.AnyWidget):
@@ -80,7 +71,7 @@ def _replace_in_cell(widget):
     if not hasattr(shell, "kernel"):
         return
     request = shell.kernel.get_parent("shell")
-    cell = request.get("metadata", {}).get("cellId")        # JupyterLab, Notebook 7 and VS Code send it
+    cell = request.get("metadata", {}).get("cellId")  # JupyterLab, Notebook 7 and VS Code send it
     if cell is None:
         return
     run, widgets = _made_in_cell.get(cell, (None, []))
@@ -111,9 +102,9 @@ class LatentExplorer(LiveWidget):
     """
 
     z = traitlets.List(traitlets.Float()).tag(sync=True)
-    weights = traitlets.List().tag(sync=True)       # of each decoder, float16
-    codes = traitlets.List().tag(sync=True)         # means of q(z|x) by each model, float32 [N, D]
-    images = traitlets.Bytes().tag(sync=True)       # of the same test images, uint8 [N, H W]
+    weights = traitlets.List().tag(sync=True)  # of each decoder, float16
+    codes = traitlets.List().tag(sync=True)  # means of q(z|x) by each model, float32 [N, D]
+    images = traitlets.Bytes().tag(sync=True)  # of the same test images, uint8 [N, H W]
 
     def __init__(self, models, data=None, z=None, compact=False, light=False):
         self.models = _named(models)
@@ -123,10 +114,20 @@ class LatentExplorer(LiveWidget):
         shown, encoded = _encode(self.models, data)
         spec |= shown
         binary |= encoded
-        super().__init__(kind="latent", z=[0.0] * vae.latent_size if z is None else list(map(float, z)), **binary,
-                         spec=spec | {"names": list(self.models), "latent_size": vae.latent_size,
-                                      "colours": list(DIGIT_COLOURS), "compact": compact, "light": light,
-                                      "size": list(vae.image_shape[1:])})
+        super().__init__(
+            kind="latent",
+            z=[0.0] * vae.latent_size if z is None else list(map(float, z)),
+            **binary,
+            spec=spec
+            | {
+                "names": list(self.models),
+                "latent_size": vae.latent_size,
+                "colours": list(DIGIT_COLOURS),
+                "compact": compact,
+                "light": light,
+                "size": list(vae.image_shape[1:]),
+            },
+        )
         self.on_msg(self._answer)
 
     @traitlets.validate("z")
@@ -194,10 +195,17 @@ class LatentExplorer(LiveWidget):
         scale, ticks = ("", ()) if self.spec["compact"] else (": quantile of the prior", (0.1, 0.5, 0.9))
         for ax, (name, model) in zip(axes[0, dots:], self.models.items()):
             height, width = model.image_shape[1:]
-            ax.imshow(image_wall(self._ink(manifold(model, 9)), gap=0), cmap="gray", vmin=0, vmax=255,
-                      extent=(0, 1, 0, 1), aspect=height / width)
-            ax.set(xlabel=f"$z_1${scale}", ylabel=f"$z_2${scale}", title=f"decoded by {name}",
-                   xticks=ticks, yticks=ticks)
+            ax.imshow(
+                image_wall(self._ink(manifold(model, 9)), gap=0),
+                cmap="gray",
+                vmin=0,
+                vmax=255,
+                extent=(0, 1, 0, 1),
+                aspect=height / width,
+            )
+            ax.set(
+                xlabel=f"$z_1${scale}", ylabel=f"$z_2${scale}", title=f"decoded by {name}", xticks=ticks, yticks=ticks
+            )
             ax.grid(False)
         if dots:
             codes = torch.from_numpy(np.frombuffer(self.codes[0], np.float32).reshape(-1, 2).copy())
@@ -220,8 +228,10 @@ def _named(models):
     """A dict of copies to look at: on the CPU, in float32, not in training."""
     models = models if isinstance(models, dict) else {"the model": models}
     if not models or not all(isinstance(model, VAE) for model in models.values()):
-        raise ValueError("a VAE was expected, or a dict of names to VAEs, got "
-                         + (", ".join(type(model).__name__ for model in models.values()) or "none"))
+        raise ValueError(
+            "a VAE was expected, or a dict of names to VAEs, got "
+            + (", ".join(type(model).__name__ for model in models.values()) or "none")
+        )
     sizes = {name: model.latent_size for name, model in models.items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"models with the same number of latents were expected, got {sizes}")
@@ -244,15 +254,24 @@ def _programs(models):
     weights = [program.weights.tobytes() for program in programs]
     size = sum(map(len, weights)) / 1e6
     where = f"Decoded in this page: {size:.1f} MB of weights, sent once; the kernel is not asked for pictures."
-    return {"steps": [program.steps for program in programs], "where": where,
-            "products": sum(program.products for program in programs)}, {"weights": weights}
+    return {
+        "steps": [program.steps for program in programs],
+        "where": where,
+        "products": sum(program.products for program in programs),
+    }, {"weights": weights}
 
 
 def _encode(models, data):
     """What the page needs to know of the test images: a dict for JSON, and a dict of bytes."""
     size = next(iter(models.values())).latent_size
-    about = {"labels": [], "typical": [], "collapsed": [], "order": list(range(size)), "kl": None,
-             "extent": LEAST_EXTENT}
+    about = {
+        "labels": [],
+        "typical": [],
+        "collapsed": [],
+        "order": list(range(size)),
+        "kl": None,
+        "extent": LEAST_EXTENT,
+    }
     if data is None:
         return about, {"codes": [], "images": b""}
     if not hasattr(data, "test_labels"):
@@ -261,16 +280,24 @@ def _encode(models, data):
     images, labels = measured[:NUM_SHOWN], data.test_labels[:NUM_SHOWN]
     codes = [posterior_parameters(model, images)[0] for model in models.values()]
     reach = torch.cat([code.abs().flatten() for code in codes]).quantile(0.998).item()
-    about |= {"labels": labels.tolist(), "extent": max(LEAST_EXTENT, math.ceil(2 * reach) / 2),
-              "typical": _typical(codes[0], labels)}
+    about |= {
+        "labels": labels.tolist(),
+        "extent": max(LEAST_EXTENT, math.ceil(2 * reach) / 2),
+        "typical": _typical(codes[0], labels),
+    }
     if size > 2 and len(measured) > 1:
         # Of several models, the one that uses a latent most counts.
         kl = torch.stack([kl_per_dimension(model, measured) for model in models.values()]).amax(0)
         active = torch.stack([active_units(model, measured) for model in models.values()]).any(0)
-        about |= {"kl": kl.tolist(), "order": kl.argsort(descending=True).tolist(),
-                  "collapsed": (~active).nonzero()[:, 0].tolist()}
-    return about, {"codes": [code.numpy().tobytes() for code in codes],
-                   "images": (images * 255).round().to(torch.uint8).numpy().tobytes()}
+        about |= {
+            "kl": kl.tolist(),
+            "order": kl.argsort(descending=True).tolist(),
+            "collapsed": (~active).nonzero()[:, 0].tolist(),
+        }
+    return about, {
+        "codes": [code.numpy().tobytes() for code in codes],
+        "images": (images * 255).round().to(torch.uint8).numpy().tobytes(),
+    }
 
 
 def _typical(codes, labels):
@@ -302,11 +329,14 @@ class GapExplorer(LiveWidget):
     def __init__(self, z, log_joint, view=(-2, 3), q=(-0.5, 0.8)):
         z, log_joint = torch.as_tensor(z).double(), torch.as_tensor(log_joint).double()
         if z.ndim != 1 or z.shape != log_joint.shape or not _is_even(z) or not log_joint.isfinite().all():
-            raise ValueError("an even grid z [G] that rises and log p(x, z) [G] on it were expected, got shapes "
-                             f"{list(z.shape)} and {list(log_joint.shape)}")
+            raise ValueError(
+                "an even grid z [G] that rises and log p(x, z) [G] on it were expected, got shapes "
+                f"{list(z.shape)} and {list(log_joint.shape)}"
+            )
         self.grid, self.log_joint = z, log_joint
-        super().__init__(kind="gap", q=list(q), spec={"z": z.tolist(), "log_joint": log_joint.tolist(),
-                                                      "view": list(view)})
+        super().__init__(
+            kind="gap", q=list(q), spec={"z": z.tolist(), "log_joint": log_joint.tolist(), "view": list(view)}
+        )
 
     @traitlets.validate("q")
     def _require_gaussian(self, proposal):
@@ -324,12 +354,14 @@ class GapExplorer(LiveWidget):
         mean, width = self._require_gaussian({"value": (mean, width)})
         q, step = torch.distributions.Normal(self.grid.new_tensor(mean), width), self.grid[1] - self.grid[0]
         log_q = q.log_prob(self.grid)
-        elbo = (log_q.exp() * (self.log_joint - log_q)).sum() * step                  # Eq. 2
+        elbo = (log_q.exp() * (self.log_joint - log_q)).sum() * step  # Eq. 2
         return elbo.item(), (self.log_joint.logsumexp(0) + step.log() - elbo).item()
 
     def alt_text(self):
-        return ("a Gaussian q over the posterior at three positions: as the sliders stand, too narrow, and "
-                "where the gap of the ELBO is nearly closed.")
+        return (
+            "a Gaussian q over the posterior at three positions: as the sliders stand, too narrow, and "
+            "where the gap of the ELBO is nearly closed."
+        )
 
     def still(self):
         """Three positions: where the sliders stand, one too narrow, and the posterior's own mean and width."""
@@ -374,19 +406,26 @@ class FramePlayer(LiveWidget):
     def __init__(self, frames, labels, name, start=None):
         sizes = {_opened(frame).size for frame in frames}
         if len(sizes) != 1 or len(frames) != len(labels):
-            raise ValueError(f"frames of one size and a label for each were expected, got {len(frames)} frames "
-                             f"of {len(sizes)} sizes and {len(labels)} labels")
-        (width, height), = sizes
+            raise ValueError(
+                f"frames of one size and a label for each were expected, got {len(frames)} frames "
+                f"of {len(sizes)} sizes and {len(labels)} labels"
+            )
+        ((width, height),) = sizes
         start = len(frames) - 1 if start is None else start
         if start not in range(len(frames)):
             raise ValueError(f"start was expected to be a frame from 0 to {len(frames) - 1}, got {start}")
-        super().__init__(kind="frames", frames=list(frames), spec={
-            "labels": list(map(str, labels)), "name": name, "start": start, "width": width, "height": height})
+        super().__init__(
+            kind="frames",
+            frames=list(frames),
+            spec={"labels": list(map(str, labels)), "name": name, "start": start, "width": width, "height": height},
+        )
 
     def alt_text(self):
         labels = self.spec["labels"]
-        return (f"up to four of {len(labels)} frames, from {self.spec['name']} {labels[0]} to "
-                f"{self.spec['name']} {labels[-1]}.")
+        return (
+            f"up to four of {len(labels)} frames, from {self.spec['name']} {labels[0]} to "
+            f"{self.spec['name']} {labels[-1]}."
+        )
 
     def still(self):
         """Up to four frames, from the first to the last and the one at the start among them, two in a row."""

@@ -18,10 +18,9 @@ from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from vae_utils.data import require_images
-from vae_utils.evaluation import Evaluation, LogLikelihood
+from vae_utils.evaluation import Evaluation, LogLikelihood, elbo_of_set
 from vae_utils.models import VAE
 from vae_utils.objectives import elbo, importance_log_weights
-from vae_utils.evaluation import elbo_of_set
 from vae_utils.runtime import fixed_seed, on_device
 
 
@@ -43,8 +42,12 @@ def weight_prior(decoder, std=1.0, bias_std=None):
     for name, value in (("std", std), ("bias_std", bias_std)):
         if not value > 0:
             raise ValueError(f"{name} was expected to be a standard deviation above 0, got {value}")
-    scale = torch.cat([torch.full_like(parameter, std if parameter.dim() > 1 else bias_std).flatten()
-                       for parameter in decoder.parameters()])
+    scale = torch.cat(
+        [
+            torch.full_like(parameter, std if parameter.dim() > 1 else bias_std).flatten()
+            for parameter in decoder.parameters()
+        ]
+    )
     return Independent(Normal(torch.zeros_like(scale), scale), 1)
 
 
@@ -66,16 +69,16 @@ class BayesianVAE(VAE):
     """
 
     def __init__(self, vae, prior=None, initial_std=0.01):
-        super().__init__(vae.encoder, vae.decoder, vae.likelihood, vae.latent_size,
-                         image_shape=vae.image_shape)
+        super().__init__(vae.encoder, vae.decoder, vae.likelihood, vae.latent_size, image_shape=vae.image_shape)
         prior = weight_prior(self.decoder) if prior is None else prior
         mean = parameters_to_vector(self.decoder.parameters()).detach()
         if prior.event_shape != mean.shape:
-            raise ValueError(f"a prior over the decoder's {len(mean):,} weights was expected, got one of "
-                             f"event shape {list(prior.event_shape)}; make it with weight_prior(vae.decoder)")
+            raise ValueError(
+                f"a prior over the decoder's {len(mean):,} weights was expected, got one of "
+                f"event shape {list(prior.event_shape)}; make it with weight_prior(vae.decoder)"
+            )
         if not initial_std > 0:
-            raise ValueError("initial_std was expected to be a standard deviation above 0, got "
-                             f"{initial_std}")
+            raise ValueError(f"initial_std was expected to be a standard deviation above 0, got {initial_std}")
         self.log_sigma = nn.Parameter(torch.full_like(mean, math.log(initial_std)))
         self.register_buffer("_prior_std", prior.stddev, persistent=False)
 
@@ -97,8 +100,10 @@ class BayesianVAE(VAE):
         """p(x|z, theta) at one fresh draw theta ~ q(theta); otherwise as `VAE.decode`."""
         parameters = dict(self.decoder.named_parameters())
         pieces = self.weights.rsample().split([parameter.numel() for parameter in parameters.values()])
-        drawn = {f"decoder.{name}": piece.view_as(parameter)
-                 for (name, parameter), piece in zip(parameters.items(), pieces, strict=True)}
+        drawn = {
+            f"decoder.{name}": piece.view_as(parameter)
+            for (name, parameter), piece in zip(parameters.items(), pieces, strict=True)
+        }
         return functional_call(self, drawn, (z,))
 
     def forward(self, z):
@@ -169,6 +174,7 @@ def map_bound(vae, x, num_images, prior):
 
 # Held-out images
 
+
 @torch.no_grad()
 def predictive_elbo(vae, images, num_weights=10, seed=0, device=None):
     """A lower bound on log E_{q(theta)}[p(x|theta)], the predictive density of held-out images.
@@ -193,10 +199,11 @@ def predictive_elbo(vae, images, num_weights=10, seed=0, device=None):
     _require_number("num_weights", num_weights)
     with on_device(vae, device), fixed_seed(seed):
         parts = [elbo_of_set(vae.draw(), images, seed=seed) for _ in range(num_weights)]
-    rate, distortion = (torch.stack(values).mean(0) for values in
-                        ([terms.rate for terms in parts], [terms.distortion for terms in parts]))
-    protocol = (f"{len(images):,} images, {vae.likelihood.protocol}, {num_weights} draws of the weights, "
-                "1 of z each")
+    rate, distortion = (
+        torch.stack(values).mean(0)
+        for values in ([terms.rate for terms in parts], [terms.distortion for terms in parts])
+    )
+    protocol = f"{len(images):,} images, {vae.likelihood.protocol}, {num_weights} draws of the weights, 1 of z each"
     return Evaluation(-(rate + distortion), rate, distortion, protocol)
 
 
@@ -229,14 +236,17 @@ def predictive_log_likelihood(vae, images, num_weights=20, num_samples=50, every
     with on_device(vae, device) as device, fixed_seed(seed):
         for _ in range(num_weights):
             model = vae.draw()
-            log_weights = [importance_log_weights(model, batch.to(device), num_samples)
-                           for batch in x.split(100)]                                # [K, B] each
+            log_weights = [
+                importance_log_weights(model, batch.to(device), num_samples) for batch in x.split(100)
+            ]  # [K, B] each
             totals.append(torch.cat([part.logsumexp(0) for part in log_weights]).cpu())
             totals_of_squares.append(torch.cat([(2 * part).logsumexp(0) for part in log_weights]).cpu())
     total = torch.stack(totals).logsumexp(0)
     effective = (2 * total - torch.stack(totals_of_squares).logsumexp(0)).exp()
-    protocol = (f"{len(x):,} images, {vae.likelihood.protocol}, {num_weights} draws of the weights with "
-                f"{num_samples} importance samples each")
+    protocol = (
+        f"{len(x):,} images, {vae.likelihood.protocol}, {num_weights} draws of the weights with "
+        f"{num_samples} importance samples each"
+    )
     return LogLikelihood(total - math.log(num_weights * num_samples), effective, protocol)
 
 

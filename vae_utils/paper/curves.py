@@ -38,8 +38,7 @@ def paper_curves(figure, panel):
     if (figure, panel) not in panels:
         known = ", ".join(repr(pair) for pair in panels)
         raise ValueError(f"one of the paper's panels {known} was expected, got {(figure, panel)!r}")
-    return {curve: (np.array(samples), np.array(nats))
-            for curve, (samples, nats) in panels[figure, panel].items()}
+    return {curve: (np.array(samples), np.array(nats)) for curve, (samples, nats) in panels[figure, panel].items()}
 
 
 def read_curves(path):
@@ -61,15 +60,22 @@ def read_curves(path):
         reader = csv.DictReader(file)
         expected = ["figure", "panel", "curve", "samples", "nats", "seed"]
         if reader.fieldnames != expected:
-            raise ValueError(f"{path} was expected to have the columns {', '.join(expected)}, but has "
-                             f"{reader.fieldnames}; make it again with python -m vae_utils.reproduce")
+            raise ValueError(
+                f"{path} was expected to have the columns {', '.join(expected)}, but has "
+                f"{reader.fieldnames}; make it again with python -m vae_utils.reproduce"
+            )
         for row in reader:
             seeds = panels.setdefault((row["figure"], row["panel"]), {}).setdefault(row["curve"], {})
             samples, nats = seeds.setdefault(row["seed"], ([], []))
             samples.append(float(row["samples"]))
             nats.append(float(row["nats"]))
-    return {panel: {curve: [(np.array(samples), np.array(nats)) for samples, nats in seeds.values()]
-                    for curve, seeds in curves.items()} for panel, curves in panels.items()}
+    return {
+        panel: {
+            curve: [(np.array(samples), np.array(nats)) for samples, nats in seeds.values()]
+            for curve, seeds in curves.items()
+        }
+        for panel, curves in panels.items()
+    }
 
 
 def plot_over_paper(ax, figure, panel, curves):
@@ -89,12 +95,23 @@ def plot_over_paper(ax, figure, panel, curves):
     paper = paper_curves(figure, panel)
     for curve in sorted({*paper, *curves}):
         method, part = curve.split()
-        style = dict(linestyle=SOLID_TRAIN_DASHED_TEST[part], color=METHOD_COLOURS[method],
-                     marker=METHOD_MARKERS[method])
+        style = dict(
+            linestyle=SOLID_TRAIN_DASHED_TEST[part], color=METHOD_COLOURS[method], marker=METHOD_MARKERS[method]
+        )
         if curve in paper:
             # Large marks, as pale as the line but shining through it: without colour all broad lines are one grey.
-            ax.plot(*paper[curve], linewidth=7, alpha=0.3, solid_capstyle="butt", dash_capstyle="butt", zorder=1.5,
-                    markersize=12, markevery=0.12, markeredgewidth=0, **style)
+            ax.plot(
+                *paper[curve],
+                linewidth=7,
+                alpha=0.3,
+                solid_capstyle="butt",
+                dash_capstyle="butt",
+                zorder=1.5,
+                markersize=12,
+                markevery=0.12,
+                markeredgewidth=0,
+                **style,
+            )
         for samples, nats in curves.get(curve, ()):
             ax.plot(samples, nats, linewidth=1.8, markersize=5, markevery=2, **style)
     ax.set(xscale="log", title=panel, xlabel="training images evaluated")
@@ -114,12 +131,13 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
     Returns:
         matplotlib figure.
     """
-    columns = 2 if len(panels) == 4 else min(len(panels), 3)          # more would be too small on a projector
+    columns = 2 if len(panels) == 4 else min(len(panels), 3)  # more would be too small on a projector
     rows = math.ceil(len(panels) / columns)
-    drawn, axes = plt.subplots(rows, columns, figsize=(3.6 * columns + 1, 3.6 * rows + 1.2), sharey=True,
-                               squeeze=False, layout="constrained")
+    drawn, axes = plt.subplots(
+        rows, columns, figsize=(3.6 * columns + 1, 3.6 * rows + 1.2), sharey=True, squeeze=False, layout="constrained"
+    )
     methods = {}
-    for ax in axes.flat[len(panels):]:
+    for ax in axes.flat[len(panels) :]:
         ax.remove()
     for ax, panel in zip(axes.flat, panels):
         ours = curves.get((figure, panel), {})
@@ -128,17 +146,32 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
         ax.set(xlim=x_limits, ylim=y_limits)
     for ax in axes[:, 0]:
         ax.set_ylabel(y_label)
-    handles = [Line2D([], [], color=METHOD_COLOURS[method], marker=METHOD_MARKERS[method], markersize=6,
-                      linewidth=1.8, label=METHOD_NAMES[method]) for method in sorted(methods)]
-    handles += [Line2D([], [], color=GREY, linewidth=1.8, label="ours"),
-                Line2D([], [], color=GREY, linewidth=7, alpha=0.4, label="the paper's"),
-                Line2D([], [], color=GREY, linestyle="-", label="train"),
-                Line2D([], [], color=GREY, linestyle="--", label="test")]
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=METHOD_COLOURS[method],
+            marker=METHOD_MARKERS[method],
+            markersize=6,
+            linewidth=1.8,
+            label=METHOD_NAMES[method],
+        )
+        for method in sorted(methods)
+    ]
+    handles += [
+        Line2D([], [], color=GREY, linewidth=1.8, label="ours"),
+        Line2D([], [], color=GREY, linewidth=7, alpha=0.4, label="the paper's"),
+        Line2D([], [], color=GREY, linestyle="-", label="train"),
+        Line2D([], [], color=GREY, linestyle="--", label="test"),
+    ]
     in_a_row = len(handles) if columns > 2 else math.ceil(len(handles) / 2)
     drawn.legend(handles=handles, loc="outside lower center", ncols=in_a_row)
     which = panels[0] if len(panels) == 1 else f"{len(panels)} panels from {panels[0]} to {panels[-1]}"
-    return set_alt_text(drawn, f"{figure.replace('Fig', 'Figure ')} of the paper, {which}: our learning curves "
-                               "over the paper's, train and test.")
+    return set_alt_text(
+        drawn,
+        f"{figure.replace('Fig', 'Figure ')} of the paper, {which}: our learning curves "
+        "over the paper's, train and test.",
+    )
 
 
 def plot_paper_curves(ax, panel, curves=("AEVB train", "AEVB test"), figure="Fig2"):
@@ -161,9 +194,18 @@ def plot_paper_curves(ax, panel, curves=("AEVB train", "AEVB test"), figure="Fig
             raise ValueError(f"one of the curves {', '.join(known)} was expected, got {curve!r}")
         method, part = curve.split()
         samples, nats = known[curve]
-        ax.plot(samples, nats, linestyle=SOLID_TRAIN_DASHED_TEST[part], color=GREY, linewidth=1.3, zorder=1.5,
-                marker={"AEVB": "", "WS": "x", "MCEM": "+"}[method], markersize=6, markevery=3,
-                label=f"paper, {curve}")
+        ax.plot(
+            samples,
+            nats,
+            linestyle=SOLID_TRAIN_DASHED_TEST[part],
+            color=GREY,
+            linewidth=1.3,
+            zorder=1.5,
+            marker={"AEVB": "", "WS": "x", "MCEM": "+"}[method],
+            markersize=6,
+            markevery=3,
+            label=f"paper, {curve}",
+        )
     ax.legend()
     return ax
 

@@ -46,7 +46,7 @@ def leapfrog(log_density, z, momentum, step_size, num_leapfrog):
     """
     if num_leapfrog < 1:
         raise ValueError(f"num_leapfrog was expected to be 1 or more steps, got {num_leapfrog}")
-    step = torch.as_tensor(step_size, dtype=z.dtype, device=z.device).unsqueeze(-1)      # [1] or [..., 1]
+    step = torch.as_tensor(step_size, dtype=z.dtype, device=z.device).unsqueeze(-1)  # [1] or [..., 1]
     start, gradient = value_and_gradient(log_density, z)
     kinetic = momentum.square().sum(-1) / 2
     momentum = momentum + step / 2 * gradient
@@ -72,7 +72,7 @@ def hmc_step(log_density, z, step_size, num_leapfrog):
         ValueError: as `leapfrog`.
     """
     end, _, change = leapfrog(log_density, z, torch.randn_like(z), step_size, num_leapfrog)
-    accepted = torch.rand_like(change).log() < -change          # never where the roll ended in NaN
+    accepted = torch.rand_like(change).log() < -change  # never where the roll ended in NaN
     return torch.where(accepted.unsqueeze(-1), end, z), accepted
 
 
@@ -117,8 +117,10 @@ def hmc_sample(log_density, z, num_samples, burn_in, num_leapfrog, step_size=0.1
         ValueError: if a count is below 1 (`burn_in`: below 0).
     """
     if min(num_samples, thin) < 1 or burn_in < 0:
-        raise ValueError("num_samples and thin were expected to be 1 or more and burn_in 0 or more, got "
-                         f"{num_samples}, {thin} and {burn_in}")
+        raise ValueError(
+            "num_samples and thin were expected to be 1 or more and burn_in 0 or more, got "
+            f"{num_samples}, {thin} and {burn_in}"
+        )
     steps = z.new_full(z.shape[:-1], step_size)
     for move in range(burn_in):
         z, accepted = hmc_step(log_density, z, steps, num_leapfrog)

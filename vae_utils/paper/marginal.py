@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from vae_utils.data import require_images
-from vae_utils.paper.hmc import hmc_sample
 from vae_utils.objectives import importance_log_weights, log_joint
+from vae_utils.paper.hmc import hmc_sample
 from vae_utils.runtime import fixed_seed
 
 MOST_DIMENSIONS = 3
-POINTS = {1: 1000, 2: 100, 3: 32}    # latent dimensions: cells of the first grid along each axis
-DEEPEST = 6                 # halvings of the first grid's cells, at most
-SHARED_PAIRS = 20_000_000   # numbers in memory at a time: 80 MB
-PAIRS = 5_000               # codes decoded at a time: 16 MB of pixels
+POINTS = {1: 1000, 2: 100, 3: 32}  # latent dimensions: cells of the first grid along each axis
+DEEPEST = 6  # halvings of the first grid's cells, at most
+SHARED_PAIRS = 20_000_000  # numbers in memory at a time: 80 MB
+PAIRS = 5_000  # codes decoded at a time: 16 MB of pixels
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,10 @@ def quadrature_log_likelihood(vae, images, points=None, extent=5.0, tolerance=0.
     """
     require_images(images, vae.image_shape)
     if vae.latent_size > MOST_DIMENSIONS:
-        raise ValueError(f"a model of at most {MOST_DIMENSIONS} latent dimensions was expected, got one of "
-                         f"{vae.latent_size}, for which no grid is fine enough; use evaluation.log_likelihood")
+        raise ValueError(
+            f"a model of at most {MOST_DIMENSIONS} latent dimensions was expected, got one of "
+            f"{vae.latent_size}, for which no grid is fine enough; use evaluation.log_likelihood"
+        )
     points = POINTS[vae.latent_size] if points is None else points
     if points < 2 or points % 2:
         raise ValueError(f"points was expected to be an even number of 2 or more, got {points}")
@@ -81,11 +83,12 @@ def quadrature_log_likelihood(vae, images, points=None, extent=5.0, tolerance=0.
     size, side = vae.latent_size, 2 * extent / points
     # Pairs of neighbours along each axis, in the order of `_halves`: the first grid is one that was halved too.
     parents = (torch.arange(points // 2) + 0.5) * (2 * side) - extent
-    grid = _halve(torch.cartesian_prod(*[parents] * size).reshape(-1, size), side)                     # [K, D]
-    parts = [_refine(vae, batch, grid, side, tolerance)
-             for batch in x.split(max(1, SHARED_PAIRS // len(grid)))]
-    protocol = (f"{len(x):,} images, {vae.likelihood.protocol}, quadrature over z from {points}^{size} cells on "
-                f"[-{extent:g}, {extent:g}], halved until coarser grids agree within {tolerance:g} nats")
+    grid = _halve(torch.cartesian_prod(*[parents] * size).reshape(-1, size), side)  # [K, D]
+    parts = [_refine(vae, batch, grid, side, tolerance) for batch in x.split(max(1, SHARED_PAIRS // len(grid)))]
+    protocol = (
+        f"{len(x):,} images, {vae.likelihood.protocol}, quadrature over z from {points}^{size} cells on "
+        f"[-{extent:g}, {extent:g}], halved until coarser grids agree within {tolerance:g} nats"
+    )
     return Quadrature(*(torch.cat(part) for part in zip(*parts, strict=True)), protocol)
 
 
@@ -100,8 +103,8 @@ def _refine(vae, x, grid, side, tolerance):
     num_images, size = len(x), vae.latent_size
     num_corners = 2**size
     density = torch.cat([vae.likelihood.pairwise_log_prob(vae.decoder(part), x) for part in grid.split(PAIRS)])
-    density += vae.prior.log_prob(grid)[:, None]                                      # log p(x, z): [K, B]
-    coarser = density.unflatten(0, (-1, num_corners)).logsumexp(0)                    # [2^D, B]
+    density += vae.prior.log_prob(grid)[:, None]  # log p(x, z): [K, B]
+    coarser = density.unflatten(0, (-1, num_corners)).logsumexp(0)  # [2^D, B]
     total = coarser.logsumexp(0)
     estimate = total + size * math.log(side)
     disagreement = coarser.amax(0) - coarser.amin(0)
@@ -110,18 +113,23 @@ def _refine(vae, x, grid, side, tolerance):
     worth = (density > density.amax(0) - _margin(sharing, size, tolerance)) & (disagreement >= tolerance)
     cell, image = worth.nonzero(as_tuple=True)
     settled = density.masked_fill_(worth, -math.inf).logsumexp(0) + size * math.log(side)
-    z = grid[cell]                                                                    # [P, D]: one row a pair
+    z = grid[cell]  # [P, D]: one row a pair
     for _ in range(DEEPEST):
         if len(z) == 0:
             break
         side = side / 2
         active = torch.zeros(num_images, dtype=torch.bool).index_fill_(0, image, True)
         z, image = _halve(z, side), image.repeat_interleave(num_corners)
-        density = torch.cat([log_joint(vae, x[owner], part)
-                             for part, owner in zip(z.split(PAIRS), image.split(PAIRS), strict=True)])
+        density = torch.cat(
+            [log_joint(vae, x[owner], part) for part, owner in zip(z.split(PAIRS), image.split(PAIRS), strict=True)]
+        )
         mass = density + size * math.log(side)
-        coarser = torch.stack([_log_sum(mass[corner::num_corners], image[corner::num_corners], num_images)
-                               for corner in range(num_corners)])
+        coarser = torch.stack(
+            [
+                _log_sum(mass[corner::num_corners], image[corner::num_corners], num_images)
+                for corner in range(num_corners)
+            ]
+        )
         now = torch.logaddexp(settled, coarser.logsumexp(0))
         spread = torch.logaddexp(settled, coarser + size * math.log(2))
         disagreement = torch.where(active, spread.amax(0) - spread.amin(0), disagreement)
@@ -160,9 +168,9 @@ def _log_sum(log_terms, image, num_images):
 
 # Appendix D
 
+
 @torch.no_grad()
-def posterior_sample_log_likelihood(vae, images, num_samples=50, num_leapfrog=4, burn_in=50, candidates=10_000,
-                                    seed=0):
+def posterior_sample_log_likelihood(vae, images, num_samples=50, num_leapfrog=4, burn_in=50, candidates=10_000, seed=0):
     """log p(x) by the estimator of the paper's Appendix D, from draws of the true posterior. No encoder is needed.
 
     1. Hamiltonian Monte Carlo draws z_1, ..., z_S from p(z|x).
@@ -195,13 +203,19 @@ def posterior_sample_log_likelihood(vae, images, num_samples=50, num_leapfrog=4,
     """
     require_images(images, vae.image_shape)
     if num_samples < 8:
-        raise ValueError("num_samples was expected to be 8 or more, for two halves of which one is split again, "
-                         f"got {num_samples}")
+        raise ValueError(
+            f"num_samples was expected to be 8 or more, for two halves of which one is split again, got {num_samples}"
+        )
     x = vae.observe(images, torch.Generator().manual_seed(seed))
     with fixed_seed(seed):
-        return torch.cat([reciprocal_log_likelihood(
-            vae, batch, posterior_samples(vae, batch, num_samples, num_leapfrog, burn_in, candidates))
-            for batch in x.split(1000)])
+        return torch.cat(
+            [
+                reciprocal_log_likelihood(
+                    vae, batch, posterior_samples(vae, batch, num_samples, num_leapfrog, burn_in, candidates)
+                )
+                for batch in x.split(1000)
+            ]
+        )
 
 
 @torch.no_grad()
@@ -233,9 +247,9 @@ def reciprocal_log_likelihood(vae, x, z):
     Returns:
         Nats per image, shape [B].
     """
-    fitted, held_out = z[:len(z) // 2], z[len(z) // 2:]
+    fitted, held_out = z[: len(z) // 2], z[len(z) // 2 :]
     joint = torch.stack([log_joint(vae, x, draw) for draw in held_out])
-    log_ratios = kernel_log_density(fitted, held_out) - joint                            # [S/2, B]
+    log_ratios = kernel_log_density(fitted, held_out) - joint  # [S/2, B]
     return math.log(len(held_out)) - log_ratios.logsumexp(0)
 
 
@@ -253,28 +267,34 @@ def kernel_log_density(fitted, z):
     scott = num_draws ** (-1 / (size + 4))
     factors = [scott * math.exp(step / 2) for step in range(-5, 5)]
     fit, validate = fitted[::2], fitted[1::2]
-    scores = torch.stack([_kernels(fit, validate, torch.tensor(factor)).sum(0) for factor in factors])   # [F, B]
+    scores = torch.stack([_kernels(fit, validate, torch.tensor(factor)).sum(0) for factor in factors])  # [F, B]
     return _kernels(fitted, z, torch.tensor(factors)[scores.argmax(0)])
 
 
 def _kernels(centres, z, factor):
     """log (1/S) sum_s N(z; centre_s, factor^2 C), C the covariance of the centres: [T, B]."""
     num, _, size = centres.shape
-    deviations = (centres - centres.mean(0)).transpose(0, 1)                                # [B, S, D]
+    deviations = (centres - centres.mean(0)).transpose(0, 1)  # [B, S, D]
     covariance = deviations.mT @ deviations / (num - 1)
     # A chain that has hardly moved has no covariance to speak of: a floor, in its own units and in the prior's.
     floor = 1e-4 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-8
     root = torch.linalg.cholesky(covariance + floor[:, None, None] * torch.eye(size))
-    scaled, places = (torch.linalg.solve_triangular(root, draws.permute(1, 2, 0), upper=False).mT
-                      for draws in (centres, z))                                            # [B, S, D], [B, T, D]
+    scaled, places = (
+        torch.linalg.solve_triangular(root, draws.permute(1, 2, 0), upper=False).mT for draws in (centres, z)
+    )  # [B, S, D], [B, T, D]
     factor = factor.expand(len(root))
-    distances = torch.cdist(places, scaled).square() / (2 * factor[:, None, None] ** 2)     # [B, T, S]
-    constant = (root.diagonal(dim1=-2, dim2=-1).log().sum(-1) + size * factor.log()
-                + size / 2 * math.log(2 * math.pi) + math.log(num))
+    distances = torch.cdist(places, scaled).square() / (2 * factor[:, None, None] ** 2)  # [B, T, S]
+    constant = (
+        root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        + size * factor.log()
+        + size / 2 * math.log(2 * math.pi)
+        + math.log(num)
+    )
     return ((-distances).logsumexp(-1) - constant[:, None]).T
 
 
 # Gaps
+
 
 def best_gaussian_posterior(vae, x, num_steps=500, learning_rate=0.05, num_samples=16, seed=0):
     """The diagonal Gaussian q(z) of the highest ELBO for each image by itself, found by gradient ascent.
@@ -354,6 +374,8 @@ def gaps(vae, images, num_samples=500, seed=0, **kwargs):
     best = best_gaussian_posterior(vae, x, seed=seed, **kwargs)
     chunks = [min(20, num_samples - done) for done in range(0, num_samples, 20)]
     with torch.no_grad(), fixed_seed(seed + 1):
-        elbo, best_elbo = (sum(importance_log_weights(vae, x, size, q).sum(0) for size in chunks) / num_samples
-                           for q in (vae.encode(x), best))
+        elbo, best_elbo = (
+            sum(importance_log_weights(vae, x, size, q).sum(0) for size in chunks) / num_samples
+            for q in (vae.encode(x), best)
+        )
     return Gaps(elbo, best_elbo, exact)

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 import torch
 from tqdm import tqdm
 
-from vae_utils.files import TrainingState
 from vae_utils.data import require_images
-from vae_utils.paper.hmc import adapt_step_size, hmc_step
+from vae_utils.files import TrainingState
 from vae_utils.objectives import log_joint
+from vae_utils.paper.hmc import adapt_step_size, hmc_step
 from vae_utils.runtime import fixed_seed
 
 
@@ -37,9 +37,25 @@ class MCEMReport:
     step_size: float
 
 
-def monte_carlo_em(vae, images, *, iterations, learning_rate, optimiser, waiting=0, num_leapfrog=10, num_updates=5,
-                   step_size=0.1, target=0.9, seed=0, report_at=None, on_report=None, checkpoint=None,
-                   chunk=2000, progress=True):
+def monte_carlo_em(
+    vae,
+    images,
+    *,
+    iterations,
+    learning_rate,
+    optimiser,
+    waiting=0,
+    num_leapfrog=10,
+    num_updates=5,
+    step_size=0.1,
+    target=0.9,
+    seed=0,
+    report_at=None,
+    on_report=None,
+    checkpoint=None,
+    chunk=2000,
+    progress=True,
+):
     """Monte Carlo EM on all images at once: no encoder, one chain for each image (Appendix E of the paper).
 
     E: one Hamiltonian move of every z_n towards p(z_n|x_n), from where the last iteration left it
@@ -83,21 +99,38 @@ def monte_carlo_em(vae, images, *, iterations, learning_rate, optimiser, waiting
     """
     require_images(images, vae.image_shape)
     if min(iterations, num_updates, num_leapfrog) < 1:
-        raise ValueError("iterations, num_updates and num_leapfrog were expected to be 1 or more, got "
-                         f"{iterations}, {num_updates} and {num_leapfrog}")
+        raise ValueError(
+            "iterations, num_updates and num_leapfrog were expected to be 1 or more, got "
+            f"{iterations}, {num_updates} and {num_leapfrog}"
+        )
     cost = len(images) * num_updates
     if report_at is None:
         report_at = [cost * iterations * tenth / 10 for tenth in range(1, 11)]
     report_at = {min(iterations, max(1, round(samples / cost))) for samples in report_at} | {iterations}
-    call = {"iterations": iterations, "images": len(images), "learning_rate": learning_rate, "waiting": waiting,
-            "num_leapfrog": num_leapfrog, "num_updates": num_updates, "seed": seed}
+    call = {
+        "iterations": iterations,
+        "images": len(images),
+        "learning_rate": learning_rate,
+        "waiting": waiting,
+        "num_leapfrog": num_leapfrog,
+        "num_updates": num_updates,
+        "seed": seed,
+    }
     with fixed_seed(seed):
         x = vae.observe(images)
         run = _MonteCarloEM(vae, x, optimiser(vae.parameters(), 0.0), step_size)
         state = TrainingState(checkpoint, call)
         run.load(state)
-        bar = tqdm(total=iterations, initial=run.iteration, unit=" iterations", disable=not progress, leave=False,
-                   mininterval=0.5, ncols=100, file=sys.stdout)
+        bar = tqdm(
+            total=iterations,
+            initial=run.iteration,
+            unit=" iterations",
+            disable=not progress,
+            leave=False,
+            mininterval=0.5,
+            ncols=100,
+            file=sys.stdout,
+        )
         try:
             while run.iteration < iterations:
                 run.expect(num_leapfrog, target, chunk)
@@ -152,8 +185,10 @@ class _MonteCarloEM:
             (-share).backward()
             total += share.item()
         if not math.isfinite(total):
-            raise FloatingPointError("the log joint density stopped being a finite number in iteration "
-                                     f"{self.iteration}; try a learning rate 3 to 10 times smaller")
+            raise FloatingPointError(
+                "the log joint density stopped being a finite number in iteration "
+                f"{self.iteration}; try a learning rate 3 to 10 times smaller"
+            )
         self.optimiser.step()
         self.log_joint = total
 
@@ -166,15 +201,30 @@ class _MonteCarloEM:
         self.started = now
 
     def report(self, cost):
-        self.reports.append(MCEMReport(self.iteration, self.iteration * cost, self.seconds, self.log_joint,
-                                       sum(self.shares) / len(self.shares), self.step_size))
+        self.reports.append(
+            MCEMReport(
+                self.iteration,
+                self.iteration * cost,
+                self.seconds,
+                self.log_joint,
+                sum(self.shares) / len(self.shares),
+                self.step_size,
+            )
+        )
         self.shares = []
 
     def save(self, state):
         self.stop_watch()
-        state.save(self.vae, self.optimiser, {"z": self.z}, iteration=self.iteration, seconds=self.seconds,
-                   shares=self.shares, step_size=self.step_size,
-                   reports=[asdict(report) for report in self.reports])
+        state.save(
+            self.vae,
+            self.optimiser,
+            {"z": self.z},
+            iteration=self.iteration,
+            seconds=self.seconds,
+            shares=self.shares,
+            step_size=self.step_size,
+            reports=[asdict(report) for report in self.reports],
+        )
 
     def load(self, state):
         found = state.load(self.vae, self.optimiser)

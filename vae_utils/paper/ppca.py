@@ -27,8 +27,10 @@ def pixel_gaussians(images):
     images = images.double()
     scale = images.std(0, correction=0)
     if not (scale > 0).all():
-        raise ValueError(f"pixels that differ between images were expected, but {int((scale == 0).sum())} are the "
-                         "same in all of them, and the density of a constant has no upper bound; leave them out")
+        raise ValueError(
+            f"pixels that differ between images were expected, but {int((scale == 0).sum())} are the "
+            "same in all of them, and the density of a constant has no upper bound; leave them out"
+        )
     return Independent(Normal(images.mean(0), scale), images.ndim - 1)
 
 
@@ -54,16 +56,19 @@ def ppca(images, latent_size):
     shape, x = images.shape[1:], images.double().flatten(1)
     most = min(len(x) - 1, x.shape[1]) - 1
     if not 1 <= latent_size <= most:
-        raise ValueError(f"a latent size from 1 to {most} was expected for {len(x)} images of {x.shape[1]} pixels, "
-                         f"got {latent_size}")
+        raise ValueError(
+            f"a latent size from 1 to {most} was expected for {len(x)} images of {x.shape[1]} pixels, got {latent_size}"
+        )
     mean = x.mean(0)
     eigenvalues, directions = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
-    eigenvalues, directions = eigenvalues.flip(0).clamp(min=0), directions.flip(1)           # largest first
+    eigenvalues, directions = eigenvalues.flip(0).clamp(min=0), directions.flip(1)  # largest first
     kept, noise = eigenvalues[:latent_size], eigenvalues[latent_size:].mean()
     if not noise > 1e-12 * kept[0]:
-        raise ValueError(f"images that differ in more than {latent_size} directions were expected; with nothing "
-                         "left over for the noise the density has no upper bound: choose a smaller latent size")
-    factor = directions[:, :latent_size] * (kept - noise).sqrt()                             # W: [D, K]
+        raise ValueError(
+            f"images that differ in more than {latent_size} directions were expected; with nothing "
+            "left over for the noise the density has no upper bound: choose a smaller latent size"
+        )
+    factor = directions[:, :latent_size] * (kept - noise).sqrt()  # W: [D, K]
     flat = LowRankMultivariateNormal(mean, factor, noise.expand_as(mean))
     return TransformedDistribution(flat, ReshapeTransform(mean.shape, shape))
 

@@ -8,19 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from vae_utils.files import ASSETS
-from vae_utils.reproduce import (
-    fig2,
-    fig3,
-    frey,
-    full_vb,
-    holes,
-    pictures,
-    replay,
-    speed,
-    stored,
-    table,
-    trade,
-)
+from vae_utils.reproduce import fig2, fig3, frey, full_vb, holes, pictures, replay, speed, stored, table, trade
 
 
 def run_all(options):
@@ -38,12 +26,19 @@ COMMANDS |= {"rate-distortion": trade.rate_distortion, "likelihoods": trade.like
 COMMANDS |= {"classifier": holes.classifier, "holes": holes.holes}
 COMMANDS |= {"pictures": pictures.pictures, "speed": speed.speed, "replay": replay.replay}
 COMMANDS |= {f"likelihood-{name}": partial(table.likelihood, name) for name in table.EVERY}
-COMMANDS |= {"fig2-search": fig2.fig2_search, "fig2-mnist": fig2.fig2_mnist,
-             "fig2-frey-search": frey.frey_search, "fig2-frey": frey.fig2_frey,
-             "fig3": fig3.fig3, "fig4": pictures.fig4, "fig5": pictures.fig5, "full-vb": full_vb.full_vb}
+COMMANDS |= {
+    "fig2-search": fig2.fig2_search,
+    "fig2-mnist": fig2.fig2_mnist,
+    "fig2-frey-search": frey.frey_search,
+    "fig2-frey": frey.fig2_frey,
+    "fig3": fig3.fig3,
+    "fig4": pictures.fig4,
+    "fig5": pictures.fig5,
+    "full-vb": full_vb.full_vb,
+}
 COMMANDS |= {"table": table.table, "all": run_all}
 
-ONLY_WITH = {                # option: the commands that know it, beside `all`
+ONLY_WITH = {  # option: the commands that know it, beside `all`
     "held_out": ("speed",),
     "samples": ("fig2-search", "fig2-mnist", "fig2-frey-search", "fig2-frey", "fig3", "fig4", "fig5", "full-vb"),
     "latents": ("fig2-mnist", "fig2-frey", "fig5"),
@@ -52,7 +47,8 @@ IN_THE_PAPER = {
     "fig2-mnist": "up to 4e8 images a curve; 20 to 40 minutes for each 1e6 on a Xeon of 40 GFLOPS",
     "fig2-frey": "up to 5e8 images a curve",
     "fig3": "N = 1,000 and 50,000; up to 6e7 to 1e8 images a curve; log p(x) by HMC and a density estimate",
-    "fig4": "20 x 20 digits and 10 x 10 faces", "fig5": "2, 5, 10 and 20 latents",
+    "fig4": "20 x 20 digits and 10 x 10 faces",
+    "fig5": "2, 5, 10 and 20 latents",
     "full-vb": "equations and an algorithm, no experiment (Appendix F)",
 }
 
@@ -60,23 +56,29 @@ IN_THE_PAPER = {
 def main(arguments=None):
     """Run one command; see `--help`."""
     parser = argparse.ArgumentParser(
-        prog="python -m vae_utils.reproduce", description="Make again what stands in assets/.",
+        prog="python -m vae_utils.reproduce",
+        description="Make again what stands in assets/.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="\n".join(["names:", *(_help(name) for name in COMMANDS)]))
+        epilog="\n".join(["names:", *(_help(name) for name in COMMANDS)]),
+    )
     parser.add_argument("name", choices=COMMANDS, metavar="NAME", help="one of the names below")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=_epochs, help="train shorter or longer than the recipe says")
-    parser.add_argument("--samples", type=_samples,
-                        help="training images evaluated by each curve of a figure, e.g. 1e6")
+    parser.add_argument(
+        "--samples", type=_samples, help="training images evaluated by each curve of a figure, e.g. 1e6"
+    )
     parser.add_argument("--latents", type=_latents, nargs="+", help="latent sizes of a figure, e.g. 3 5")
-    parser.add_argument("--held-out", action="store_true",
-                        help="speed only: measure on held-out training images instead of test images")
+    parser.add_argument(
+        "--held-out", action="store_true", help="speed only: measure on held-out training images instead of test images"
+    )
     parser.add_argument("--out", type=_folder, default=ASSETS, help="folder to write to (default: assets/)")
     options = parser.parse_args(arguments)
     for option, names in ONLY_WITH.items():
         if getattr(options, option) and options.name not in (*names, "all"):
-            parser.error(f"--{option.replace('_', '-')} was expected with {' or '.join(names)} only, got it "
-                         f"with {options.name}; leave it out")
+            parser.error(
+                f"--{option.replace('_', '-')} was expected with {' or '.join(names)} only, got it "
+                f"with {options.name}; leave it out"
+            )
     options.start = time.perf_counter()
     COMMANDS[options.name](options)
 
@@ -90,8 +92,10 @@ def _help(name):
     record = ASSETS / f"{name}.json"
     if record.is_file():
         record = json.loads(record.read_text("utf-8"))
-        lines.append(f"{'':19s}stored: {_duration(record)} on {record['threads']} thread"
-                     f"{'s' * (record['threads'] > 1)} of {record['processor']}, {record['date']}")
+        lines.append(
+            f"{'':19s}stored: {_duration(record)} on {record['threads']} thread"
+            f"{'s' * (record['threads'] > 1)} of {record['processor']}, {record['date']}"
+        )
     return "\n".join(lines)
 
 
@@ -136,11 +140,11 @@ def _folder(text):
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise argparse.ArgumentTypeError(f"a folder that exists or can be made was expected, got {text} "
-                                         f"({error.strerror}); choose another") from error
+        raise argparse.ArgumentTypeError(
+            f"a folder that exists or can be made was expected, got {text} ({error.strerror}); choose another"
+        ) from error
     if not os.access(path, os.W_OK):
-        raise argparse.ArgumentTypeError(f"a folder that you may write to was expected, got {text}; "
-                                         "choose another")
+        raise argparse.ArgumentTypeError(f"a folder that you may write to was expected, got {text}; choose another")
     return path
 
 

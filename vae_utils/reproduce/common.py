@@ -12,9 +12,9 @@ from importlib.metadata import version
 
 import torch
 
-from vae_utils.files import write_atomically
 from vae_utils.data import DATA, load_mnist
 from vae_utils.evaluation import Estimate
+from vae_utils.files import write_atomically
 from vae_utils.models import start_at_mean
 from vae_utils.objectives import importance_weighted
 from vae_utils.runtime import in_bfloat16
@@ -67,21 +67,41 @@ class Recipe:
         """`start`, then train: returns the model and its `History`, the ending's reports after the others'."""
         vae = self.start(mnist)
         with in_bfloat16(vae.encoder, vae.decoder) if self.bfloat16 else nullcontext():
-            history = fit(vae, mnist.train, epochs=self.epochs, learning_rate=self.learning_rate,
-                          batch_size=self.batch_size, seed=self.seed, **(self.training | kwargs))
+            history = fit(
+                vae,
+                mnist.train,
+                epochs=self.epochs,
+                learning_rate=self.learning_rate,
+                batch_size=self.batch_size,
+                seed=self.seed,
+                **(self.training | kwargs),
+            )
             if self.ending is not None and not history.stopped:
                 history = self._end(vae, mnist, history, **(self.training | kwargs))
         return vae, history
 
     def _end(self, vae, mnist, history, on_report=None, checkpoint=None, **kwargs):
         def from_the_start(report):
-            return replace(report, **{name: getattr(report, name) + getattr(history[-1], name)
-                                      for name in ("samples", "epochs", "seconds")})
+            return replace(
+                report,
+                **{
+                    name: getattr(report, name) + getattr(history[-1], name)
+                    for name in ("samples", "epochs", "seconds")
+                },
+            )
 
-        added = fit(vae, mnist.train, epochs=self.ending.epochs, learning_rate=self.ending.learning_rate,
-                    objective=partial(importance_weighted, num_samples=self.ending.num_samples),
-                    batch_size=self.batch_size, seed=self.seed + 1, checkpoint=checkpoint and ending_of(checkpoint),
-                    on_report=on_report and (lambda vae, report: on_report(vae, from_the_start(report))), **kwargs)
+        added = fit(
+            vae,
+            mnist.train,
+            epochs=self.ending.epochs,
+            learning_rate=self.ending.learning_rate,
+            objective=partial(importance_weighted, num_samples=self.ending.num_samples),
+            batch_size=self.batch_size,
+            seed=self.seed + 1,
+            checkpoint=checkpoint and ending_of(checkpoint),
+            on_report=on_report and (lambda vae, report: on_report(vae, from_the_start(report))),
+            **kwargs,
+        )
         return History([*history, *map(from_the_start, added)], added.stopped)
 
     def scaled(self, epochs):
@@ -95,9 +115,16 @@ class Recipe:
     def settings(self):
         """The recipe in words and numbers that JSON can hold."""
         model = self.build()
-        return {"model": model.settings, "likelihood": model.likelihood.settings, "epochs": self.epochs,
-                "seed": self.seed, "learning_rate": self.learning_rate, "batch_size": self.batch_size,
-                "bfloat16": self.bfloat16, "ending": self.ending and asdict(self.ending)}
+        return {
+            "model": model.settings,
+            "likelihood": model.likelihood.settings,
+            "epochs": self.epochs,
+            "seed": self.seed,
+            "learning_rate": self.learning_rate,
+            "batch_size": self.batch_size,
+            "bfloat16": self.bfloat16,
+            "ending": self.ending and asdict(self.ending),
+        }
 
 
 def ending_of(checkpoint):
@@ -109,8 +136,10 @@ def full_mnist(hold_out=0):
     """MNIST's 70,000 images; numbers made from fewer are not this project's numbers."""
     mnist = load_mnist(hold_out)
     if not mnist.is_full:
-        raise SystemExit("reproduce needs the full MNIST, and only the embedded 5,000 digits were found: "
-                         "connect to the network once, or let VAE_DATA name a folder that has it")
+        raise SystemExit(
+            "reproduce needs the full MNIST, and only the embedded 5,000 digits were found: "
+            "connect to the network once, or let VAE_DATA name a folder that has it"
+        )
     return mnist
 
 
@@ -122,9 +151,13 @@ def state_path(label, seed):
 def summary(result):
     """An `Evaluation` as rounded numbers with their protocol."""
     elbo = Estimate.of(result.elbo)
-    return {"elbo": round(elbo.mean, 3), "standard_error": round(elbo.standard_error, 3),
-            "rate": round(result.rate.mean().item(), 3),
-            "distortion": round(result.distortion.mean().item(), 3), "protocol": result.protocol}
+    return {
+        "elbo": round(elbo.mean, 3),
+        "standard_error": round(elbo.standard_error, 3),
+        "rate": round(result.rate.mean().item(), 3),
+        "distortion": round(result.distortion.mean().item(), 3),
+        "protocol": result.protocol,
+    }
 
 
 def record(name, options, results):
@@ -134,16 +167,27 @@ def record(name, options, results):
     was made (`made_by`), and the record names the command that makes them all.
     """
     chosen = None if "runs" in results else options.latents
-    write_record(options.out / f"{name}.json", command(name, options, chosen), options.start, results,
-                 seed=options.seed, versions=versions())
+    write_record(
+        options.out / f"{name}.json",
+        command(name, options, chosen),
+        options.start,
+        results,
+        seed=options.seed,
+        versions=versions(),
+    )
 
 
 def write_record(path, command, start, results, **others):
     """Write what is known of a run that began at `start` (of time.perf_counter), and `others` with it."""
     content = {
-        "command": command, "date": date.today().isoformat(), **others, "processor": processor(),
-        "threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - start),
-        "cpu_seconds": round(time.process_time()), "results": results,
+        "command": command,
+        "date": date.today().isoformat(),
+        **others,
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "seconds": round(time.perf_counter() - start),
+        "cpu_seconds": round(time.process_time()),
+        "results": results,
     }
     with write_atomically(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -151,8 +195,13 @@ def write_record(path, command, start, results, **others):
 
 def made_by(name, options):
     """What a run of a figure says of itself: the command, the day, the processor and its threads, the versions."""
-    return {"command": command(name, options, options.latents), "date": date.today().isoformat(),
-            "processor": processor(), "threads": torch.get_num_threads(), "versions": versions()}
+    return {
+        "command": command(name, options, options.latents),
+        "date": date.today().isoformat(),
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
 
 
 def command(name, options, latents=None):
@@ -173,8 +222,7 @@ def command(name, options, latents=None):
 
 def versions():
     """Versions of what the numbers depend on."""
-    return {"torch": version("torch"), "torchvision": version("torchvision"),
-            "python": platform.python_version()}
+    return {"torch": version("torch"), "torchvision": version("torchvision"), "python": platform.python_version()}
 
 
 def processor():

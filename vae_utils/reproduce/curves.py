@@ -8,19 +8,19 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from vae_utils.paper.wake_sleep import wake_sleep
-from vae_utils.files import write_atomically
 from vae_utils.figures import save_figure, use_style
-from vae_utils.paper.curves import paper_curves, plot_figure, read_curves
+from vae_utils.files import write_atomically
 from vae_utils.objectives import elbo
+from vae_utils.paper.curves import paper_curves, plot_figure, read_curves
+from vae_utils.paper.wake_sleep import wake_sleep
 from vae_utils.reproduce.common import made_by, record, state_path
 from vae_utils.runtime import fast_products
 from vae_utils.training import after, fit, paper_adagrad
 
-METHODS = {"AEVB": elbo, "WS": wake_sleep}       # named as the paper's figures name them
-BATCH_SIZE = 100                                 # M; L = 1
-WAITING = 100                                    # steps in which the author's program only gathers squares
-LEARNING_RATES = (0.01, 0.02, 0.1)               # section 5: "chosen from"
+METHODS = {"AEVB": elbo, "WS": wake_sleep}  # named as the paper's figures name them
+BATCH_SIZE = 100  # M; L = 1
+WAITING = 100  # steps in which the author's program only gathers squares
+LEARNING_RATES = (0.01, 0.02, 0.1)  # section 5: "chosen from"
 HEADER = ("figure", "panel", "curve", "samples", "nats", "seed")
 
 
@@ -51,8 +51,9 @@ def choose_rate(performance):
     return max(trained, key=lambda row: row["train"])["learning_rate"], tried
 
 
-def train_as_paper(label, vae, images, samples, learning_rate, *, method="AEVB", waiting=WAITING, prior=1.0,
-                   on_report=None, **kwargs):
+def train_as_paper(
+    label, vae, images, samples, learning_rate, *, method="AEVB", waiting=WAITING, prior=1.0, on_report=None, **kwargs
+):
     """Algorithm 1, or wake-sleep, as the paper's section 5 has it; an interruption costs half a minute.
 
     Adagrad at a constant step after `waiting` steps, M = 100, L = 1, the prior N(0, I) on the weights; matrix
@@ -91,17 +92,30 @@ def train_as_paper(label, vae, images, samples, learning_rate, *, method="AEVB",
         passed = time.perf_counter() - start
         new = report.samples - (begun[0] if len(begun) > 1 else 0)
         left = passed * (samples - report.samples) / max(new, 1)
-        tqdm.write(f"{label}: {report.samples:,} images, train {report.train_elbo:.2f}, test "
-                   f"{report.test_elbo:.2f} nats per image; about {left / 60:.0f} min left", file=sys.stdout)
+        tqdm.write(
+            f"{label}: {report.samples:,} images, train {report.train_elbo:.2f}, test "
+            f"{report.test_elbo:.2f} nats per image; about {left / 60:.0f} min left",
+            file=sys.stdout,
+        )
         sys.stdout.flush()
         if on_report is not None:
             on_report(vae, report)
 
     with fast_products():
-        history = fit(vae, images, epochs=epochs, objective=METHODS[method], batch_size=BATCH_SIZE,
-                      learning_rate=learning_rate, optimiser=paper_adagrad(len(images), prior),
-                      schedule=after(waiting, num_steps), max_norm=None, on_report=say, checkpoint=state,
-                      **({"progress": sys.stdout.isatty(), "report_at": report_points(samples)} | kwargs))
+        history = fit(
+            vae,
+            images,
+            epochs=epochs,
+            objective=METHODS[method],
+            batch_size=BATCH_SIZE,
+            learning_rate=learning_rate,
+            optimiser=paper_adagrad(len(images), prior),
+            schedule=after(waiting, num_steps),
+            max_norm=None,
+            on_report=say,
+            checkpoint=state,
+            **({"progress": sys.stdout.isatty(), "report_at": report_points(samples)} | kwargs),
+        )
     if history.stopped:
         raise SystemExit(f"{label}: {history.stopped}; the same command goes on from there")
     return history
@@ -120,8 +134,11 @@ def report_points(samples, first=10**4.5, per_decade=8):
 
 def curve_rows(figure, panel, method, history, seed):
     """Lines of the CSV for one training: the train and the test curve, ELBO in nats per image."""
-    return [(figure, panel, f"{method} {part}", report.samples, round(getattr(report, f"{part}_elbo"), 3), seed)
-            for part in ("train", "test") for report in history]
+    return [
+        (figure, panel, f"{method} {part}", report.samples, round(getattr(report, f"{part}_elbo"), 3), seed)
+        for part in ("train", "test")
+        for report in history
+    ]
 
 
 class StoredRuns:
@@ -148,16 +165,17 @@ class StoredRuns:
         if kept["seed"] != self.options.seed:
             return {}, []
         with open(self.csv, newline="") as file:
-            rows = [(figure, panel, curve, int(samples), float(nats), int(seed))
-                    for figure, panel, curve, samples, nats, seed in list(csv.reader(file))[1:]]
+            rows = [
+                (figure, panel, curve, int(samples), float(nats), int(seed))
+                for figure, panel, curve, samples, nats, seed in list(csv.reader(file))[1:]
+            ]
         return kept["results"]["runs"], rows
 
     def has(self, run, samples):
         """Whether this run is stored at this length; says so if it is."""
         if self.read()[0].get(run, {}).get("asked") != samples:
             return False
-        print(f"{run}: {self.csv.name} has it already; to train it again, let --out name an empty folder",
-              flush=True)
+        print(f"{run}: {self.csv.name} has it already; to train it again, let --out name an empty folder", flush=True)
         return True
 
     def add(self, run, found, lines):
@@ -214,6 +232,12 @@ def compare(figure, panel, curve, samples, nats, at=(10**5.5, 10**6, 10**6.5, 10
         ours = [value for x, value in zip(samples, nats, strict=True) if abs(np.log10(x / point)) < 0.01]
         paper = paper_value(figure, panel, curve, point)
         if ours and paper is not None:
-            rows.append({"samples": round(point), "ours": round(ours[0], 2), "paper": round(paper, 2),
-                         "difference": round(ours[0] - paper, 2)})
+            rows.append(
+                {
+                    "samples": round(point),
+                    "ours": round(ours[0], 2),
+                    "paper": round(paper, 2),
+                    "difference": round(ours[0] - paper, 2),
+                }
+            )
     return rows

@@ -10,21 +10,12 @@ from vae_utils.evaluation import active_units, evaluate, kl_per_dimension
 from vae_utils.likelihoods import FAMILIES
 from vae_utils.models import paper_vae
 from vae_utils.reproduce.common import full_mnist, summary
-from vae_utils.reproduce.curves import (
-    METHODS,
-    WAITING,
-    StoredRuns,
-    compare,
-    curve_rows,
-    draw,
-    forget,
-    train_as_paper,
-)
+from vae_utils.reproduce.curves import METHODS, WAITING, StoredRuns, compare, curve_rows, draw, forget, train_as_paper
 
 FIGURE = "Fig2"
 LATENTS = (3, 5, 10, 20, 200)
 SAMPLES = 10_000_000
-HELD_OUT = 10_000                                # the author trains on 50,000 of the 60,000 images
+HELD_OUT = 10_000  # the author trains on 50,000 of the 60,000 images
 
 
 @dataclass(frozen=True)
@@ -48,8 +39,10 @@ class Reading:
     images: int = 60_000 - HELD_OUT
 
     def __str__(self):
-        return (f"{self.pixels}, std {self.std}, {self.waiting} steps of waiting, rate {self.rate}, prior "
-                f"x {self.prior:g}, {self.images:,} images")
+        return (
+            f"{self.pixels}, std {self.std}, {self.waiting} steps of waiting, rate {self.rate}, prior "
+            f"x {self.prior:g}, {self.images:,} images"
+        )
 
 
 # The nearest to the paper's curves in `fig2-search`. The paper, too, chooses the rate for each curve.
@@ -67,12 +60,24 @@ def train(label, method, latent_size, reading, samples, seed, mnist, test, **kwa
     """One curve: the model and its history."""
     torch.manual_seed(seed)
     vae = paper_vae(latent_size, std=reading.std, likelihood=FAMILIES[reading.pixels]())
-    history = train_as_paper(label, vae, mnist.train[:reading.images], samples, reading.rate, method=method,
-                             waiting=reading.waiting, prior=reading.prior, test=test, seed=seed, **kwargs)
+    history = train_as_paper(
+        label,
+        vae,
+        mnist.train[: reading.images],
+        samples,
+        reading.rate,
+        method=method,
+        waiting=reading.waiting,
+        prior=reading.prior,
+        test=test,
+        seed=seed,
+        **kwargs,
+    )
     return vae, history
 
 
 # The curves
+
 
 def curve_label(method, latent_size):
     """Names the training of one curve, for the reader and on disk."""
@@ -92,16 +97,23 @@ def fig2_mnist(options):
         if stored.has(name, samples):
             continue
         reading = best(method, latent_size)
-        vae, history = train(curve_label(method, latent_size), method, latent_size, reading, samples,
-                             options.seed, mnist, test)
+        vae, history = train(
+            curve_label(method, latent_size), method, latent_size, reading, samples, options.seed, mnist, test
+        )
         kl = kl_per_dimension(vae, test)
         found = {
-            "asked": samples, "samples": history[-1].samples, "reading": str(reading),
-            "seconds": round(history[-1].seconds), "train": round(history[-1].train_elbo, 2),
-            **summary(evaluate(vae, test)), "units_with_kl_above_0.01": int((kl > 0.01).sum()),
+            "asked": samples,
+            "samples": history[-1].samples,
+            "reading": str(reading),
+            "seconds": round(history[-1].seconds),
+            "train": round(history[-1].train_elbo, 2),
+            **summary(evaluate(vae, test)),
+            "units_with_kl_above_0.01": int((kl > 0.01).sum()),
             "active_units": int(active_units(vae, test).sum()),
-            "against_paper": compare(FIGURE, panel, f"{method} test", history.column("samples"),
-                                     history.column("test_elbo"))}
+            "against_paper": compare(
+                FIGURE, panel, f"{method} test", history.column("samples"), history.column("test_elbo")
+            ),
+        }
         stored.add(name, found, curve_rows(FIGURE, panel, method, history, options.seed))
     stored.write_record(*stored.read())
     draw(stored.csv, options.out / "fig2-mnist.png", FIGURE, [f"MNIST Nz={size}" for size in LATENTS])
@@ -144,7 +156,7 @@ def speed_ratios(aevb, wake_sleep, shares=(0.5, 0.9, 0.99)):
 
 SEARCH_SAMPLES, SEARCH_LATENTS = 1_000_000, 20
 COMPARED_AT = (10**5.5, 10**5.75, 10**6)
-USELESS = -206                                   # nats: a model of the mean image alone
+USELESS = -206  # nats: a model of the mean image alone
 
 
 def search_readings(near=BEST["AEVB", SEARCH_LATENTS]):
@@ -154,13 +166,21 @@ def search_readings(near=BEST["AEVB", SEARCH_LATENTS]):
         List of (method, latent size, reading, what is added to the seed). The last shows what chance does: first
         weights and the order of the images.
     """
-    tried = [replace(near, pixels=pixels, std=std, waiting=waiting, rate=rate) for pixels, std, waiting, rate
-             in product(("GreyCrossEntropy", "Bernoulli"), (0.01, 0.1), (WAITING, 0), (0.01, 0.02, 0.1))]
+    tried = [
+        replace(near, pixels=pixels, std=std, waiting=waiting, rate=rate)
+        for pixels, std, waiting, rate in product(
+            ("GreyCrossEntropy", "Bernoulli"), (0.01, 0.1), (WAITING, 0), (0.01, 0.02, 0.1)
+        )
+    ]
     tried += [replace(near, prior=0.0), replace(near, prior=100.0), replace(near, images=60_000)]
-    return ([("AEVB", SEARCH_LATENTS, reading, 0) for reading in tried]
-            + [("WS", latent_size, replace(near, rate=rate), 0)
-               for latent_size, rate in product((SEARCH_LATENTS, LATENTS[-1]), (0.01, 0.02, 0.1))]
-            + [("AEVB", SEARCH_LATENTS, near, other) for other in (1, 2)])
+    return (
+        [("AEVB", SEARCH_LATENTS, reading, 0) for reading in tried]
+        + [
+            ("WS", latent_size, replace(near, rate=rate), 0)
+            for latent_size, rate in product((SEARCH_LATENTS, LATENTS[-1]), (0.01, 0.02, 0.1))
+        ]
+        + [("AEVB", SEARCH_LATENTS, near, other) for other in (1, 2)]
+    )
 
 
 def fig2_search(options):
@@ -181,8 +201,10 @@ def fig2_search(options):
         found, history = _try(method, latent_size, reading, samples, seed, mnist)
         print(f"{name}: {found}", flush=True)
         found = {"asked": samples, "method": method, "latent_size": latent_size, "seed": seed, **vars(reading)} | found
-        lines = [(FIGURE, f"MNIST Nz={latent_size}", f"{name}: {part}", *rest)
-                 for _, _, part, *rest in curve_rows(FIGURE, "", method, history, seed)]
+        lines = [
+            (FIGURE, f"MNIST Nz={latent_size}", f"{name}: {part}", *rest)
+            for _, _, part, *rest in curve_rows(FIGURE, "", method, history, seed)
+        ]
         stored.add(name, found, lines)
 
 
@@ -195,15 +217,17 @@ def _try(method, latent_size, reading, samples, seed, mnist):
         _, history = train("fig2-search probe", *arguments, samples // 10, seed, mnist, test)
         forget("fig2-search probe", seed)
         if history[-1].test_elbo < USELESS:
-            return {"outcome": f"given up: test bound {history[-1].test_elbo:.3g} after "
-                               f"{history[-1].samples:,} images"}, history
+            return {
+                "outcome": f"given up: test bound {history[-1].test_elbo:.3g} after {history[-1].samples:,} images"
+            }, history
         _, history = train("fig2-search", *arguments, samples, seed, mnist, test)
         forget("fig2-search", seed)
     except FloatingPointError:
         forget("fig2-search probe", seed)
         forget("fig2-search", seed)
         return {"outcome": "diverged"}, history
-    points = compare(FIGURE, panel, f"{method} test", history.column("samples"), history.column("test_elbo"),
-                     COMPARED_AT)
+    points = compare(
+        FIGURE, panel, f"{method} test", history.column("samples"), history.column("test_elbo"), COMPARED_AT
+    )
     distance = float(np.mean([abs(point["difference"]) for point in points])) if points else None
     return {"outcome": "trained", "distance": distance and round(distance, 2), "against_paper": points}, history

@@ -9,12 +9,12 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from vae_utils.paper.monte_carlo_em import monte_carlo_em
-from vae_utils.files import write_atomically
 from vae_utils.evaluation import Estimate, evaluate, log_likelihood
+from vae_utils.files import write_atomically
 from vae_utils.likelihoods import GreyCrossEntropy
-from vae_utils.paper.marginal import posterior_sample_log_likelihood, quadrature_log_likelihood
 from vae_utils.models import paper_vae
+from vae_utils.paper.marginal import posterior_sample_log_likelihood, quadrature_log_likelihood
+from vae_utils.paper.monte_carlo_em import monte_carlo_em
 from vae_utils.reproduce import curves
 from vae_utils.reproduce.common import full_mnist, state_path
 from vae_utils.reproduce.curves import (
@@ -37,9 +37,13 @@ FIGURE, LATENT_SIZE, HIDDEN, STD = "Fig3", 3, 100, 0.01
 # images; these have less ink than the rest (a mean brightness of 0.122 against 0.1325), so they are measured too, at
 # the end.
 SCORED = 1000
-RUNS = {                                         # (method, N): training images evaluated
-    ("AEVB", 1000): 10**7.25, ("WS", 1000): 10**7, ("MCEM", 1000): 10**7, ("AEVB", 50_000): 10**7,
-    ("WS", 50_000): 10**6.5, ("MCEM", 50_000): 10**7.5,
+RUNS = {  # (method, N): training images evaluated
+    ("AEVB", 1000): 10**7.25,
+    ("WS", 1000): 10**7,
+    ("MCEM", 1000): 10**7,
+    ("AEVB", 50_000): 10**7,
+    ("WS", 50_000): 10**6.5,
+    ("MCEM", 50_000): 10**7.5,
 }
 NUM_LEAPFROG, NUM_UPDATES = 10, 5
 PROBE_SAMPLES, PROBE_ITERATIONS, PROBE_IMAGES = 200_000, 60, 1000
@@ -55,11 +59,11 @@ def fig3(options):
     """Figure 3: log p(x) under AEVB, wake-sleep and Monte Carlo EM, 1,000 and 50,000 images, over the paper's.
 
     log p(x) of the first 1,000 training images and of every tenth test image is measured by quadrature, and at
-    the end of each curve also by Appendix D and by importance sampling. Curves that the record in the output folder already
-    has, at this length and seed, are not trained again.
+    the end of each curve also by Appendix D and by importance sampling. Curves that the record in the output
+    folder already has, at this length and seed, are not trained again.
     """
     mnist, test = full_mnist(hold_out=HELD_OUT), full_mnist().test
-    first, test = test[:SCORED], test[::len(test) // SCORED]
+    first, test = test[:SCORED], test[:: len(test) // SCORED]
     stored = StoredRuns("fig3", options, lambda runs, rows: {"settings": settings()})
     for (method, num_images), samples in RUNS.items():
         samples = round(options.samples or samples)
@@ -71,28 +75,58 @@ def fig3(options):
         rate, probes = choose_rate(partial(probe, method, images, options.seed))
         vae, seconds = train(method, images, samples, rate, options.seed, curve)
         points = sorted(curve.points.items())
-        found = {"asked": samples, "samples": points[-1][0], "learning_rate": rate, "probes": probes,
-                 "seconds": round(seconds), "estimates": estimates(vae, method, images[:SCORED], test),
-                 "quadrature_of_the_first_test_images": _summary(quadrature_log_likelihood(vae, first).per_image)}
+        found = {
+            "asked": samples,
+            "samples": points[-1][0],
+            "learning_rate": rate,
+            "probes": probes,
+            "seconds": round(seconds),
+            "estimates": estimates(vae, method, images[:SCORED], test),
+            "quadrature_of_the_first_test_images": _summary(quadrature_log_likelihood(vae, first).per_image),
+        }
         for part in ("train", "test"):
             found[f"against_paper_{part}"] = compare(
-                FIGURE, panel(num_images), f"{method} {part}", [point for point, _ in points],
-                [values[part] for _, values in points])
-        stored.add(name, found, [
-            (FIGURE, panel(num_images), f"{method} {part}", point, round(values[part], 3), options.seed)
-            for part in ("train", "test") for point, values in points])
+                FIGURE,
+                panel(num_images),
+                f"{method} {part}",
+                [point for point, _ in points],
+                [values[part] for _, values in points],
+            )
+        stored.add(
+            name,
+            found,
+            [
+                (FIGURE, panel(num_images), f"{method} {part}", point, round(values[part], 3), options.seed)
+                for part in ("train", "test")
+                for point, values in points
+            ],
+        )
         print(f"{name}: {found}", flush=True)
-    draw(stored.csv, options.out / "fig3.png", FIGURE, [panel(num_images) for num_images in (1000, 50_000)],
-         y_limits=(-165, -105), x_limits=(2e5, 7e7), y_label="log p(x) (nats per image)")
+    draw(
+        stored.csv,
+        options.out / "fig3.png",
+        FIGURE,
+        [panel(num_images) for num_images in (1000, 50_000)],
+        y_limits=(-165, -105),
+        x_limits=(2e5, 7e7),
+        y_label="log p(x) (nats per image)",
+    )
 
 
 def settings():
     """What all runs have in common, in words and numbers that JSON can hold."""
-    return {"model": start(0).settings, "pixels": "GreyCrossEntropy", "std": STD, "waiting": WAITING,
-            "batch_size": BATCH_SIZE, "scored_images": f"the first {SCORED:,} training images, every tenth test image",
-            "mcem_leapfrog_steps": NUM_LEAPFROG, "mcem_weight_updates": NUM_UPDATES,
-            "mcem_samples": "training images evaluated by weight updates; leapfrog steps are not counted",
-            "choice": "learning rate: the largest training bound (MCEM: log p(x, z)) in the first iterations"}
+    return {
+        "model": start(0).settings,
+        "pixels": "GreyCrossEntropy",
+        "std": STD,
+        "waiting": WAITING,
+        "batch_size": BATCH_SIZE,
+        "scored_images": f"the first {SCORED:,} training images, every tenth test image",
+        "mcem_leapfrog_steps": NUM_LEAPFROG,
+        "mcem_weight_updates": NUM_UPDATES,
+        "mcem_samples": "training images evaluated by weight updates; leapfrog steps are not counted",
+        "choice": "learning rate: the largest training bound (MCEM: log p(x, z)) in the first iterations",
+    }
 
 
 def start(seed):
@@ -108,18 +142,35 @@ def report_points(samples):
 
 # Training
 
+
 def train(method, images, samples, rate, seed, curve):
     """One curve: the model, and the seconds of its training. `curve` is told of every report."""
     vae = start(seed)
     if method in METHODS:
-        history = train_as_paper(curve.label, vae, images, samples, rate, method=method, seed=seed,
-                                 report_at=report_points(samples), on_report=curve.add)
+        history = train_as_paper(
+            curve.label,
+            vae,
+            images,
+            samples,
+            rate,
+            method=method,
+            seed=seed,
+            report_at=report_points(samples),
+            on_report=curve.add,
+        )
         return vae, history[-1].seconds
     with fast_products(), _resumable(curve.label):
-        reports, _ = _mcem(vae, images, max(1, round(samples / _cost(images))), rate, seed,
-                           report_at=report_points(samples), progress=sys.stdout.isatty(),
-                           on_report=lambda vae, report, z: curve.add(vae, report),
-                           checkpoint=state_path(curve.label, seed))
+        reports, _ = _mcem(
+            vae,
+            images,
+            max(1, round(samples / _cost(images))),
+            rate,
+            seed,
+            report_at=report_points(samples),
+            progress=sys.stdout.isatty(),
+            on_report=lambda vae, report, z: curve.add(vae, report),
+            checkpoint=state_path(curve.label, seed),
+        )
     return vae, reports[-1].seconds
 
 
@@ -132,9 +183,17 @@ def _resumable(label):
 
 
 def _mcem(vae, images, iterations, rate, seed, **kwargs):
-    return monte_carlo_em(vae, images, iterations=iterations, learning_rate=rate,
-                          optimiser=paper_adagrad(len(images)), num_leapfrog=NUM_LEAPFROG,
-                          num_updates=NUM_UPDATES, seed=seed, **kwargs)
+    return monte_carlo_em(
+        vae,
+        images,
+        iterations=iterations,
+        learning_rate=rate,
+        optimiser=paper_adagrad(len(images)),
+        num_leapfrog=NUM_LEAPFROG,
+        num_updates=NUM_UPDATES,
+        seed=seed,
+        **kwargs,
+    )
 
 
 def _cost(images):
@@ -153,14 +212,25 @@ def probe(method, images, seed, rate):
             reports, _ = _mcem(vae, images[:PROBE_IMAGES], PROBE_ITERATIONS, rate, seed, progress=False)
             return reports[-1].log_joint
         steps = PROBE_SAMPLES // BATCH_SIZE
-        history = fit(vae, images, epochs=steps / (len(images) // BATCH_SIZE), objective=METHODS[method],
-                      batch_size=BATCH_SIZE, learning_rate=rate, optimiser=paper_adagrad(len(images)),
-                      schedule=after(WAITING, steps), max_norm=None, seed=seed, report_at=[0.75 * PROBE_SAMPLES],
-                      progress=False)
+        history = fit(
+            vae,
+            images,
+            epochs=steps / (len(images) // BATCH_SIZE),
+            objective=METHODS[method],
+            batch_size=BATCH_SIZE,
+            learning_rate=rate,
+            optimiser=paper_adagrad(len(images)),
+            schedule=after(WAITING, steps),
+            max_norm=None,
+            seed=seed,
+            report_at=[0.75 * PROBE_SAMPLES],
+            progress=False,
+        )
     return history[-1].train_elbo
 
 
 # Measuring
+
 
 class Curve:
     """log p(x) along one training, kept on disk beside the training's own state.
@@ -176,22 +246,27 @@ class Curve:
         self.points = {}
         if kept["samples"] == samples and state_path(label, seed).is_file():
             self.points = {int(point): values for point, values in kept["points"].items()}
-        else:                                    # a state without its measurements is of no use
+        else:  # a state without its measurements is of no use
             forget(label, seed)
         self.begun, self.first = time.perf_counter(), None
 
     def add(self, vae, report):
         """Measure, print with the time left, and keep."""
-        values = {part: quadrature_log_likelihood(vae, images).per_image.mean().item()
-                  for part, images in (("train", self.train), ("test", self.test))}
+        values = {
+            part: quadrature_log_likelihood(vae, images).per_image.mean().item()
+            for part, images in (("train", self.train), ("test", self.test))
+        }
         self.points[report.samples] = values
         with write_atomically(self.path) as temporary:
             temporary.write_text(json.dumps({"samples": self.samples, "points": self.points}), encoding="utf-8")
         passed = time.perf_counter() - self.begun
         self.first = report.samples if self.first is None else self.first
         left = passed * (self.samples - report.samples) / max(report.samples - self.first, report.samples / 2)
-        tqdm.write(f"{self.label}: {report.samples:,} images, log p(x) of train {values['train']:.2f}, of test "
-                   f"{values['test']:.2f} nats per image; about {max(left, 0) / 60:.0f} min left", file=sys.stdout)
+        tqdm.write(
+            f"{self.label}: {report.samples:,} images, log p(x) of train {values['train']:.2f}, of test "
+            f"{values['test']:.2f} nats per image; about {max(left, 0) / 60:.0f} min left",
+            file=sys.stdout,
+        )
         sys.stdout.flush()
 
 
@@ -206,11 +281,14 @@ def estimates(vae, method, train, test):
         exact = quadrature_log_likelihood(vae, images)
         found[part] = {"quadrature": _summary(exact.per_image)}
         density = partial(posterior_sample_log_likelihood, vae, images, POSTERIOR_SAMPLES, POSTERIOR_LEAPFROG)
-        measures = {f"Appendix D, {POSTERIOR_SAMPLES} posterior samples": density,
-                    "the same, chains begun at draws of the prior": partial(density, candidates=1)}
+        measures = {
+            f"Appendix D, {POSTERIOR_SAMPLES} posterior samples": density,
+            "the same, chains begun at draws of the prior": partial(density, candidates=1),
+        }
         if method in METHODS:
-            measures[f"importance sampling, {IMPORTANCE_SAMPLES} samples"] = (
-                lambda images=images: log_likelihood(vae, images, IMPORTANCE_SAMPLES, device="cpu").per_image)
+            measures[f"importance sampling, {IMPORTANCE_SAMPLES} samples"] = lambda images=images: (
+                log_likelihood(vae, images, IMPORTANCE_SAMPLES, device="cpu").per_image
+            )
             measures["ELBO"] = lambda images=images: evaluate(vae, images, device="cpu").elbo
         for name, measure in measures.items():
             values = measure()

@@ -8,8 +8,8 @@ import torch
 from vae_utils.data import load_frey_faces
 from vae_utils.evaluation import Estimate, evaluate, kl_per_dimension
 from vae_utils.likelihoods import PixelGaussian
-from vae_utils.paper.ppca import pixel_gaussians, ppca
 from vae_utils.models import load_vae, paper_vae, save_vae
+from vae_utils.paper.ppca import pixel_gaussians, ppca
 from vae_utils.reproduce.common import summary, versions
 from vae_utils.reproduce.curves import (
     LEARNING_RATES,
@@ -27,11 +27,13 @@ FIGURE = "Fig2"
 LATENTS = (2, 10, 5, 20)
 HIDDEN = 200
 # AEVB's longest run shows where the test bound turns down; wake-sleep's curves are short because they are flat.
-SAMPLES = {"AEVB": {2: 10_000_000, 5: 10_000_000, 10: 30_000_000, 20: 10_000_000},
-           "WS": dict.fromkeys(LATENTS, 3_000_000)}
+SAMPLES = {
+    "AEVB": {2: 10_000_000, 5: 10_000_000, 10: 30_000_000, 20: 10_000_000},
+    "WS": dict.fromkeys(LATENTS, 3_000_000),
+}
 PROBE = 50_000
 STD, FLOOR = 0.01, 1 / 256
-STORED = (2,)                                    # latent sizes whose AEVB weights the lesson loads
+STORED = (2,)  # latent sizes whose AEVB weights the lesson loads
 SEARCH_SAMPLES, SEARCH_LATENTS = 1_000_000, 10
 COMPARED_AT = (10**5.75, 10**6)
 
@@ -40,8 +42,10 @@ def frey_faces():
     """Frey Face itself; numbers made from its stand-in are not this project's numbers."""
     faces = load_frey_faces()
     if not faces.is_frey:
-        raise SystemExit("reproduce needs Frey Face, and only a stand-in was found: connect to the network once, or "
-                         "let VAE_DATA name a folder that holds FreyFace/frey_rawface.mat")
+        raise SystemExit(
+            "reproduce needs Frey Face, and only a stand-in was found: connect to the network once, or "
+            "let VAE_DATA name a folder that holds FreyFace/frey_rawface.mat"
+        )
     return faces
 
 
@@ -49,8 +53,9 @@ def train(label, method, latent_size, rate, samples, seed, faces, std=STD, floor
     """One curve of Figure 2's lower row: the model and its history."""
     torch.manual_seed(seed)
     vae = paper_vae(latent_size, HIDDEN, std, PixelGaussian(floor), faces.train.shape[1:])
-    history = train_as_paper(label, vae, faces.train, samples, rate, method=method, seed=seed,
-                             **({"test": faces.test} | kwargs))
+    history = train_as_paper(
+        label, vae, faces.train, samples, rate, method=method, seed=seed, **({"test": faces.test} | kwargs)
+    )
     return vae, history
 
 
@@ -76,17 +81,27 @@ def fig2_frey(options):
         if method == "AEVB" and latent_size in STORED:
             path = options.out / f"frey-{latent_size}.safetensors"
             save_vae(vae, path)
-            results = {"latent_size": latent_size, "samples": samples, "seed": options.seed,
-                       **summary(evaluate(load_vae(path), faces.test))}    # of the weights as stored
+            results = {
+                "latent_size": latent_size,
+                "samples": samples,
+                "seed": options.seed,
+                **summary(evaluate(load_vae(path), faces.test)),
+            }  # of the weights as stored
             save_vae(vae, path, results=results, versions=versions())
         found = {"asked": samples, "learning_rate": rate, "learning_rates": tried} | about(
-            method, vae, history, faces, panel)
+            method, vae, history, faces, panel
+        )
         stored.add(name, found, curve_rows(FIGURE, panel, method, history, options.seed))
         print(f"{name}: {found}", flush=True)
         forget(label, options.seed)
     stored.write_record(*stored.read())
-    draw(stored.csv, options.out / "fig2-frey.png", FIGURE, [f"Frey Nz={size}" for size in sorted(LATENTS)],
-         y_limits=(0, 1600))
+    draw(
+        stored.csv,
+        options.out / "fig2-frey.png",
+        FIGURE,
+        [f"Frey Nz={size}" for size in sorted(LATENTS)],
+        y_limits=(0, 1600),
+    )
 
 
 def probe(label, method, latent_size, samples, seed, faces, rate):
@@ -97,7 +112,7 @@ def probe(label, method, latent_size, samples, seed, faces, rate):
     except FloatingPointError:
         forget(label, seed)
         raise
-    forget(label, seed)                         # an interruption, which does not come here, keeps its state
+    forget(label, seed)  # an interruption, which does not come here, keeps its state
     return history[-1].train_elbo
 
 
@@ -106,14 +121,25 @@ def about(method, vae, history, faces, panel):
     best = max(history, key=lambda report: report.test_elbo)
     on_test, on_train = evaluate(vae, faces.test, num_samples=10), evaluate(vae, faces.train, num_samples=10)
     difference = Estimate.of(on_train.elbo).mean - Estimate.of(on_test.elbo).mean
-    return {"samples": history[-1].samples, "seconds": round(history[-1].seconds), **summary(on_test),
-            "train": summary(on_train), "train_minus_test": round(difference, 2),
-            "best_test": {"samples": best.samples, "elbo": round(best.test_elbo, 2)},
-            "kl_per_dimension": [round(kl, 4) for kl in kl_per_dimension(vae, faces.test).tolist()],
-            "smallest_sigma": smallest_sigma(vae, faces.test), "plateau": plateau(history, faces),
-            "against_paper": compare(FIGURE, panel, f"{method} test", history.column("samples"),
-                                     history.column("test_elbo"),
-                                     at=(10**5.75, 10**6, 10**6.5, 10**7, 10**7.5))}
+    return {
+        "samples": history[-1].samples,
+        "seconds": round(history[-1].seconds),
+        **summary(on_test),
+        "train": summary(on_train),
+        "train_minus_test": round(difference, 2),
+        "best_test": {"samples": best.samples, "elbo": round(best.test_elbo, 2)},
+        "kl_per_dimension": [round(kl, 4) for kl in kl_per_dimension(vae, faces.test).tolist()],
+        "smallest_sigma": smallest_sigma(vae, faces.test),
+        "plateau": plateau(history, faces),
+        "against_paper": compare(
+            FIGURE,
+            panel,
+            f"{method} test",
+            history.column("samples"),
+            history.column("test_elbo"),
+            at=(10**5.75, 10**6, 10**6.5, 10**7, 10**7.5),
+        ),
+    }
 
 
 def plateau(history, faces, within=10):
@@ -129,8 +155,15 @@ def plateau(history, faces, within=10):
     """
     level = pixel_gaussians(faces.train).log_prob(faces.test.double()).mean().item()
     there = [report for report in history if abs(report.test_elbo - level) < within]
-    return {"from": there[0].samples, "to": there[-1].samples,
-            "largest_rate": round(max(report.test_rate for report in there), 4)} if there else None
+    return (
+        {
+            "from": there[0].samples,
+            "to": there[-1].samples,
+            "largest_rate": round(max(report.test_rate for report in there), 4),
+        }
+        if there
+        else None
+    )
 
 
 @torch.no_grad()
@@ -143,19 +176,23 @@ def exact(faces, latents=(2, 5, 10, 20)):
     """log p(x) in closed form: one Gaussian a pixel, and pPCA at each latent size; mean nats per image."""
     models = {"pixel_gaussians": pixel_gaussians(faces.train)}
     models |= {f"ppca {latent_size}": ppca(faces.train, latent_size) for latent_size in latents}
-    return {name: {"train": round(model.log_prob(faces.train.double()).mean().item(), 2),
-                   "test": round(model.log_prob(faces.test.double()).mean().item(), 2)}
-            for name, model in models.items()}
+    return {
+        name: {
+            "train": round(model.log_prob(faces.train.double()).mean().item(), 2),
+            "test": round(model.log_prob(faces.test.double()).mean().item(), 2),
+        }
+        for name, model in models.items()
+    }
 
 
 # The search
+
 
 def tries():
     """What is tried at 10^6 images: method, settings of `train` and of `training.after`."""
     base = {"rate": 0.01, "std": STD, "floor": FLOOR, "waiting": WAITING}
     changes = [{}, {"rate": 0.02}, {"rate": 0.1}, {"std": 0.1}, {"waiting": 0}, {"floor": 0.0}]
-    return [("AEVB", base | change) for change in changes] + [
-        ("WS", base | {"rate": rate}) for rate in LEARNING_RATES]
+    return [("AEVB", base | change) for change in changes] + [("WS", base | {"rate": rate}) for rate in LEARNING_RATES]
 
 
 def frey_search(options):
@@ -171,18 +208,24 @@ def frey_search(options):
         found = {"asked": samples, "method": method, "latent_size": SEARCH_LATENTS, **settings}
         lines = []
         try:
-            vae, history = train(label, method, SEARCH_LATENTS, samples=samples, seed=options.seed, faces=faces,
-                                 **settings)
-            points = compare(FIGURE, panel, f"{method} test", history.column("samples"),
-                             history.column("test_elbo"), COMPARED_AT)
+            vae, history = train(
+                label, method, SEARCH_LATENTS, samples=samples, seed=options.seed, faces=faces, **settings
+            )
+            points = compare(
+                FIGURE, panel, f"{method} test", history.column("samples"), history.column("test_elbo"), COMPARED_AT
+            )
             distances = [abs(point["difference"]) for point in points]
-            found |= {"train_bounds": {report.samples: round(report.train_elbo, 1) for report in history},
-                           "against_paper": points,
-                           "distance": round(sum(distances) / len(distances), 2) if distances else None,
-                           "rate_of_test": round(history[-1].test_rate, 3),
-                           "smallest_sigma": smallest_sigma(vae, faces.test)}
-            lines = [(FIGURE, panel, f"{name}: {curve}", *rest)
-                     for _, _, curve, *rest in curve_rows(FIGURE, panel, method, history, options.seed)]
+            found |= {
+                "train_bounds": {report.samples: round(report.train_elbo, 1) for report in history},
+                "against_paper": points,
+                "distance": round(sum(distances) / len(distances), 2) if distances else None,
+                "rate_of_test": round(history[-1].test_rate, 3),
+                "smallest_sigma": smallest_sigma(vae, faces.test),
+            }
+            lines = [
+                (FIGURE, panel, f"{name}: {curve}", *rest)
+                for _, _, curve, *rest in curve_rows(FIGURE, panel, method, history, options.seed)
+            ]
         except FloatingPointError as error:
             found["outcome"] = f"diverged: {error}"
         print(f"{name}: {found}", flush=True)

@@ -24,6 +24,12 @@ from statistics import mean, stdev
 import matplotlib.pyplot as plt
 import torch
 
+from vae_utils.data import DATA
+from vae_utils.evaluation import evaluate, log_likelihood
+from vae_utils.figures import COLOURS, save_figure, use_style
+from vae_utils.files import save_tensors, write_atomically
+from vae_utils.models import mlp_vae, start_at_mean
+from vae_utils.objectives import elbo
 from vae_utils.paper.bayes import (
     BayesianVAE,
     full_bound,
@@ -32,42 +38,36 @@ from vae_utils.paper.bayes import (
     predictive_log_likelihood,
     weight_prior,
 )
-from vae_utils.files import save_tensors, write_atomically
-from vae_utils.data import DATA
-from vae_utils.evaluation import evaluate, log_likelihood
-from vae_utils.figures import COLOURS, save_figure, use_style
-from vae_utils.models import mlp_vae, start_at_mean
-from vae_utils.objectives import elbo
 from vae_utils.reproduce.common import full_mnist, record, versions
 from vae_utils.reproduce.curves import write_curves
 from vae_utils.training import fit
 
-SIZES = (100, 300, 1000, 3000)                   # N
-SAMPLES = 100_000                                # training images evaluated by each run: 1,000 updates
+SIZES = (100, 300, 1000, 3000)  # N
+SAMPLES = 100_000  # training images evaluated by each run: 1,000 updates
 BATCH_SIZE, NUM_REPORTS, NUM_SEEDS = 100, 8, 3
 LATENT_SIZE, HIDDEN = 10, 100
-HELD_OUT, NUM_WATCHED = 5000, 1000               # training images set apart, and how many of them choose
-BIAS_STD = 3.0                                   # of the prior of biases: a blank pixel's is near -5
-RATES = (2e-3, 5e-3)                             # Adam's, compared for each method at each N
-EVERY_ELBO, EVERY_TIGHT = 5, 40                  # test images scored by the ELBO, and by importance sampling
-NUM_WEIGHTS_ELBO = 5                             # draws of theta for the ELBO (ML and MAP have one theta)
-NUM_WEIGHTS, NUM_DRAWS = 50, 5                   # of theta, and of z for each, for importance sampling
-STORED, STORED_SIZES = "VB, evidence", (300, 3000)        # the method and the N that the lesson shows
+HELD_OUT, NUM_WATCHED = 5000, 1000  # training images set apart, and how many of them choose
+BIAS_STD = 3.0  # of the prior of biases: a blank pixel's is near -5
+RATES = (2e-3, 5e-3)  # Adam's, compared for each method at each N
+EVERY_ELBO, EVERY_TIGHT = 5, 40  # test images scored by the ELBO, and by importance sampling
+NUM_WEIGHTS_ELBO = 5  # draws of theta for the ELBO (ML and MAP have one theta)
+NUM_WEIGHTS, NUM_DRAWS = 50, 5  # of theta, and of z for each, for importance sampling
+STORED, STORED_SIZES = "VB, evidence", (300, 3000)  # the method and the N that the lesson shows
 CURVES = ("samples", "held_out", "train")
 PROTOCOL = {
     "predictive_elbo": f"E over q(theta) of the ELBO ({NUM_WEIGHTS_ELBO} draws; ML and MAP: one theta), "
-                       f"every {EVERY_ELBO}th test image, pixels binarised by one fixed draw, 1 draw of z; nats "
-                       "per image",
+    f"every {EVERY_ELBO}th test image, pixels binarised by one fixed draw, 1 draw of z; nats "
+    "per image",
     "predictive_log_likelihood": f"log of the mean importance weight over {NUM_WEIGHTS} draws of theta with "
-                                 f"{NUM_DRAWS} of z each (ML and MAP: {NUM_WEIGHTS * NUM_DRAWS} of z), every "
-                                 f"{EVERY_TIGHT}th test image; a lower bound too",
+    f"{NUM_DRAWS} of z each (ML and MAP: {NUM_WEIGHTS * NUM_DRAWS} of z), every "
+    f"{EVERY_TIGHT}th test image; a lower bound too",
     "at_mean_weights": "the same with one theta, the mean of q(theta)",
     "final, best": "after the last update; at the best held-out ELBO among the reports of a run",
     "spread": "standard deviation over seeds: training images, first weights and all draws differ",
     "choice": f"first seed; on {NUM_WATCHED:,} held-out training images, best value on the way; of VB, "
-              "evidence: the full bound at the end",
+    "evidence: the full bound at the end",
     "bound": f"training ELBO over the last 1/{NUM_REPORTS} of the updates, minus KL(q(theta) || p(theta)) / "
-             "N; nats per image",
+    "N; nats per image",
 }
 
 
@@ -114,14 +114,24 @@ class Method:
 
 METHODS = {
     "ML": Method("maximum likelihood", _ml, tuple(Setting("ML", rate=rate) for rate in RATES)),
-    "MAP": Method("approximate MAP", _map, tuple(
-        Setting("MAP", std, rate=rate) for std in (1.0, 0.3) for rate in RATES)),
-    "VB": Method("full variational Bayes", _vb, tuple(
-        Setting("VB", std, initial, rate) for std, initial in ((1.0, 0.007), (0.3, 0.007), (0.3, 0.05))
-        for rate in RATES)),
-    "VB, evidence": Method("full VB, chosen by its own bound", _vb, tuple(
-        Setting("VB, evidence", std, 0.05, rate) for std, rate in ((0.3, 5e-3), (0.3, 1e-2), (0.1, 1e-2))),
-        score="bound"),
+    "MAP": Method(
+        "approximate MAP", _map, tuple(Setting("MAP", std, rate=rate) for std in (1.0, 0.3) for rate in RATES)
+    ),
+    "VB": Method(
+        "full variational Bayes",
+        _vb,
+        tuple(
+            Setting("VB", std, initial, rate)
+            for std, initial in ((1.0, 0.007), (0.3, 0.007), (0.3, 0.05))
+            for rate in RATES
+        ),
+    ),
+    "VB, evidence": Method(
+        "full VB, chosen by its own bound",
+        _vb,
+        tuple(Setting("VB, evidence", std, 0.05, rate) for std, rate in ((0.3, 5e-3), (0.3, 1e-2), (0.1, 1e-2))),
+        score="bound",
+    ),
 }
 
 
@@ -140,18 +150,27 @@ def full_vb(options):
             chosen[size, name] = [runs.get(size, best, options.seed + i) for i in range(NUM_SEEDS)]
             if name == STORED and size in STORED_SIZES:
                 runs.publish(size, best)
-    rows = [("AppF", f"N={size}", f"{name} {part}", samples, nats, row["seed"])
-            for (size, name), repeats in chosen.items() for row in repeats for part in ("train", "held_out")
-            for samples, nats in zip(row["samples"], row[part], strict=True)]
+    rows = [
+        ("AppF", f"N={size}", f"{name} {part}", samples, nats, row["seed"])
+        for (size, name), repeats in chosen.items()
+        for row in repeats
+        for part in ("train", "held_out")
+        for samples, nats in zip(row["samples"], row[part], strict=True)
+    ]
     write_curves(options.out / "full-vb.csv", rows)
-    results = {"protocol": PROTOCOL, "samples": runs.samples, "batch_size": BATCH_SIZE,
-               "network": {"latent_size": LATENT_SIZE, "hidden": HIDDEN, "activation": "tanh"},
-               "bias_std": BIAS_STD,
-               "cpu_seconds_of_all_runs": round(sum(row["seconds"] for row in runs.rows.values())),
-               "chosen": [_summary(size, name, repeats) for (size, name), repeats in chosen.items()],
-               "differences": _differences(chosen),
-               "runs": {name: {key: value for key, value in row.items() if key not in CURVES}
-                        for name, row in runs.rows.items()}}
+    results = {
+        "protocol": PROTOCOL,
+        "samples": runs.samples,
+        "batch_size": BATCH_SIZE,
+        "network": {"latent_size": LATENT_SIZE, "hidden": HIDDEN, "activation": "tanh"},
+        "bias_std": BIAS_STD,
+        "cpu_seconds_of_all_runs": round(sum(row["seconds"] for row in runs.rows.values())),
+        "chosen": [_summary(size, name, repeats) for (size, name), repeats in chosen.items()],
+        "differences": _differences(chosen),
+        "runs": {
+            name: {key: value for key, value in row.items() if key not in CURVES} for name, row in runs.rows.items()
+        },
+    }
     record("full-vb", options, results)
     draw(results["chosen"], options.out / "full-vb.png")
     runs.forget()
@@ -176,9 +195,12 @@ class _Runs:
             self.rows[name] = row
             with write_atomically(self.path) as temporary:
                 temporary.write_text(json.dumps(self.rows), encoding="utf-8")
-            print(f"{name}: held-out {row['held_out_final']:.2f} (best {row['held_out_best']:.2f} at "
-                  f"{row['best_at']:,} images), test {row['final']['predictive_elbo']:.2f}, "
-                  f"{row['seconds']} s; {len(self.rows)} of about {self._expected()} runs", flush=True)
+            print(
+                f"{name}: held-out {row['held_out_final']:.2f} (best {row['held_out_best']:.2f} at "
+                f"{row['best_at']:,} images), test {row['final']['predictive_elbo']:.2f}, "
+                f"{row['seconds']} s; {len(self.rows)} of about {self._expected()} runs",
+                flush=True,
+            )
         return self.rows[name]
 
     def _expected(self):
@@ -202,7 +224,7 @@ def _run(mnist, test, size, setting, samples, seed):
     """Train once: the last model, and what came of it at the end and at the best held-out bound."""
     start = time.process_time()
     order = torch.randperm(len(mnist.train), generator=torch.Generator().manual_seed(seed))
-    images = mnist.train[order[:size]]           # of the same seed, smaller sets lie in larger ones
+    images = mnist.train[order[:size]]  # of the same seed, smaller sets lie in larger ones
     torch.manual_seed(seed)
     vae = mlp_vae(LATENT_SIZE, (HIDDEN,), "tanh", layer_norm=False)
     start_at_mean(vae, images)
@@ -213,16 +235,33 @@ def _run(mnist, test, size, setting, samples, seed):
         if report.test_elbo > best["elbo"]:
             best.update(elbo=report.test_elbo, samples=report.samples, state=copy.deepcopy(vae.state_dict()))
 
-    history = fit(vae, images, epochs=samples / size, batch_size=BATCH_SIZE, objective=objective, seed=seed,
-                  learning_rate=setting.rate, test=mnist.test[:NUM_WATCHED], on_report=keep, progress=False,
-                  report_at=[samples * i // NUM_REPORTS for i in range(1, NUM_REPORTS + 1)])
+    history = fit(
+        vae,
+        images,
+        epochs=samples / size,
+        batch_size=BATCH_SIZE,
+        objective=objective,
+        seed=seed,
+        learning_rate=setting.rate,
+        test=mnist.test[:NUM_WATCHED],
+        on_report=keep,
+        progress=False,
+        report_at=[samples * i // NUM_REPORTS for i in range(1, NUM_REPORTS + 1)],
+    )
     if history.stopped:
         raise SystemExit(f"{history.stopped}; the same command goes on with the runs that are not done")
-    row = {"images": size, "seed": seed, **asdict(setting), "samples": history.column("samples"),
-           "held_out": [round(value, 3) for value in history.column("test_elbo")],
-           "train": [round(value, 3) for value in history.column("train_elbo")],
-           "held_out_final": round(history[-1].test_elbo, 3), "held_out_best": round(best["elbo"], 3),
-           "best_at": best["samples"], "final": _measure(vae, test, size)}
+    row = {
+        "images": size,
+        "seed": seed,
+        **asdict(setting),
+        "samples": history.column("samples"),
+        "held_out": [round(value, 3) for value in history.column("test_elbo")],
+        "train": [round(value, 3) for value in history.column("train_elbo")],
+        "held_out_final": round(history[-1].test_elbo, 3),
+        "held_out_best": round(best["elbo"], 3),
+        "best_at": best["samples"],
+        "final": _measure(vae, test, size),
+    }
     row["bound"] = round(history[-1].train_elbo - row["final"].get("weights_kl_per_image", 0.0), 3)
     final = copy.deepcopy(vae)
     vae.load_state_dict(best["state"])
@@ -235,43 +274,68 @@ def _measure(vae, test, size):
     some = test[::EVERY_ELBO]
     if isinstance(vae, BayesianVAE):
         at_mean = vae.at(vae.weights.mean)
-        found = {"predictive_elbo": predictive_elbo(vae, some, NUM_WEIGHTS_ELBO).elbo,
-                 "predictive_log_likelihood": predictive_log_likelihood(
-                     vae, test, NUM_WEIGHTS, NUM_DRAWS, every=EVERY_TIGHT).per_image,
-                 "elbo_at_mean_weights": evaluate(at_mean, some).elbo,
-                 "log_likelihood_at_mean_weights": log_likelihood(
-                     at_mean, test, NUM_WEIGHTS * NUM_DRAWS, every=EVERY_TIGHT).per_image}
+        found = {
+            "predictive_elbo": predictive_elbo(vae, some, NUM_WEIGHTS_ELBO).elbo,
+            "predictive_log_likelihood": predictive_log_likelihood(
+                vae, test, NUM_WEIGHTS, NUM_DRAWS, every=EVERY_TIGHT
+            ).per_image,
+            "elbo_at_mean_weights": evaluate(at_mean, some).elbo,
+            "log_likelihood_at_mean_weights": log_likelihood(
+                at_mean, test, NUM_WEIGHTS * NUM_DRAWS, every=EVERY_TIGHT
+            ).per_image,
+        }
         kl = vae.weights_kl().item()
         near_prior = (vae.weights.stddev > 0.9 * vae.weights_prior.stddev).float().mean().item()
-        extra = {"weights_kl": round(kl, 1), "weights_kl_per_image": round(kl / size, 3),
-                 "share_near_prior": round(near_prior, 3)}
+        extra = {
+            "weights_kl": round(kl, 1),
+            "weights_kl_per_image": round(kl / size, 3),
+            "share_near_prior": round(near_prior, 3),
+        }
     else:
-        found = {"predictive_elbo": evaluate(vae, some).elbo,
-                 "predictive_log_likelihood": log_likelihood(
-                     vae, test, NUM_WEIGHTS * NUM_DRAWS, every=EVERY_TIGHT).per_image}
+        found = {
+            "predictive_elbo": evaluate(vae, some).elbo,
+            "predictive_log_likelihood": log_likelihood(
+                vae, test, NUM_WEIGHTS * NUM_DRAWS, every=EVERY_TIGHT
+            ).per_image,
+        }
         extra = {}
     return {name: round(values.mean().item(), 3) for name, values in found.items()} | extra
 
 
 def _store(path, vae, size, setting, row, samples):
-    save_tensors(path, vae.state_dict(), {
-        "network": {"latent_size": LATENT_SIZE, "hidden": [HIDDEN], "activation": "tanh",
-                    "layer_norm": False},
-        "prior": {"std": setting.prior_std, "bias_std": BIAS_STD}, "num_images": size,
-        "setting": asdict(setting), "seed": row["seed"], "samples": samples, "results": row["final"],
-        "versions": versions()})
+    save_tensors(
+        path,
+        vae.state_dict(),
+        {
+            "network": {"latent_size": LATENT_SIZE, "hidden": [HIDDEN], "activation": "tanh", "layer_norm": False},
+            "prior": {"std": setting.prior_std, "bias_std": BIAS_STD},
+            "num_images": size,
+            "setting": asdict(setting),
+            "seed": row["seed"],
+            "samples": samples,
+            "results": row["final"],
+            "versions": versions(),
+        },
+    )
 
 
 def _summary(size, name, repeats):
     """Means and spreads over seeds of one method at one N."""
-    found = {"images": size, "method": name, "best_at": [row["best_at"] for row in repeats],
-             **{key: repeats[0][key] for key in ("prior_std", "initial_std", "rate")},
-             "bound": [row["bound"] for row in repeats]}
+    found = {
+        "images": size,
+        "method": name,
+        "best_at": [row["best_at"] for row in repeats],
+        **{key: repeats[0][key] for key in ("prior_std", "initial_std", "rate")},
+        "bound": [row["bound"] for row in repeats],
+    }
     for moment in ("final", "best"):
         for measure in repeats[0][moment]:
             values = [row[moment][measure] for row in repeats]
-            found[f"{moment} {measure}"] = {"mean": round(mean(values), 3), "spread": round(stdev(values), 3),
-                                            "values": values}
+            found[f"{moment} {measure}"] = {
+                "mean": round(mean(values), 3),
+                "spread": round(stdev(values), 3),
+                "values": values,
+            }
     return found
 
 
@@ -282,31 +346,52 @@ def _differences(chosen):
         for rival in ("ML", "MAP", "VB, evidence"):
             for moment in ("final", "best"):
                 for measure in ("predictive_elbo", "predictive_log_likelihood"):
-                    values = [round(ours[moment][measure] - theirs[moment][measure], 3) for ours, theirs
-                              in zip(chosen[size, "VB"], chosen[size, rival], strict=True)]
-                    rows.append({"images": size, "rival": rival, "moment": moment, "measure": measure,
-                                 "mean": round(mean(values), 3), "spread": round(stdev(values), 3),
-                                 "values": values})
+                    values = [
+                        round(ours[moment][measure] - theirs[moment][measure], 3)
+                        for ours, theirs in zip(chosen[size, "VB"], chosen[size, rival], strict=True)
+                    ]
+                    rows.append(
+                        {
+                            "images": size,
+                            "rival": rival,
+                            "moment": moment,
+                            "measure": measure,
+                            "mean": round(mean(values), 3),
+                            "spread": round(stdev(values), 3),
+                            "values": values,
+                        }
+                    )
     return rows
 
 
-STYLES = {"ML": ("vermilion", "s", "-"), "MAP": ("green", "^", "--"), "VB": ("blue", "o", "-"),
-          "VB, evidence": ("sky", "v", ":")}
+STYLES = {
+    "ML": ("vermilion", "s", "-"),
+    "MAP": ("green", "^", "--"),
+    "VB": ("blue", "o", "-"),
+    "VB, evidence": ("sky", "v", ":"),
+}
 
 
 def draw(chosen, picture):
     """Test bounds against N, after the last update and stopped early; bars are the spread over seeds."""
     use_style()
     figure, axes = plt.subplots(1, 2, figsize=(11.5, 5.2), sharey=True, layout="constrained")
-    for ax, moment, title in zip(axes, ("final", "best"),
-                                 ("after the last update", "stopped at the best held-out bound")):
+    for ax, moment, title in zip(
+        axes, ("final", "best"), ("after the last update", "stopped at the best held-out bound")
+    ):
         for shift, (name, (colour, marker, style)) in enumerate(STYLES.items()):
             rows = [row for row in chosen if row["method"] == name]
             values = [row[f"{moment} predictive_elbo"] for row in rows]
-            ax.errorbar([row["images"] * 1.05 ** (shift - 1.5) for row in rows],      # side by side
-                        [value["mean"] for value in values], [value["spread"] for value in values],
-                        color=COLOURS[colour], marker=marker, linestyle=style, capsize=4,
-                        label=METHODS[name].label)
+            ax.errorbar(
+                [row["images"] * 1.05 ** (shift - 1.5) for row in rows],  # side by side
+                [value["mean"] for value in values],
+                [value["spread"] for value in values],
+                color=COLOURS[colour],
+                marker=marker,
+                linestyle=style,
+                capsize=4,
+                label=METHODS[name].label,
+            )
         ax.set(xscale="log", xlabel="training images N", title=title)
         ax.set_xticks(SIZES, [f"{size:,}" for size in SIZES])
         ax.minorticks_off()

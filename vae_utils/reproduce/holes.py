@@ -10,10 +10,10 @@ from sklearn.mixture import GaussianMixture
 from torch.distributions import MultivariateNormal
 from torch.nn.functional import cross_entropy
 
-from vae_utils.files import save_tensors
+from vae_utils.classifier import DigitClassifier, load_classifier
 from vae_utils.data import binarise
 from vae_utils.evaluation import aggregate_kl, hole_mass, nearest_distance, posterior_parameters, relative_path_length
-from vae_utils.classifier import DigitClassifier, load_classifier
+from vae_utils.files import save_tensors
 from vae_utils.models import mlp_vae
 from vae_utils.objectives import elbo, reconstruction
 from vae_utils.reproduce.common import Recipe, full_mnist, record, versions
@@ -25,38 +25,38 @@ HIDDEN = (256, 256)
 LATENT_SIZES = (2, 20)
 NUM_SEEDS = 3
 RECIPE = Recipe(None, epochs=5, learning_rate=2e-3, batch_size=256)
-NUM_DRAWS = 1000            # codes from each distribution, and images of each kind, that are judged
-NUM_CODES = 20_000          # training images whose codes the Gaussian and the mixture are fitted to
-NUM_AGGREGATE = 500         # draws at which the exact density of q(z) is compared with p(z)
-COMPONENTS = 30             # of the mixture, full covariances
-UNSURE = 0.9                # the judge is unsure of a picture if no digit gets this probability
+NUM_DRAWS = 1000  # codes from each distribution, and images of each kind, that are judged
+NUM_CODES = 20_000  # training images whose codes the Gaussian and the mixture are fitted to
+NUM_AGGREGATE = 500  # draws at which the exact density of q(z) is compared with p(z)
+COMPONENTS = 30  # of the mixture, full covariances
+UNSURE = 0.9  # the judge is unsure of a picture if no digit gets this probability
 PROTOCOL = {
     "unsure": f"share of {NUM_DRAWS} pictures (means of p(x|z)) to which the classifier gives no digit "
-              f"{UNSURE} or more",
+    f"{UNSURE} or more",
     "far": "share of them further from the nearest of 60,000 training images (Euclidean, pixels) than 95% of "
-           "the same model's reconstructions of test images: as blurred as they are, so that blur cannot "
-           "decide",
+    "the same model's reconstructions of test images: as blurred as they are, so that blur cannot "
+    "decide",
     "both": "share of them unsure and far",
-    "prior_, gaussian_, mixture_": "z ~ N(0, I); ~ a Gaussian, ~ a mixture of Gaussians, both fitted to "
-                                   "training codes",
+    "prior_, gaussian_, mixture_": "z ~ N(0, I); ~ a Gaussian, ~ a mixture of Gaussians, both fitted to training codes",
     "reconstruction_": "z = the mean code of a binarised test image",
     "distortion": "-log p(x|z) at the mean code, nats per test image, pixels binarised by one fixed draw",
     "kl_to_gaussian_at_least": "nats; mean over the codes of the test images of log mixture - log fitted "
-                               "Gaussian, a lower bound on KL(codes || Gaussian) up to the noise of sampling",
+    "Gaussian, a lower bound on KL(codes || Gaussian) up to the noise of sampling",
     "hole_mass_of_gaussian": "share of the fitted Gaussian's draws where mixture / Gaussian < 0.1",
     "kl_to_prior, hole_mass_of_prior": f"q(z) = average of q(z|x) over {NUM_CODES:,} training images, "
-                                       "against p(z); no autoencoder has one",
+    "against p(z); no autoencoder has one",
     "path_length": "along straight lines between the codes of two test images of different digits, in 31 "
-                   "steps: the way that the picture goes / the distance of its ends (Euclidean, pixels)",
+    "steps: the way that the picture goes / the distance of its ends (Euclidean, pixels)",
     "label_flips": "changes of the classifier's first choice along such a line; 1 is the least if both ends "
-                   "are read rightly",
+    "are read rightly",
     "path_unsure": "share of the pictures on the lines of which the classifier is unsure",
     "round_trip": "root mean square over dimensions of (encoder(decoder(z)) - z) / standard deviation of the "
-                  "codes, z ~ Gaussian",
+    "codes, z ~ Gaussian",
 }
 
 
 # The judge
+
 
 def classifier(options):
     """Train the judge on 55,000 training images; report it on the 5,000 others, then on the test set."""
@@ -64,13 +64,17 @@ def classifier(options):
     torch.manual_seed(options.seed)
     judge = train_classifier(mnist.train, mnist.train_labels, epochs)
     official = full_mnist()
-    results = {"trained_on": f"{len(mnist.train):,} training images, grey", "epochs": epochs,
-               "held_out_accuracy": round(accuracy(judge, mnist.test, mnist.test_labels), 4),
-               "test_accuracy": round(accuracy(judge, official.test, official.test_labels), 4),
-               "test_images_unsure": round(share(judge.probabilities(official.test).amax(1) < UNSURE), 4)}
+    results = {
+        "trained_on": f"{len(mnist.train):,} training images, grey",
+        "epochs": epochs,
+        "held_out_accuracy": round(accuracy(judge, mnist.test, mnist.test_labels), 4),
+        "test_accuracy": round(accuracy(judge, official.test, official.test_labels), 4),
+        "test_images_unsure": round(share(judge.probabilities(official.test).amax(1) < UNSURE), 4),
+    }
     print(f"classifier: {results}")
-    save_tensors(options.out / "classifier.safetensors", judge.state_dict(),
-                 {"results": results, "versions": versions()})
+    save_tensors(
+        options.out / "classifier.safetensors", judge.state_dict(), {"results": results, "versions": versions()}
+    )
     record("classifier", options, results)
 
 
@@ -84,7 +88,7 @@ def train_classifier(images, labels, epochs, batch_size=128, learning_rate=2e-3)
         at = step * batch_size % (len(images) // batch_size * batch_size)
         if at == 0:
             order = torch.randperm(len(images))
-        batch = order[at:at + batch_size]
+        batch = order[at : at + batch_size]
         optimiser.zero_grad()
         cross_entropy(judge(images[batch]), labels[batch]).backward()
         optimiser.step()
@@ -99,22 +103,30 @@ def accuracy(judge, images, labels):
 
 # Autoencoder against VAE
 
+
 def holes(options):
     """Train both objectives on the same small networks with several seeds; measure their latent spaces."""
     mnist, judge = full_mnist(), load_classifier()
     recipe = RECIPE.scaled(options.epochs)
     real = share(judge.probabilities(mnist.test).amax(1) < UNSURE)
     print(f"real test images of which the classifier is unsure: {real:.4f}", flush=True)
-    results = {"protocol": PROTOCOL, "real_test_images_unsure": round(real, 4), "recipe": {
-        "hidden": list(HIDDEN), "epochs": recipe.epochs, "learning_rate": recipe.learning_rate,
-        "batch_size": recipe.batch_size, "seeds": [options.seed + i for i in range(NUM_SEEDS)]}}
+    results = {
+        "protocol": PROTOCOL,
+        "real_test_images_unsure": round(real, 4),
+        "recipe": {
+            "hidden": list(HIDDEN),
+            "epochs": recipe.epochs,
+            "learning_rate": recipe.learning_rate,
+            "batch_size": recipe.batch_size,
+            "seeds": [options.seed + i for i in range(NUM_SEEDS)],
+        },
+    }
     for latent_size in LATENT_SIZES:
         for name, objective in OBJECTIVES.items():
             rows = []
             for seed in results["recipe"]["seeds"]:
                 build = partial(mlp_vae, latent_size, HIDDEN, layer_norm=False)
-                vae, _ = replace(recipe, build=build, seed=seed).train(mnist, objective=objective,
-                                                                       progress=False)
+                vae, _ = replace(recipe, build=build, seed=seed).train(mnist, objective=objective, progress=False)
                 rows.append(measure(vae, objective is elbo, mnist, judge, seed))
                 print(f"{name}, {latent_size} latents, seed {seed}: {rows[-1]}", flush=True)
             results[f"{name}, {latent_size} latents"] = spread(rows)
@@ -128,8 +140,11 @@ def measure(vae, is_vae, mnist, judge, seed):
     gaussian = MultivariateNormal(train_codes.mean(0), train_codes.T.cov())
     mixture = GaussianMixture(COMPONENTS, reg_covar=1e-4, random_state=seed).fit(train_codes.double().numpy())
     torch.manual_seed(seed)
-    draws = {"prior": vae.prior.sample((NUM_DRAWS,)), "gaussian": gaussian.sample((NUM_DRAWS,)),
-             "mixture": torch.tensor(mixture.sample(NUM_DRAWS)[0], dtype=torch.float32)}
+    draws = {
+        "prior": vae.prior.sample((NUM_DRAWS,)),
+        "gaussian": gaussian.sample((NUM_DRAWS,)),
+        "mixture": torch.tensor(mixture.sample(NUM_DRAWS)[0], dtype=torch.float32),
+    }
     row = {}
     with torch.no_grad():
         row["distortion"] = -vae.decode(vae.encode(x := binarised(mnist.test)).mean).log_prob(x).mean().item()
@@ -140,8 +155,7 @@ def measure(vae, is_vae, mnist, judge, seed):
         for name, images in pictures.items():
             unsure = judge.probabilities(images).amax(1) < UNSURE
             far = distances[name] > limit
-            row |= {f"{name}_unsure": share(unsure), f"{name}_far": share(far),
-                    f"{name}_both": share(unsure & far)}
+            row |= {f"{name}_unsure": share(unsure), f"{name}_far": share(far), f"{name}_both": share(unsure & far)}
         row |= gaps(mixture, gaussian, test_codes, draws["gaussian"])
         if is_vae:
             encoded = mnist.train[:NUM_CODES]
@@ -172,24 +186,28 @@ def gaps(mixture, gaussian, test_codes, draws):
     def log_ratio(z):
         return torch.tensor(mixture.score_samples(z.double().numpy())) - gaussian.log_prob(z)
 
-    return {"kl_to_gaussian_at_least": log_ratio(test_codes).mean().item(),
-            "hole_mass_of_gaussian": share(log_ratio(draws) < math.log(0.1))}
+    return {
+        "kl_to_gaussian_at_least": log_ratio(test_codes).mean().item(),
+        "hole_mass_of_gaussian": share(log_ratio(draws) < math.log(0.1)),
+    }
 
 
 @torch.no_grad()
 def smoothness(vae, judge, mnist, num_paths=500, steps=32):
     """Straight lines between the codes of pairs of test images of different digits, decoded."""
-    ends, _ = posterior_parameters(vae, mnist.test[:2 * num_paths])
+    ends, _ = posterior_parameters(vae, mnist.test[: 2 * num_paths])
     start, end = ends.chunk(2)
-    digit_at_start, digit_at_end = mnist.test_labels[:2 * num_paths].chunk(2)
+    digit_at_start, digit_at_end = mnist.test_labels[: 2 * num_paths].chunk(2)
     different = digit_at_start != digit_at_end
     t = torch.linspace(0, 1, steps)[:, None, None]
-    frames = vae.decode(start[different] + t * (end - start)[different]).mean             # [T, N, 1, 28, 28]
-    said = judge.probabilities(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])       # [T, N, 10]
+    frames = vae.decode(start[different] + t * (end - start)[different]).mean  # [T, N, 1, 28, 28]
+    said = judge.probabilities(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])  # [T, N, 10]
     digits = said.argmax(2)
-    return {"path_length": relative_path_length(frames).mean().item(),
-            "label_flips": (digits[1:] != digits[:-1]).sum(0).float().mean().item(),
-            "path_unsure": share(said.amax(2) < UNSURE)}
+    return {
+        "path_length": relative_path_length(frames).mean().item(),
+        "label_flips": (digits[1:] != digits[:-1]).sum(0).float().mean().item(),
+        "path_unsure": share(said.amax(2) < UNSURE),
+    }
 
 
 def share(mask):
@@ -199,5 +217,7 @@ def share(mask):
 
 def spread(rows):
     """Mean and standard deviation over seeds of each number."""
-    return {key: {"mean": round(mean(row[key] for row in rows), 4),
-                  "sd": round(stdev(row[key] for row in rows), 4)} for key in rows[0]}
+    return {
+        key: {"mean": round(mean(row[key] for row in rows), 4), "sd": round(stdev(row[key] for row in rows), 4)}
+        for key in rows[0]
+    }

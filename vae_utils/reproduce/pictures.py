@@ -26,9 +26,14 @@ def pictures(options):
     with fixed_seed(options.seed):
         z = vae.prior.sample((ROWS * COLUMNS,))
     save_image(image_wall(vae.decode(z).mean, columns=COLUMNS), options.out / "samples.png", scale=2)
-    record("pictures", options, {
-        "manifold.png": "manifold.safetensors, 20 x 20 codes through the inverse Gaussian CDF",
-        "samples.png": f"conv.safetensors, {ROWS * COLUMNS} draws of z from the prior, means"})
+    record(
+        "pictures",
+        options,
+        {
+            "manifold.png": "manifold.safetensors, 20 x 20 codes through the inverse Gaussian CDF",
+            "samples.png": f"conv.safetensors, {ROWS * COLUMNS} draws of z from the prior, means",
+        },
+    )
 
 
 def fig4(options):
@@ -39,7 +44,7 @@ def fig4(options):
     """
     vae, results = paper_model(2, options)
     save_image(image_wall(manifold(vae, n=20), gap=0), options.out / "fig4-mnist.png")
-    faces = 1 - manifold(load_vae("frey-2"), n=10)                        # a photograph is light, not ink
+    faces = 1 - manifold(load_vae("frey-2"), n=10)  # a photograph is light, not ink
     save_image(image_wall(faces, gap=0), options.out / "fig4-frey.png", scale=2)
     record("fig4", options, {"fig4-mnist.png": results, "fig4-frey.png": "frey-2.safetensors, made by fig2-frey"})
 
@@ -67,6 +72,14 @@ def paper_model(latent_size, options):
     samples = options.samples or fig2.SAMPLES
     mnist, test = full_mnist(hold_out=fig2.HELD_OUT), full_mnist().test
     with torch.enable_grad():
-        vae, history = fig2.train(fig2.curve_label("AEVB", latent_size), "AEVB", latent_size,
-                                  fig2.best("AEVB", latent_size), samples, options.seed, mnist, test)
+        vae, history = fig2.train(
+            fig2.curve_label("AEVB", latent_size),
+            "AEVB",
+            latent_size,
+            fig2.best("AEVB", latent_size),
+            samples,
+            options.seed,
+            mnist,
+            test,
+        )
     return vae, summary(evaluate(vae, test)) | {"samples": history[-1].samples}

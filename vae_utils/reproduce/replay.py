@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from vae_utils.classifier import load_classifier
-from vae_utils.figures import image_wall, manifold, save_image
 from vae_utils.evaluation import elbo_of_set
+from vae_utils.figures import image_wall, manifold, save_image
 from vae_utils.reproduce.common import full_mnist, record
 from vae_utils.reproduce.stored import RECIPES
 from vae_utils.runtime import fixed_seed
@@ -17,15 +17,15 @@ from vae_utils.training import Report
 # Passes over the training images after which a frame is kept, beside the first and the last: close together
 # at first, when most happens.
 EPOCHS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 3, 5, 8, 12, 16, 20, 25, 30, 35)
-GRID = 10                   # codes along each side of the plane
-COLUMNS = 3                 # of samples to its right, as high as the plane
-GREY_STEP = 17              # 16 grey levels: they look like 256 here and take two thirds of the bytes
-NUM_READ = 1000             # draws of z whose pictures the classifier reads
-SURE = 0.9                  # it reads a digit where it gives one this probability
+GRID = 10  # codes along each side of the plane
+COLUMNS = 3  # of samples to its right, as high as the plane
+GREY_STEP = 17  # 16 grey levels: they look like 256 here and take two thirds of the bytes
+NUM_READ = 1000  # draws of z whose pictures the classifier reads
+SURE = 0.9  # it reads a digit where it gives one this probability
 PROTOCOL = {
     "test_": "images of the test set, pixels binarised by one fixed draw, 1 draw of z; nats per image",
     "read": f"of the means of p(x|z) for {NUM_READ} z from the prior, the same in each frame, how many the "
-            f"classifier takes for each digit, 0 to 9, with probability {SURE} or more",
+    f"classifier takes for each digit, 0 to 9, with probability {SURE} or more",
     "as_at_end": "how many of these it takes for the same digit in the last frame",
 }
 
@@ -49,16 +49,22 @@ def replay(options):
         print(f"replay: {rows[-1]}", flush=True)
 
     keep(*untrained(recipe, mnist))
-    _, history = recipe.train(mnist, test=mnist.test, on_report=keep, progress=False,
-                              report_at=[epochs * len(mnist.train) for epochs in EPOCHS])
+    _, history = recipe.train(
+        mnist,
+        test=mnist.test,
+        on_report=keep,
+        progress=False,
+        report_at=[epochs * len(mnist.train) for epochs in EPOCHS],
+    )
     if history.stopped:
         raise SystemExit(f"{history.stopped}; {options.out} is as it was")
     for row, read in zip(rows, digits, strict=True):
         row["as_at_end"] = int(((read == digits[-1]) & (read >= 0)).sum())
     height, width = frames[0].shape
     save_image(np.concatenate(frames), options.out / "replay.png")
-    record("replay", options, recipe.settings | {
-        "protocol": PROTOCOL, "height": height, "width": width, "frames": rows})
+    record(
+        "replay", options, recipe.settings | {"protocol": PROTOCOL, "height": height, "width": width, "frames": rows}
+    )
 
 
 def untrained(recipe, mnist):
@@ -75,7 +81,7 @@ def look(vae, judge, seed):
     with fixed_seed(seed):
         z = vae.prior.sample((NUM_READ,))
     samples = vae.decode(z).mean.cpu()
-    shown = samples[:GRID * COLUMNS].unflatten(0, (GRID, COLUMNS))
+    shown = samples[: GRID * COLUMNS].unflatten(0, (GRID, COLUMNS))
     wall = image_wall(torch.cat([manifold(vae, GRID), shown], dim=1), gap=0)
     probability, digit = judge.probabilities(samples).max(1)
     return (np.rint(wall / GREY_STEP) * GREY_STEP).astype(np.uint8), digit.where(probability >= SURE, -1)
@@ -83,5 +89,8 @@ def look(vae, judge, seed):
 
 def numbers(report):
     """A report as JSON holds it: rounded, null for what was not measured, without the time it took."""
-    return {name: None if math.isnan(value) else round(value, 3)
-            for name, value in asdict(report).items() if name != "seconds"}
+    return {
+        name: None if math.isnan(value) else round(value, 3)
+        for name, value in asdict(report).items()
+        if name != "seconds"
+    }

@@ -65,7 +65,7 @@ def train_example(loader, epochs, seed):
             optimiser.zero_grad()
             loss = model.loss(x)
             loss.backward()
-            loss.item()                                  # the example adds up its training loss
+            loss.item()  # the example adds up its training loss
             optimiser.step()
     return model, time.perf_counter() - start
 
@@ -91,7 +91,7 @@ def speed(options):
     images = f"{len(mnist.test):,} {'held-out training' if options.held_out else 'test'} images"
     pictures = datasets.MNIST(root, train=True, transform=transforms.ToTensor())
     if options.held_out:
-        pictures = Subset(pictures, range(len(mnist.train)))             # as many images as ours has
+        pictures = Subset(pictures, range(len(mnist.train)))  # as many images as ours has
     loader = DataLoader(pictures, batch_size=128, shuffle=True)
     train_example(DataLoader(Subset(pictures, range(1280)), batch_size=128), 1, seed=0)
     replace(OURS, epochs=0.02).train(mnist, progress=False)
@@ -99,18 +99,32 @@ def speed(options):
     for seed in range(options.seed, options.seed + ROUNDS):
         example, example_seconds = train_example(loader, example_epochs, seed)
         vae, history = replace(OURS, seed=seed).train(mnist, progress=False)
-        row = {"seed": seed, "example_elbo": example_elbo(example, mnist.test, seed),
-               "our_elbo": evaluate(vae, mnist.test, seed=seed).elbo.mean().item(),
-               "example_seconds": example_seconds, "our_seconds": history[-1].seconds,
-               "ratio": example_seconds / history[-1].seconds}
+        row = {
+            "seed": seed,
+            "example_elbo": example_elbo(example, mnist.test, seed),
+            "our_elbo": evaluate(vae, mnist.test, seed=seed).elbo.mean().item(),
+            "example_seconds": example_seconds,
+            "our_seconds": history[-1].seconds,
+            "ratio": example_seconds / history[-1].seconds,
+        }
         rows.append({name: round(value, 2) for name, value in row.items()})
         print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
     median = statistics.median(row["ratio"] for row in rows)
     reached = all(row["our_elbo"] >= row["example_elbo"] for row in rows)
-    print(f"{median:.1f} times as fast (median of {ROUNDS} rounds); the example's bound was "
-          f"{'reached in every round' if reached else 'NOT reached in every round'}   "
-          f"[cross-entropy of grey pixels, {images}, 1 draw of z]")
-    record("speed", options, {
-        "recipe": OURS.settings, "example_epochs": example_epochs, "rounds": rows,
-        "median_ratio": round(median, 2), "reached": reached,
-        "protocol": f"{images}, cross-entropy of grey pixels, 1 draw of z"})
+    print(
+        f"{median:.1f} times as fast (median of {ROUNDS} rounds); the example's bound was "
+        f"{'reached in every round' if reached else 'NOT reached in every round'}   "
+        f"[cross-entropy of grey pixels, {images}, 1 draw of z]"
+    )
+    record(
+        "speed",
+        options,
+        {
+            "recipe": OURS.settings,
+            "example_epochs": example_epochs,
+            "rounds": rows,
+            "median_ratio": round(median, 2),
+            "reached": reached,
+            "protocol": f"{images}, cross-entropy of grey pixels, 1 draw of z",
+        },
+    )

@@ -9,18 +9,9 @@ from tqdm import tqdm
 
 from vae_utils.evaluation import evaluate
 from vae_utils.models import conv_vae, load_vae, mlp_vae, save_vae
-from vae_utils.reproduce.common import (
-    Ending,
-    Recipe,
-    ending_of,
-    full_mnist,
-    record,
-    state_path,
-    summary,
-    versions,
-)
+from vae_utils.reproduce.common import Ending, Recipe, ending_of, full_mnist, record, state_path, summary, versions
 
-HELD_OUT = 5000             # training images on which every choice between settings is made
+HELD_OUT = 5000  # training images on which every choice between settings is made
 
 residual = partial(conv_vae, channels=(32, 48), hidden=256, blocks=(1, 2))
 
@@ -40,8 +31,10 @@ RECIPES = {
 # 4e-3 for all three; the two long runs take 3e-3, since long runs favour smaller steps than short ones do,
 # and were not compared at full length.
 CANDIDATES = {
-    "mlp": [replace(RECIPES["mlp"], build=partial(mlp_vae, size), learning_rate=rate, epochs=3)
-            for size, rate in [(32, 2e-3), (32, 4e-3), (50, 4e-3)]],
+    "mlp": [
+        replace(RECIPES["mlp"], build=partial(mlp_vae, size), learning_rate=rate, epochs=3)
+        for size, rate in [(32, 2e-3), (32, 4e-3), (50, 4e-3)]
+    ],
     "conv": [replace(CONV, learning_rate=rate, epochs=1.5) for rate in (1e-3, 2e-3, 4e-3)],
     "manifold": [replace(RECIPES["manifold"], learning_rate=rate, epochs=6) for rate in (1e-3, 2e-3, 4e-3)],
 }
@@ -55,8 +48,10 @@ def select(name, options):
         vae, history = recipe.train(mnist, progress=False)
         result = evaluate(vae, mnist.test)
         rows.append(recipe.settings | summary(result) | {"seconds": round(history[-1].seconds, 1)})
-        print(f"{recipe.settings['model']}, learning rate {recipe.learning_rate}, {recipe.epochs} epochs: "
-              f"{result}", flush=True)
+        print(
+            f"{recipe.settings['model']}, learning rate {recipe.learning_rate}, {recipe.epochs} epochs: {result}",
+            flush=True,
+        )
     record(f"select-{name}", options, rows)
 
 
@@ -70,20 +65,26 @@ def train(name, options):
     state = state_path(name, options.seed)
 
     def say(vae, report):
-        tqdm.write(f"{name}: {report.epochs:.0f} epochs, {report.seconds:.0f} s, "
-                   f"train ELBO {report.train_elbo:.2f}, test ELBO {report.test_elbo:.2f}", file=sys.stdout)
+        tqdm.write(
+            f"{name}: {report.epochs:.0f} epochs, {report.seconds:.0f} s, "
+            f"train ELBO {report.train_elbo:.2f}, test ELBO {report.test_elbo:.2f}",
+            file=sys.stdout,
+        )
         sys.stdout.flush()
 
     start = time.process_time()
     vae, history = recipe.train(mnist, test=mnist.test, on_report=say, checkpoint=state)
     if history.stopped:
-        raise SystemExit(f"{history.stopped}; the same command goes on from data/reproduce/{state.name}; "
-                         f"{options.out} is as it was")
-    spent = {"training_seconds": round(history[-1].seconds),
-             "training_cpu_seconds": round(time.process_time() - start)}     # of this call, if it went on from one
+        raise SystemExit(
+            f"{history.stopped}; the same command goes on from data/reproduce/{state.name}; {options.out} is as it was"
+        )
+    spent = {
+        "training_seconds": round(history[-1].seconds),
+        "training_cpu_seconds": round(time.process_time() - start),
+    }  # of this call, if it went on from one
     path = options.out / f"{name}.safetensors"
     save_vae(vae, path)
-    result = evaluate(load_vae(path), mnist.test)              # of the weights as stored: in half precision
+    result = evaluate(load_vae(path), mnist.test)  # of the weights as stored: in half precision
     print(f"{name}: {result}")
     results = recipe.settings | summary(result) | spent
     save_vae(vae, path, results=results, versions=versions())

@@ -5,8 +5,8 @@ from dataclasses import asdict
 
 from tqdm import tqdm
 
-from vae_utils.files import load_tensors, save_tensors, write_atomically
 from vae_utils.evaluation import Estimate, active_units, evaluate, log_likelihood
+from vae_utils.files import load_tensors, save_tensors, write_atomically
 from vae_utils.models import load_vae
 from vae_utils.reproduce.common import full_mnist, record, summary
 from vae_utils.reproduce.scoreboard import markdown, scoreboard
@@ -19,16 +19,33 @@ EVERY = {"mlp": 1, "conv": 20, "conv-iw": 5}
 
 def likelihood(name, options):
     """log p(x) of one stored model by importance sampling, image by image."""
-    result = log_likelihood(load_vae(name), full_mnist().test, IMPORTANCE_SAMPLES, every=EVERY[name],
-                            progress=lambda batches: tqdm(batches, desc=name, ncols=80, file=sys.stdout))
+    result = log_likelihood(
+        load_vae(name),
+        full_mnist().test,
+        IMPORTANCE_SAMPLES,
+        every=EVERY[name],
+        progress=lambda batches: tqdm(batches, desc=name, ncols=80, file=sys.stdout),
+    )
     effective = result.effective_samples.median().item()
     print(f"{name}: {result}; effective samples: median {effective:.0f}")
     estimate = Estimate.of(result.per_image)
-    save_tensors(options.out / f"likelihood-{name}.safetensors", {"log_likelihood": result.per_image},
-                 {"every": EVERY[name]}, half=False)
-    record(f"likelihood-{name}", options, {
-        "log_likelihood": round(estimate.mean, 3), "standard_error": round(estimate.standard_error, 3),
-        "protocol": result.protocol, "every": EVERY[name], "median_effective_samples": round(effective, 1)})
+    save_tensors(
+        options.out / f"likelihood-{name}.safetensors",
+        {"log_likelihood": result.per_image},
+        {"every": EVERY[name]},
+        half=False,
+    )
+    record(
+        f"likelihood-{name}",
+        options,
+        {
+            "log_likelihood": round(estimate.mean, 3),
+            "standard_error": round(estimate.standard_error, 3),
+            "protocol": result.protocol,
+            "every": EVERY[name],
+            "median_effective_samples": round(effective, 1),
+        },
+    )
 
 
 def table(options):
@@ -39,8 +56,10 @@ def table(options):
         vae = load_vae(name)
         result = evaluate(vae, mnist.test)
         elbos[name] = result.elbo
-        rows[name] = summary(result) | {"active_units": int(active_units(vae, mnist.test).sum()),
-                                        "latent_size": vae.latent_size}
+        rows[name] = summary(result) | {
+            "active_units": int(active_units(vae, mnist.test).sum()),
+            "latent_size": vae.latent_size,
+        }
         print(f"{name}: {result}, {rows[name]['active_units']} of {vae.latent_size} units in use", flush=True)
     mlp, every = _stored_likelihood("mlp", options)
     for name in EVERY:
@@ -59,13 +78,18 @@ def _against_mlp(name, elbo_difference, mlp, every, options):
     """One model beside the MLP, image by image: ELBO, log p(x), and what that makes of log p(x) of all images."""
     scored, one_in = _stored_likelihood(name, options)
     # Few images are easy or hard as they come; their difference from the MLP carries over to all that it was scored on.
-    gain = _paired(name, scored - mlp[::one_in // every], "log p(x)")
+    gain = _paired(name, scored - mlp[:: one_in // every], "log p(x)")
     everywhere = {
-        "log_likelihood": round(mlp.mean().item() + gain["difference"], 3), "standard_error": gain["standard_error"],
-        "protocol": f"the MLP's mean over {len(mlp):,} images plus the paired difference, whose error it has"}
+        "log_likelihood": round(mlp.mean().item() + gain["difference"], 3),
+        "standard_error": gain["standard_error"],
+        "protocol": f"the MLP's mean over {len(mlp):,} images plus the paired difference, whose error it has",
+    }
     print(f"{name} on all images, estimated: {everywhere}")
-    return {f"{name} against mlp, ELBO": _paired(name, elbo_difference, "ELBO"),
-            f"{name} against mlp, log p(x)": gain, f"{name}, log p(x) of all images": everywhere}
+    return {
+        f"{name} against mlp, ELBO": _paired(name, elbo_difference, "ELBO"),
+        f"{name} against mlp, log p(x)": gain,
+        f"{name}, log p(x) of all images": everywhere,
+    }
 
 
 def _stored_likelihood(name, options):
@@ -77,5 +101,8 @@ def _stored_likelihood(name, options):
 def _paired(name, difference, what):
     estimate, images = Estimate.of(difference), f"{len(difference):,} test images"
     print(f"{name} above mlp, {what}: {estimate} nats per image   [paired, {images}]", flush=True)
-    return {"difference": round(estimate.mean, 3), "standard_error": round(estimate.standard_error, 3),
-            "images": images}
+    return {
+        "difference": round(estimate.mean, 3),
+        "standard_error": round(estimate.standard_error, 3),
+        "images": images,
+    }
