@@ -27,25 +27,26 @@ def require_number(
     name: str,
     value: object,
     above: float | None = None,
-    least: float = -float("inf"),
+    least: float | None = None,
     most: float | None = None,
     remedy: str = "",
 ) -> None:
-    """Refuse what is not a number above `above`, or from `least` to `most`; NaN is refused too.
+    """Refuse what is not a number above `above`, of `least` or more, of `most` or less; NaN is refused too.
 
     Args:
         name, value, remedy: as `require_whole`.
-        above: an end that is not allowed itself; None to use `least`.
-        least, most: ends that are allowed.
+        above: an end that is not allowed itself, or None.
+        least, most: ends that are allowed, or None.
 
     Raises:
         ValueError: if it is not.
     """
-    low = value > above if above is not None and _is_a(Real, value) else _is_a(Real, value) and value >= least
-    if not (low and (most is None or value <= most)):
-        start = f"above {above:g}" + (f" and of {most:g} or less" if most is not None else "")
-        span = start if above is not None else _span(least, most)
-        raise ValueError(refusal(name, f"to be a number {span}", value, remedy))
+    fits = _is_a(Real, value) and value == value
+    fits = fits and (above is None or value > above) and (least is None or value >= least)
+    if not (fits and (most is None or value <= most)):
+        ends = [f"above {above:g}"] if above is not None else []
+        ends += [_span(least, most)] if least is not None else [f"of {most:g} or less"] if most is not None else []
+        raise ValueError(refusal(name, f"to be a number {' and '.join(ends)}".rstrip(), value, remedy))
 
 
 def require_one_of(name: str, value: object, choices: Iterable, remedy: str = "") -> None:
@@ -70,4 +71,4 @@ def _is_a(kind, value):
 
 
 def _span(least, most):
-    return f"of {least:g} or more" if most is None else f"from {least:g} to {most:,g}"
+    return f"of {least:g} or more" if most is None else f"from {least:g} to {most:g}"

@@ -1,6 +1,7 @@
 """Pictures hold what they claim to: pixels in the right place, curves with the right dash."""
 
 import io
+import itertools
 import math
 
 import matplotlib.pyplot as plt
@@ -13,7 +14,6 @@ from torch.distributions import Bernoulli, Independent, Normal
 from vae_utils import figures
 from vae_utils.models import mlp_vae
 from vae_utils.training import History, Report
-import itertools
 
 
 @pytest.fixture(autouse=True)

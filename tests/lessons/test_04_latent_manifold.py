@@ -3,6 +3,7 @@
 They are held against cases with known answers.
 """
 
+import itertools
 import json
 from argparse import Namespace
 from functools import cache
@@ -22,7 +23,6 @@ from vae_utils.models import load_vae, mlp_vae
 from vae_utils.reproduce import holes
 
 from notebook_definitions import definitions
-import itertools
 
 NAMES = (
     "equal_mass_grid",
