@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import time
 import uuid
 from pathlib import Path
 
@@ -103,76 +102,8 @@ def load_tensors(path):
             f"damaged or something else ({error}); restore it from the repository or make it "
             "again."
         ) from error
-    return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, metadata
-
-
-class TrainingState:
-    """The file from which a training goes on after an interruption: weights, optimiser, random numbers, and more.
-
-    Args:
-        path: of the file; None keeps nothing.
-        call: dict of the arguments that tell this training from others, as JSON holds them.
-    """
-
-    SECONDS = 30  # between two writes: what a machine that stops at a bad moment costs
-
-    def __init__(self, path, call):
-        self.path, self.call = path and Path(path), call
-        self.written = time.perf_counter()
-
-    def is_due(self):
-        """Whether the last write was long ago."""
-        return self.path is not None and time.perf_counter() - self.written > self.SECONDS
-
-    def save(self, model, optimiser, tensors, **kept):
-        """Write all that `load` gives back.
-
-        Args:
-            model, optimiser: whose weights and moments to keep; beside them goes the state of the CPU's random
-                numbers.
-            tensors: dict of further tensors.
-            kept: further values, as JSON holds them.
-        """
-        if self.path is None:
-            return
-        tensors = {**tensors, "random": torch.get_rng_state()}
-        tensors |= {f"model.{name}": value for name, value in model.state_dict().items()}
-        for index, moments in optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
-        save_tensors(self.path, tensors, {"call": self.call, **kept}, half=False)
-        self.written = time.perf_counter()
-
-    def load(self, model, optimiser):
-        """Put model, optimiser and random numbers back to where the file left them.
-
-        Args:
-            model, optimiser: built as those were.
-
-        Returns:
-            (tensors, kept): what `save` was given; None where there is no file.
-
-        Raises:
-            ValueError: if the file is damaged, or holds the state of another training.
-        """
-        if self.path is None or not self.path.is_file():
-            return None
-        tensors, kept = load_tensors(self.path)
-        if kept.get("call") != self.call:
-            raise ValueError(
-                f"{self.path} was expected to hold the state of the training {self.call}, but holds "
-                f"that of {kept.get('call')}; finish that one first, or delete the file"
-            )
-        model.load_state_dict(
-            {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-        )
-        moments = {}
-        for name, value in tensors.items():
-            if name.startswith("optimiser."):
-                _, index, moment = name.split(".")
-                moments.setdefault(int(index), {})[moment] = value
-        optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
-        torch.set_rng_state(tensors["random"])
-        return tensors, kept
+    # A copy: Windows does not replace a file that somebody has in memory, and a training writes over its state.
+    return {name: t.float().clone() if t.is_floating_point() else t.clone() for name, t in tensors.items()}, metadata
 
 
 def _to_half(name, tensor):

@@ -4,19 +4,23 @@ Any objective, any model, images in memory.
 """
 
 import csv
-import functools
 import math
 import sys
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 
+from vae_utils.arguments import require_number, require_whole
 from vae_utils.data import require_images
 from vae_utils.evaluation import elbo_of_set
-from vae_utils.files import TrainingState, write_atomically
-from vae_utils.objectives import elbo
+from vae_utils.files import write_atomically
+from vae_utils.objectives import Terms, elbo
 from vae_utils.runtime import fixed_seed, on_device
 
 
@@ -54,11 +58,11 @@ class History(list):
         super().__init__(reports)
         self.stopped = stopped
 
-    def column(self, name):
+    def column(self, name: str) -> list:
         """One field of all reports, as a list of numbers."""
         return [getattr(report, name) for report in self]
 
-    def write_csv(self, path):
+    def write_csv(self, path: str | Path) -> None:
         """Write one line a report; an interrupted write leaves the old file."""
         with write_atomically(path) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, [field.name for field in fields(Report)])
@@ -78,35 +82,42 @@ class History(list):
         return "\n".join(lines + [self.stopped] * bool(self.stopped))
 
 
-def linear_decay(progress):
-    """Learning-rate factor: 5% of the run to warm up, then straight down to 0.2%; `progress` in [0, 1]."""
-    return min(progress / 0.05, 1 - 0.998 * (progress - 0.05) / 0.95)
+# How fast, and by which rule
 
 
-def constant(progress):
-    """Learning-rate factor 1 throughout."""
-    return 1.0
+def linear_decay(peak: float) -> Callable[[float], float]:
+    """Learning rate over a run: 5% of it to warm up, then straight down to 0.2% of `peak`."""
+    return lambda progress: peak * min(progress / 0.05, 1 - 0.998 * (progress - 0.05) / 0.95)
 
 
-def adam(parameters, learning_rate):
-    """torch's Adam with its fused kernel (one pass over all weights)."""
-    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+def constant(rate: float) -> Callable[[float], float]:
+    """The same learning rate throughout."""
+    return lambda progress: rate
 
 
-def after(num_waiting, num_steps):
-    """Learning-rate schedule: 0 for the first `num_waiting` of `num_steps` steps, then 1.
+def after(num_waiting: int, num_steps: int, rate: float) -> Callable[[float], float]:
+    """Learning rate over a run: 0 for the first `num_waiting` of its `num_steps` steps, then `rate`.
 
     The author's program lets Adagrad gather the squares of 100 gradients before its first step, which the
     paper does not mention; `torch.optim.Adagrad` gathers them at a learning rate of 0 as well.
     """
-
-    def schedule(progress):
-        return float(round(progress * num_steps) > num_waiting)
-
-    return schedule
+    return lambda progress: rate * float(round(progress * num_steps) > num_waiting)
 
 
-def paper_adagrad(num_images, prior=1.0):
+def adam(parameters: Iterable[Tensor], max_norm: float = 200.0) -> torch.optim.Optimizer:
+    """torch's Adam with its fused kernel (one pass over all weights); longer gradients are shortened to `max_norm`."""
+    optimiser = torch.optim.Adam(parameters, fused=True)
+    optimiser.register_step_pre_hook(partial(_shorten, max_norm))
+    return optimiser
+
+
+def _shorten(max_norm, optimiser, *_):
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    if not torch.nn.utils.clip_grad_norm_(parameters, max_norm).isfinite():
+        raise FloatingPointError("the gradient")
+
+
+def paper_adagrad(num_images: int, prior: float = 1.0) -> Callable[[Iterable[Tensor]], torch.optim.Optimizer]:
     """The paper's optimiser for `fit`: Adagrad with the prior p(theta) = N(0, I), an approximate MAP.
 
     The prior is on weight matrices, not on bias vectors. The paper's gradient is summed over a minibatch and
@@ -118,41 +129,38 @@ def paper_adagrad(num_images, prior=1.0):
         prior: factor on the prior's share; 0 for maximum likelihood.
     """
 
-    def optimiser(parameters, learning_rate):
+    def optimiser(parameters):
         parameters = list(parameters)
-        groups = [
-            {"params": [p for p in parameters if p.dim() > 1], "weight_decay": prior / num_images},
-            {"params": [p for p in parameters if p.dim() <= 1]},
-        ]
-        return torch.optim.Adagrad(groups, lr=learning_rate, fused=True)
+        matrices = {"params": [p for p in parameters if p.dim() > 1], "weight_decay": prior / num_images}
+        return torch.optim.Adagrad([matrices, {"params": [p for p in parameters if p.dim() <= 1]}], fused=True)
 
     return optimiser
 
 
+# Algorithm 1
+
+
 def fit(
-    vae,
-    images,
+    vae: nn.Module,
+    images: Tensor,
     *,
-    epochs,
-    test=None,
-    objective=elbo,
-    batch_size=128,
-    learning_rate=2e-3,
-    optimiser=adam,
-    schedule=linear_decay,
-    max_norm=200.0,
-    seed=0,
-    device=None,
-    report_at=None,
-    on_report=None,
-    checkpoint=None,
-    progress=True,
-):
+    epochs: float,
+    test: Tensor | None = None,
+    objective: Callable = elbo,
+    batch_size: int = 128,
+    learning_rate: float | Callable[[float], float] = 2e-3,
+    optimiser: Callable = adam,
+    seed: int = 0,
+    report_at: Iterable[float] | None = None,
+    on_report: Callable | None = None,
+    on_step: Callable | None = None,
+    progress: bool = True,
+) -> History:
     """Maximise an objective by stochastic gradient ascent (Algorithm 1 of the paper).
 
     Grey images become outcomes of p(x|z) by `vae.observe`: with a Bernoulli likelihood, a fresh binary draw
     for each minibatch in training and one fixed draw in evaluation. The keyboard can interrupt: the model
-    keeps what it has learned.
+    keeps what it has learned. It runs on `runtime.best_device()`.
 
     Args:
         vae: the model; it is trained in place and comes back to the device where it was.
@@ -161,125 +169,106 @@ def fit(
         test: images for the test columns of the history, or None.
         objective: function of (vae, x) that returns `Terms`; the mean of `Terms.objective` is maximised.
         batch_size: M, images in a minibatch, drawn without replacement within an epoch.
-        learning_rate: of `optimiser`, at the schedule's peak.
-        optimiser: function of (parameters, learning_rate) that returns a torch optimiser.
-        schedule: function from the share of the run that is done to a factor on the learning rate.
-        max_norm: gradients of a larger norm (of the minibatch's mean) are scaled down to it; None for never.
+        learning_rate: a number, the peak of `linear_decay`, or a function from the share of the run that is done
+            to the learning rate, such as `constant(0.01)`.
+        optimiser: function of the parameters that returns a torch optimiser, whose learning rate is then set.
         seed: of the order of images and of every draw; the weights' own draw happens before, outside.
-        device: where to train; `runtime.best_device()` if None.
         report_at: numbers of training images after which to report; by default at the end of each epoch.
         on_report: function of (vae, report) called at each report, e.g. to keep a picture.
-        checkpoint: path of a file that keeps the state of the training (weights, optimiser, random numbers,
-            history), written at each report and twice a minute, or None. Where there is such a file, the same
-            call goes on from it, on a CPU to the same numbers as without the interruption.
+        on_step: function of the `Run`, called before the first step and after each: it may keep the run, or put
+            it back to where an earlier one was interrupted (`reproduce.resuming`).
         progress: whether to show a text bar with the running bound and the time left.
 
     Returns:
         History: a `Report` for each epoch (or for each entry of `report_at`) and one for the end.
 
     Raises:
-        ValueError: if images are not [N, *image_shape] in [0, 1], the batch is larger than the data, `epochs`
-            is not above 0, or `checkpoint` holds the state of another training.
+        ValueError: if images are not [N, *image_shape] in [0, 1], the batch is larger than the data, or `epochs`
+            is not above 0.
         FloatingPointError: if the loss stops being finite; the model is put back to its last report.
     """
     require_images(images, vae.image_shape)
     if test is not None:
         require_images(test, vae.image_shape)
-    if not 1 <= batch_size <= len(images):
-        raise ValueError(f"batch_size was expected from 1 to the {len(images)} images given, got {batch_size}")
-    if not epochs > 0:
-        raise ValueError(f"epochs was expected to be more than 0, got {epochs}")
-    num_steps = max(1, round(epochs * (len(images) // batch_size)))
-    report_at = _report_steps(report_at, batch_size, num_steps, len(images) // batch_size)
-    history, run = History(), _Running()
-    with on_device(vae, device) as device, fixed_seed(seed):
+    require_whole("batch_size", batch_size, 1, len(images))
+    require_number("epochs", epochs, above=0)
+    steps_per_epoch = len(images) // batch_size
+    num_steps = max(1, round(epochs * steps_per_epoch))
+    report_steps = _report_steps(report_at, batch_size, num_steps, steps_per_epoch)
+    rate = learning_rate if callable(learning_rate) else linear_decay(learning_rate)
+    with on_device(vae) as device, fixed_seed(seed):
         images = images.to(device)
-        optimiser = optimiser(vae.parameters(), learning_rate)
-        peaks = [group["lr"] for group in optimiser.param_groups]
-        batches = _Minibatches(len(images), batch_size, device)
-        call = {
-            "epochs": epochs,
-            "images": len(images),
-            "batch_size": batch_size,
-            "learning_rate": peaks[0],
-            "objective": _name(objective),
-            "seed": seed,
-        }
-        state = TrainingState(checkpoint, call)
-        training = vae, optimiser, batches, run, history
-        done = _go_on(state, *training)
+        run = Run(vae, optimiser(vae.parameters()), len(images), batch_size, device)
+        if on_step is not None:
+            on_step(run)
         last_good = _copy_weights(vae)
         bar = tqdm(
             total=num_steps * batch_size,
-            initial=done * batch_size,
+            initial=run.samples,
             unit=" images",
             unit_scale=True,
-            disable=not progress,
             leave=False,
+            disable=not progress,
             mininterval=0.5,
             ncols=100,
             file=sys.stdout,
         )
         try:
             vae.train()
-            for step in range(done + 1, num_steps + 1):
-                batch = batches.draw()
-                factor = schedule(step / num_steps)
-                for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-                    group["lr"] = peak * factor
-                x = vae.observe(images[batch])
-                run.add(_ascend(vae, objective, x, optimiser, max_norm, step, run.samples))
+            run.start_watch()
+            while run.step < num_steps:
+                x = vae.observe(images[run.next_batch()])
+                for group in run.optimiser.param_groups:
+                    group["lr"] = rate((run.step + 1) / num_steps)
+                run.add(_ascend(run, objective, x))
                 bar.update(batch_size)
-                if step % 50 == 0:
+                if run.step % 50 == 0:
                     bar.set_postfix_str(f"ELBO {run.means()[0]:.1f} nats", refresh=False)
-                if step in report_at:
-                    history.append(_report(vae, run, step, len(images), test))
+                if run.step in report_steps:
+                    run.report(test)
                     last_good = _copy_weights(vae)
                     if on_report is not None:
                         with torch.random.fork_rng():  # a picture on the way must not change where it leads
-                            on_report(vae, history[-1])
-                    _keep(state, *training, step)
-                    run.start_watch()
-                elif state.is_due():
-                    run.stop_watch()
-                    _keep(state, *training, step)
-                    run.start_watch()
+                            on_report(vae, run.history[-1])
+                if on_step is not None:
+                    on_step(run)
+                run.start_watch()
         except KeyboardInterrupt:
-            samples = run.samples
-            history.stopped = (
-                f"interrupted from the keyboard after {samples:,} images "
-                f"({samples / len(images):.3g} epochs); "
-                "the model keeps what it has learned so far"
+            run.history.stopped = (
+                f"interrupted from the keyboard after {run.samples:,} images "
+                f"({run.samples / len(images):.3g} epochs); the model keeps what it has learned"
             )
             if run.count:
-                history.append(_report(vae, run, step, len(images), None))
+                run.report(None)
         except FloatingPointError:
             vae.load_state_dict(last_good)
             raise
         finally:
             bar.close()
             vae.eval()
-    return history
+    return run.history
 
 
-def _ascend(vae, objective, x, optimiser, max_norm, step, samples):
-    cause = None
+def _ascend(run, objective, x):
+    """One step up the gradient; the terms of the objective before it."""
+    cause, broken = None, "the loss"
     try:
-        terms = objective(vae, x)
+        terms = objective(run.vae, x)
         loss = -terms.objective.mean()
         finite = bool(loss.isfinite())
     except ValueError as error:
-        if step == 1:  # a mistake in the call: torch's or our own sentence says which
+        if run.step == 0:  # a mistake in the call: torch's or our own sentence says which
             raise
         finite, cause = False, error  # torch refuses a distribution with NaN parameters
     if finite:
-        optimiser.zero_grad()
+        run.optimiser.zero_grad()
         loss.backward()
-        if max_norm is not None:
-            finite = bool(torch.nn.utils.clip_grad_norm_(vae.parameters(), max_norm).isfinite())
+        try:
+            run.optimiser.step()
+        except FloatingPointError as error:
+            finite, broken = False, str(error)
     if not finite:
-        raise _not_finite("the loss or its gradient", step, samples) from cause
-    optimiser.step()
+        raise _not_finite(broken, run.step + 1, run.samples) from cause
     return terms
 
 
@@ -290,109 +279,78 @@ def _not_finite(what, step, samples):
     )
 
 
-class _Running:
-    """Sums of the bound's terms since the last report; images and seconds of training since the start."""
+class Run:
+    """The state of a training between two steps.
 
-    def __init__(self):
-        self.samples, self.seconds = 0, 0.0
-        self.clear()
-        self.start_watch()
+    Attributes:
+        vae, optimiser: in training.
+        order, position: indices of the images of this epoch in the order drawn, and how many of them are used.
+        step, samples: steps done and training images evaluated.
+        sums, count: of ELBO, rate and distortion since the last report, and of how many images.
+        seconds: of training steps so far.
+        history: the reports so far.
+    """
 
-    def clear(self):
-        self.sums, self.count = 0, 0
+    KEPT, REPORT = ("order", "position", "step", "samples", "sums", "count", "seconds"), Report  # for a file
+
+    def __init__(self, vae, optimiser, num_images, batch_size, device):
+        self.vae, self.optimiser = vae, optimiser
+        self.num_images, self.batch_size = num_images, batch_size
+        self.order, self.position = torch.empty(0, dtype=torch.long, device=device), 0
+        self.step = self.samples = self.sums = self.count = 0
+        self.seconds, self.history, self._started = 0.0, History(), None
+
+    def next_batch(self) -> Tensor:
+        """Indices of the next minibatch, [batch_size]: a new order for each epoch, no partial batches."""
+        if self.position + self.batch_size > len(self.order):
+            self.order, self.position = torch.randperm(self.num_images, device=self.order.device), 0
+        self.position += self.batch_size
+        return self.order[self.position - self.batch_size : self.position]
 
     def start_watch(self):
-        self.started = time.perf_counter()
+        """Time counts as training from here on, if it does not yet."""
+        if self._started is None:
+            self._started = time.perf_counter()
 
     def stop_watch(self):
-        if self.started is not None:
-            self.seconds += time.perf_counter() - self.started
-        self.started = None
+        """Time until `start_watch` is not training: evaluations, pictures, writing a file."""
+        if self._started is not None:
+            self.seconds += time.perf_counter() - self._started
+        self._started = None
 
-    def add(self, terms):
+    def add(self, terms: Terms) -> None:
+        """Count a step that was made on `terms`."""
         self.sums = self.sums + torch.stack([terms.elbo, terms.rate, terms.distortion]).detach().sum(1)
-        self.count += len(terms.rate)
-        self.samples += len(terms.rate)
+        self.step, self.count, self.samples = (
+            self.step + 1,
+            self.count + len(terms.rate),
+            self.samples + len(terms.rate),
+        )
 
-    def means(self):
+    def means(self) -> list[float]:
+        """ELBO, rate and distortion since the last report, nats per image."""
         return (self.sums / self.count).tolist()
 
-
-def _report(vae, run, step, num_images, test):
-    run.stop_watch()
-    tested = {}
-    if test is not None:
-        try:
-            terms = elbo_of_set(vae.eval(), test)
-        except ValueError as error:  # as in `_ascend`: the last step broke the weights
-            raise _not_finite("the test bound", step, run.samples) from error
-        tested = dict(
-            test_elbo=terms.elbo.mean().item(),
-            test_rate=terms.rate.mean().item(),
-            test_distortion=terms.distortion.mean().item(),
-        )
-        vae.train()
-    means = run.means()
-    run.clear()
-    return Report(run.samples, run.samples / num_images, run.seconds, *means, **tested)
+    def report(self, test: Tensor | None) -> None:
+        """Add a `Report` to the history, with the test columns if there are `test` images."""
+        self.stop_watch()
+        tested = {}
+        if test is not None:
+            try:
+                terms = elbo_of_set(self.vae.eval(), test)
+            except ValueError as error:  # as in `_ascend`: the last step broke the weights
+                raise _not_finite("the test bound", self.step, self.samples) from error
+            tested = {f"test_{name}": getattr(terms, name).mean().item() for name in ("elbo", "rate", "distortion")}
+            self.vae.train()
+        epochs = self.samples / self.num_images
+        self.history.append(Report(self.samples, epochs, self.seconds, *self.means(), **tested))
+        self.sums = self.count = 0
 
 
 def _report_steps(report_at, batch_size, num_steps, steps_per_epoch):
     if report_at is None:
         return set(range(steps_per_epoch, num_steps + 1, steps_per_epoch)) | {num_steps}
     return {max(1, round(samples / batch_size)) for samples in report_at} | {num_steps}
-
-
-class _Minibatches:
-    """Tensors of indices, [batch_size] each: a new order for each epoch, no partial batches."""
-
-    def __init__(self, num_images, batch_size, device):
-        self.num_images, self.batch_size, self.device = num_images, batch_size, device
-        self.order = torch.empty(0, dtype=torch.long, device=device)
-        self.position = 0
-
-    def draw(self):
-        if self.position + self.batch_size > len(self.order):
-            self.order, self.position = torch.randperm(self.num_images, device=self.device), 0
-        self.position += self.batch_size
-        return self.order[self.position - self.batch_size : self.position]
-
-
-def _keep(state, vae, optimiser, batches, run, history, step):
-    """Write all that `_go_on` needs."""
-    state.save(
-        vae,
-        optimiser,
-        {"order": batches.order},
-        step=step,
-        position=batches.position,
-        sums=run.sums.tolist() if run.count else [],
-        count=run.count,
-        samples=run.samples,
-        seconds=run.seconds,
-        reports=[asdict(report) for report in history],
-    )
-
-
-def _go_on(state, vae, optimiser, batches, run, history):
-    """Put everything back to where the file left it; the number of steps done, 0 without a file."""
-    found = state.load(vae, optimiser)
-    if found is None:
-        return 0
-    tensors, kept = found
-    batches.order, batches.position = tensors["order"].to(batches.device), kept["position"]
-    run.samples, run.seconds, run.count = kept["samples"], kept["seconds"], kept["count"]
-    run.sums = torch.tensor(kept["sums"], device=batches.device) if run.count else 0
-    history.extend(Report(**report) for report in kept["reports"])
-    run.start_watch()
-    return kept["step"]
-
-
-def _name(function):
-    """What tells one objective from another in a file: `elbo`, `elbo(beta=4.0)`."""
-    if isinstance(function, functools.partial):
-        return f"{_name(function.func)}({', '.join(f'{k}={v}' for k, v in function.keywords.items())})"
-    return getattr(function, "__qualname__", type(function).__qualname__)
 
 
 def _copy_weights(vae):

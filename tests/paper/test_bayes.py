@@ -162,10 +162,8 @@ def test_training_finds_the_posterior(x, batch_size):
         x,
         epochs=500 // (5 // batch_size),
         batch_size=batch_size,
-        learning_rate=0.05,
-        schedule=lambda progress: 1 - progress,
+        learning_rate=lambda progress: 0.05 * (1 - progress),
         objective=partial(full_bound, num_images=5),
-        device="cpu",
         progress=False,
     )
     mean, sigma = posterior(x)
@@ -181,10 +179,8 @@ def test_map_is_the_mode_of_the_posterior(x):
         x,
         epochs=200,
         batch_size=5,
-        learning_rate=0.05,
-        schedule=lambda progress: 1 - progress,
+        learning_rate=lambda progress: 0.05 * (1 - progress),
         objective=objective,
-        device="cpu",
         progress=False,
     )
     torch.testing.assert_close(vae.decoder.theta.detach().flatten(), posterior(x, 0.3)[0], atol=5e-3, rtol=0)
@@ -329,9 +325,8 @@ def test_all_of_q_is_trained(images):
         batch_size=6,
         objective=partial(full_bound, num_images=12),
         test=images,
-        device="cpu",
         progress=False,
-        schedule=constant,
+        learning_rate=constant(2e-3),
         optimiser=adam,
     )
     assert [name for name, value in vae.state_dict().items() if torch.equal(value, before[name])] == []

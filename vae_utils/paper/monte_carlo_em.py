@@ -3,13 +3,13 @@
 import math
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from tqdm import tqdm
 
+from vae_utils.arguments import require_whole
 from vae_utils.data import require_images
-from vae_utils.files import TrainingState
 from vae_utils.objectives import log_joint
 from vae_utils.paper.hmc import adapt_step_size, hmc_step
 from vae_utils.runtime import fixed_seed
@@ -52,7 +52,7 @@ def monte_carlo_em(
     seed=0,
     report_at=None,
     on_report=None,
-    checkpoint=None,
+    on_step=None,
     chunk=2000,
     progress=True,
 ):
@@ -71,7 +71,7 @@ def monte_carlo_em(
         images: grey training images in [0, 1], shape [N, 1, H, W].
         iterations: E- and M-steps.
         learning_rate: of `optimiser`.
-        optimiser: function of (parameters, learning_rate) that returns a torch optimiser, e.g.
+        optimiser: function of the parameters that returns a torch optimiser, e.g.
             `training.paper_adagrad(N)`.
         waiting: updates at the beginning that let the optimiser see gradients and leave the weights alone, as
             `training.after`.
@@ -83,8 +83,8 @@ def monte_carlo_em(
         report_at: numbers of training images evaluated after which to report; by default at every tenth of the
             run.
         on_report: function of (vae, report, z) called at each report, z of shape [N, D].
-        checkpoint: file that keeps the whole state at each report and twice a minute; the same call goes on
-            from it. None for none.
+        on_step: function of the `MCEMRun`, called before the first iteration and after each: it may keep the run,
+            or put it back to where an earlier one was interrupted (`reproduce.resuming`).
         chunk: images at a time: bounds the memory, and changes which random number goes to which image.
         progress: whether to show a text bar with the time left.
 
@@ -92,35 +92,22 @@ def monte_carlo_em(
         (reports, z): list of `MCEMReport`, and the codes, shape [N, D].
 
     Raises:
-        ValueError: if images are not [N, 1, H, W] in [0, 1], a count is below 1, or the file holds the state
-            of another call.
-        KeyboardInterrupt: from the keyboard; what was done since the last write, half a minute at most, is lost.
+        ValueError: if images are not [N, 1, H, W] in [0, 1], or a count is below 1.
+        KeyboardInterrupt: from the keyboard; the weights keep what they have learned.
         FloatingPointError: if log p(x, z) stops being finite.
     """
     require_images(images, vae.image_shape)
-    if min(iterations, num_updates, num_leapfrog) < 1:
-        raise ValueError(
-            "iterations, num_updates and num_leapfrog were expected to be 1 or more, got "
-            f"{iterations}, {num_updates} and {num_leapfrog}"
-        )
+    for name, count in (("iterations", iterations), ("num_updates", num_updates), ("num_leapfrog", num_leapfrog)):
+        require_whole(name, count)
     cost = len(images) * num_updates
     if report_at is None:
         report_at = [cost * iterations * tenth / 10 for tenth in range(1, 11)]
     report_at = {min(iterations, max(1, round(samples / cost))) for samples in report_at} | {iterations}
-    call = {
-        "iterations": iterations,
-        "images": len(images),
-        "learning_rate": learning_rate,
-        "waiting": waiting,
-        "num_leapfrog": num_leapfrog,
-        "num_updates": num_updates,
-        "seed": seed,
-    }
     with fixed_seed(seed):
         x = vae.observe(images)
-        run = _MonteCarloEM(vae, x, optimiser(vae.parameters(), 0.0), step_size)
-        state = TrainingState(checkpoint, call)
-        run.load(state)
+        run = MCEMRun(vae, x, optimiser(vae.parameters()), step_size)
+        if on_step is not None:
+            on_step(run)
         bar = tqdm(
             total=iterations,
             initial=run.iteration,
@@ -133,36 +120,46 @@ def monte_carlo_em(
         )
         try:
             while run.iteration < iterations:
+                run.start_watch()
                 run.expect(num_leapfrog, target, chunk)
                 for update in range(num_updates):
                     done = run.iteration * num_updates + update
                     run.maximise(learning_rate if done >= waiting else 0.0, chunk)
                 run.iteration += 1
+                run.stop_watch()
                 bar.update()
                 bar.set_postfix_str(f"log p(x, z) {run.log_joint:.1f}", refresh=False)
                 if run.iteration in report_at:
-                    run.stop_watch()
                     run.report(cost)
                     if on_report is not None:
                         with torch.random.fork_rng():
-                            on_report(vae, run.reports[-1], run.z)
-                    run.save(state)
-                    run.start_watch()
-                elif state.is_due():
-                    run.save(state)
+                            on_report(vae, run.history[-1], run.z)
+                if on_step is not None:
+                    on_step(run)
         finally:
             bar.close()
-    return run.reports, run.z
+    return run.history, run.z
 
 
-class _MonteCarloEM:
-    """The state of one run between two iterations; only a state between two is ever written."""
+class MCEMRun:
+    """The state of one run between two iterations.
+
+    Attributes:
+        vae, optimiser: in training.
+        x, z: outcomes of p(x|z), [N, 1, H, W], and the end of each one's chain, [N, D].
+        iteration, seconds: so far.
+        step_size: of the leapfrog.
+        shares: of moves accepted, one for each iteration since the last report.
+        history: the reports so far.
+    """
+
+    KEPT, REPORT = ("z", "iteration", "seconds", "shares", "step_size"), MCEMReport  # for a file
 
     def __init__(self, vae, x, optimiser, step_size):
         self.vae, self.x, self.optimiser, self.step_size = vae, x, optimiser, step_size
         self.z = vae.prior.sample((len(x),))
-        self.iteration, self.reports, self.shares, self.log_joint, self.seconds = 0, [], [], math.nan, 0.0
-        self.start_watch()
+        self.iteration, self.history, self.shares, self.log_joint, self.seconds = 0, [], [], math.nan, 0.0
+        self._started = None
 
     def expect(self, num_leapfrog, target, chunk):
         accepted = []
@@ -193,44 +190,17 @@ class _MonteCarloEM:
         self.log_joint = total
 
     def start_watch(self):
-        self.started = time.perf_counter()
+        self._started = time.perf_counter()
 
     def stop_watch(self):
-        now = time.perf_counter()
-        self.seconds += now - self.started
-        self.started = now
+        """Count the seconds since `start_watch`, once."""
+        if self._started is not None:
+            self.seconds += time.perf_counter() - self._started
+        self._started = None
 
     def report(self, cost):
-        self.reports.append(
-            MCEMReport(
-                self.iteration,
-                self.iteration * cost,
-                self.seconds,
-                self.log_joint,
-                sum(self.shares) / len(self.shares),
-                self.step_size,
-            )
+        accepted = sum(self.shares) / len(self.shares)
+        self.history.append(
+            MCEMReport(self.iteration, self.iteration * cost, self.seconds, self.log_joint, accepted, self.step_size)
         )
         self.shares = []
-
-    def save(self, state):
-        self.stop_watch()
-        state.save(
-            self.vae,
-            self.optimiser,
-            {"z": self.z},
-            iteration=self.iteration,
-            seconds=self.seconds,
-            shares=self.shares,
-            step_size=self.step_size,
-            reports=[asdict(report) for report in self.reports],
-        )
-
-    def load(self, state):
-        found = state.load(self.vae, self.optimiser)
-        if found is None:
-            return
-        tensors, kept = found
-        self.z, self.iteration, self.seconds = tensors["z"], kept["iteration"], kept["seconds"]
-        self.step_size, self.shares = kept["step_size"], kept["shares"]
-        self.reports = [MCEMReport(**report) for report in kept["reports"]]

@@ -12,13 +12,14 @@ from importlib.metadata import version
 
 import torch
 
-from vae_utils.data import DATA, load_mnist
+from vae_utils.data import load_mnist
 from vae_utils.evaluation import Estimate
 from vae_utils.files import write_atomically
 from vae_utils.models import start_at_mean
 from vae_utils.objectives import importance_weighted
+from vae_utils.reproduce.resuming import fit_resuming
 from vae_utils.runtime import in_bfloat16
-from vae_utils.training import History, fit
+from vae_utils.training import History
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,15 @@ class Recipe:
         start_at_mean(vae, mnist.train)
         return vae
 
-    def train(self, mnist, **kwargs):
-        """`start`, then train: returns the model and its `History`, the ending's reports after the others'."""
+    def train(self, mnist, checkpoint=None, **kwargs):
+        """`start`, then train: the model and its `History`, the ending's reports after the others'.
+
+        `checkpoint` is the file from which the training goes on, or None (`resuming.fit_resuming`).
+        """
         vae = self.start(mnist)
         with in_bfloat16(vae.encoder, vae.decoder) if self.bfloat16 else nullcontext():
-            history = fit(
+            history = fit_resuming(
+                checkpoint,
                 vae,
                 mnist.train,
                 epochs=self.epochs,
@@ -77,10 +82,10 @@ class Recipe:
                 **(self.training | kwargs),
             )
             if self.ending is not None and not history.stopped:
-                history = self._end(vae, mnist, history, **(self.training | kwargs))
+                history = self._end(vae, mnist, history, checkpoint, **(self.training | kwargs))
         return vae, history
 
-    def _end(self, vae, mnist, history, on_report=None, checkpoint=None, **kwargs):
+    def _end(self, vae, mnist, history, checkpoint, on_report=None, **kwargs):
         def from_the_start(report):
             return replace(
                 report,
@@ -90,7 +95,8 @@ class Recipe:
                 },
             )
 
-        added = fit(
+        added = fit_resuming(
+            checkpoint and ending_of(checkpoint),
             vae,
             mnist.train,
             epochs=self.ending.epochs,
@@ -98,7 +104,6 @@ class Recipe:
             objective=partial(importance_weighted, num_samples=self.ending.num_samples),
             batch_size=self.batch_size,
             seed=self.seed + 1,
-            checkpoint=checkpoint and ending_of(checkpoint),
             on_report=on_report and (lambda vae, report: on_report(vae, from_the_start(report))),
             **kwargs,
         )
@@ -141,11 +146,6 @@ def full_mnist(hold_out=0):
             "connect to the network once, or let VAE_DATA name a folder that has it"
         )
     return mnist
-
-
-def state_path(label, seed):
-    """Where the state of a training lies, from which the same command goes on after an interruption."""
-    return DATA / "reproduce" / f"{label.replace(' ', '-')}-seed-{seed}.safetensors"
 
 
 def summary(result):

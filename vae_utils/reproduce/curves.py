@@ -13,9 +13,10 @@ from vae_utils.files import write_atomically
 from vae_utils.objectives import elbo
 from vae_utils.paper.curves import paper_curves, plot_figure, read_curves
 from vae_utils.paper.wake_sleep import wake_sleep
-from vae_utils.reproduce.common import made_by, record, state_path
+from vae_utils.reproduce.common import made_by, record
+from vae_utils.reproduce.resuming import fit_resuming, state_path
 from vae_utils.runtime import fast_products
-from vae_utils.training import after, fit, paper_adagrad
+from vae_utils.training import after, paper_adagrad
 
 METHODS = {"AEVB": elbo, "WS": wake_sleep}  # named as the paper's figures name them
 BATCH_SIZE = 100  # M; L = 1
@@ -102,18 +103,16 @@ def train_as_paper(
             on_report(vae, report)
 
     with fast_products():
-        history = fit(
+        history = fit_resuming(
+            state,
             vae,
             images,
             epochs=epochs,
             objective=METHODS[method],
             batch_size=BATCH_SIZE,
-            learning_rate=learning_rate,
+            learning_rate=after(waiting, num_steps, learning_rate),
             optimiser=paper_adagrad(len(images), prior),
-            schedule=after(waiting, num_steps),
-            max_norm=None,
             on_report=say,
-            checkpoint=state,
             **({"progress": sys.stdout.isatty(), "report_at": report_points(samples)} | kwargs),
         )
     if history.stopped:

@@ -16,7 +16,7 @@ from vae_utils.models import paper_vae
 from vae_utils.paper.marginal import posterior_sample_log_likelihood, quadrature_log_likelihood
 from vae_utils.paper.monte_carlo_em import monte_carlo_em
 from vae_utils.reproduce import curves
-from vae_utils.reproduce.common import full_mnist, state_path
+from vae_utils.reproduce.common import full_mnist
 from vae_utils.reproduce.curves import (
     BATCH_SIZE,
     METHODS,
@@ -29,6 +29,7 @@ from vae_utils.reproduce.curves import (
     train_as_paper,
 )
 from vae_utils.reproduce.fig2 import HELD_OUT
+from vae_utils.reproduce.resuming import Resume, state_path
 from vae_utils.runtime import fast_products
 from vae_utils.training import after, fit, paper_adagrad
 
@@ -169,7 +170,7 @@ def train(method, images, samples, rate, seed, curve):
             report_at=report_points(samples),
             progress=sys.stdout.isatty(),
             on_report=lambda vae, report, z: curve.add(vae, report),
-            checkpoint=state_path(curve.label, seed),
+            on_step=Resume(state_path(curve.label, seed), {"images": len(images), "samples": samples, "rate": rate}),
         )
     return vae, reports[-1].seconds
 
@@ -218,10 +219,8 @@ def probe(method, images, seed, rate):
             epochs=steps / (len(images) // BATCH_SIZE),
             objective=METHODS[method],
             batch_size=BATCH_SIZE,
-            learning_rate=rate,
+            learning_rate=after(WAITING, steps, rate),
             optimiser=paper_adagrad(len(images)),
-            schedule=after(WAITING, steps),
-            max_norm=None,
             seed=seed,
             report_at=[0.75 * PROBE_SAMPLES],
             progress=False,

@@ -9,7 +9,8 @@ from tqdm import tqdm
 
 from vae_utils.evaluation import evaluate
 from vae_utils.models import conv_vae, load_vae, mlp_vae, save_vae
-from vae_utils.reproduce.common import Ending, Recipe, ending_of, full_mnist, record, state_path, summary, versions
+from vae_utils.reproduce.common import Ending, Recipe, ending_of, full_mnist, record, summary, versions
+from vae_utils.reproduce.resuming import state_path
 
 HELD_OUT = 5000  # training images on which every choice between settings is made
 

@@ -1,0 +1,128 @@
+"""A training that was interrupted goes on to the same numbers, and only that training does."""
+
+import itertools
+from functools import partial
+
+import pytest
+import torch
+
+from vae_utils import training
+from vae_utils.models import mlp_vae
+from vae_utils.objectives import elbo
+from vae_utils.reproduce import resuming
+from vae_utils.reproduce.resuming import fit_resuming
+from vae_utils.training import paper_adagrad
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """48 pictures of two kinds, left half bright or right half bright: there is something to learn."""
+    bright = torch.full((48, 1, 28, 28), 0.1)
+    bright[::2, ..., :14] = bright[1::2, ..., 14:] = 0.9
+    return bright
+
+
+def small_vae(likelihood=None, seed=0):
+    torch.manual_seed(seed)
+    return mlp_vae(2, (8,), likelihood=likelihood)
+
+
+def weights_of(vae):
+    return {name: value.clone() for name, value in vae.state_dict().items()}
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def after(num_calls, event, objective=elbo):
+    """`objective`, but call number `num_calls` + 1 makes `event(terms)` of its terms."""
+    calls = itertools.count()
+
+    def with_event(vae, x):
+        terms = objective(vae, x)
+        return event(terms) if next(calls) == num_calls else terms
+
+    return with_event
+
+
+def interrupt(terms):
+    raise KeyboardInterrupt
+
+
+def long_run(vae, pictures, path=None, objective=elbo, **others):
+    """Three and a half epochs with reports off the epochs' ends: 4 reports, 21 steps, a schedule that waits."""
+    return fit_resuming(
+        path,
+        vae,
+        pictures,
+        epochs=3.5,
+        batch_size=8,
+        test=pictures[:5],
+        objective=objective,
+        report_at=[40, 56, 120],
+        learning_rate=1e-2,
+        progress=False,
+        **others,
+    )
+
+
+@pytest.mark.parametrize("optimiser", [training.adam, paper_adagrad(48)], ids=["adam", "adagrad"])
+@pytest.mark.parametrize("stops", [(3,), (6, 2), (9, 9, 1)])
+def test_an_interrupted_training_goes_on_to_the_same_numbers(optimiser, stops, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(resuming, "SECONDS", 0)  # the state is written after each step
+    whole = small_vae()
+    history = long_run(whole, pictures, optimiser=optimiser)
+    path = tmp_path / "state.safetensors"
+    for stop in stops:
+        stopped = long_run(small_vae(), pictures, path, after(stop, interrupt), optimiser=optimiser)
+        assert "interrupted" in stopped.stopped
+    vae = small_vae(seed=1)  # its own weights do not matter any more
+    resumed = long_run(vae, pictures, path, after(-1, interrupt), optimiser=optimiser)
+    assert same(weights_of(vae), weights_of(whole))
+    for name in ("samples", "train_elbo", "train_rate", "test_elbo", "test_distortion"):
+        assert resumed.column(name) == history.column(name), name
+    finished = long_run(small_vae(), pictures, path, after(0, interrupt), optimiser=optimiser)
+    assert finished == resumed and finished.stopped is None  # not one step was made again
+
+
+def test_between_reports_the_state_is_written_twice_a_minute(pictures, tmp_path, monkeypatch):
+    now, written = [0.0], []
+    monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
+    save = resuming.save_tensors
+    monkeypatch.setattr(
+        resuming,
+        "save_tensors",
+        lambda path, *args, **kwargs: (written.append(args[1]["run"]["step"]), save(path, *args, **kwargs)),
+    )
+
+    def slow(vae, x):
+        now[0] += 10
+        return elbo(vae, x)
+
+    fit_resuming(
+        tmp_path / "state.safetensors",
+        small_vae(),
+        pictures,
+        epochs=2,
+        batch_size=8,
+        objective=slow,
+        report_at=[48],
+        progress=False,
+    )
+    assert written == [4, 6, 10, 12]  # more than 30 s later, and at the reports
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"batch_size": 4}, {"learning_rate": 1e-3}, {"epochs": 2}, {"objective": partial(elbo, beta=2.0)}],
+)
+def test_the_state_of_another_training_is_refused(change, pictures, tmp_path):
+    path, call = tmp_path / "state.safetensors", dict(epochs=1, batch_size=8, learning_rate=1e-2, progress=False)
+    fit_resuming(path, small_vae(), pictures, **call)
+    with pytest.raises(
+        ValueError,
+        match="state.safetensors was expected to hold the state of the training .*; "
+        "finish that one first, or delete the file",
+    ):
+        fit_resuming(path, small_vae(), pictures, **(call | change))

@@ -1,0 +1,109 @@
+"""Trainings that go on after an interruption: the state on disk, and what hands it to `fit` or `monte_carlo_em`.
+
+fit(vae, images, ..., on_step=Resume(path, call))
+"""
+
+import functools
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from vae_utils.data import DATA
+from vae_utils.files import load_tensors, save_tensors
+from vae_utils.training import fit
+
+SECONDS = 30  # between two writes: what a machine that stops at a bad moment costs
+
+
+def state_path(label, seed):
+    """Where the state of a training lies, from which the same command goes on after an interruption."""
+    return DATA / "reproduce" / f"{label.replace(' ', '-')}-seed-{seed}.safetensors"
+
+
+def fit_resuming(path, vae, images, **settings):
+    """`training.fit`, which goes on from the file `path` if it is there, on a CPU to the same numbers.
+
+    Args:
+        path: of the file that keeps the state, written at each report and twice a minute; None for none.
+        vae, images, settings: as `fit`; those that tell one training from another are kept in the file.
+
+    Raises:
+        ValueError: as `fit`, or if the file holds the state of another training.
+    """
+    call = {name: value for name, value in settings.items() if name in ("epochs", "batch_size", "seed")}
+    call |= {name: named(settings[name]) for name in ("objective", "learning_rate") if name in settings}
+    return fit(vae, images, **settings, on_step=path and Resume(path, call | {"images": len(images)}))
+
+
+def named(value):
+    """What tells one function or number from another in a file: 0.01, `elbo`, `elbo(beta=4.0)`."""
+    if isinstance(value, functools.partial):
+        return f"{named(value.func)}({', '.join(f'{k}={v}' for k, v in value.keywords.items())})"
+    if not callable(value):
+        return value
+    enclosed = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+    numbers = [str(content) for content in enclosed if isinstance(content, (int, float, str))]
+    return getattr(value, "__qualname__", type(value).__qualname__) + (f"({', '.join(numbers)})" if numbers else "")
+
+
+class Resume:
+    """`on_step` of a training: puts it back to where the file left it, then keeps it at reports and twice a minute.
+
+    Args:
+        path: of the file.
+        call: dict of what tells this training from others, as JSON holds it.
+    """
+
+    def __init__(self, path, call):
+        self.path, self.call = Path(path), call
+        self.begun, self.written, self.reports = False, time.perf_counter(), 0
+
+    def __call__(self, run):
+        if not self.begun:
+            self.begun = True
+            self.load(run)
+        elif len(run.history) > self.reports or time.perf_counter() - self.written > SECONDS:
+            self.save(run)
+        self.reports = len(run.history)
+
+    def save(self, run):
+        """Write weights, moments of the optimiser, random numbers and what the run knows of itself (`KEPT`)."""
+        run.stop_watch()
+        tensors = {"random": torch.get_rng_state()}
+        tensors |= {f"model.{name}": value for name, value in run.vae.state_dict().items()}
+        for index, moments in run.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
+        own = {name: getattr(run, name) for name in run.KEPT}
+        tensors |= {f"run.{name}": value for name, value in own.items() if torch.is_tensor(value)}
+        numbers = {name: value for name, value in own.items() if not torch.is_tensor(value)}
+        reports = [asdict(report) for report in run.history]
+        save_tensors(self.path, tensors, {"call": self.call, "run": numbers, "reports": reports}, half=False)
+        self.written = time.perf_counter()
+
+    def load(self, run):
+        """Put everything back to where the file left it; nothing where there is no file."""
+        if not self.path.is_file():
+            return
+        tensors, kept = load_tensors(self.path)
+        if kept.get("call") != self.call:
+            raise ValueError(
+                f"{self.path} was expected to hold the state of the training {self.call}, got that of "
+                f"{kept.get('call')}; finish that one first, or delete the file"
+            )
+        parts = {"model": {}, "optimiser": {}, "run": kept["run"]}
+        torch.set_rng_state(tensors.pop("random"))
+        for name, value in tensors.items():
+            whose, _, rest = name.partition(".")
+            parts[whose][rest] = value
+        moments = {}
+        for name, value in parts["optimiser"].items():
+            index, _, moment = name.partition(".")
+            moments.setdefault(int(index), {})[moment] = value
+        run.vae.load_state_dict(parts["model"])
+        run.optimiser.load_state_dict({"state": moments, "param_groups": run.optimiser.state_dict()["param_groups"]})
+        device = next(run.vae.parameters()).device
+        for name, value in parts["run"].items():
+            setattr(run, name, value.to(device) if torch.is_tensor(value) else value)
+        run.history.extend(run.REPORT(**report) for report in kept["reports"])
