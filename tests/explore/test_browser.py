@@ -777,7 +777,7 @@ def export(folder, *cells):
     """The page that nbconvert makes of these cells."""
     write_notebook(folder / "lesson.ipynb", *cells)
     subprocess.run(
-        [sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "lesson.ipynb"],
+        [sys.executable, "-m", "nbconvert", "--to", "lesson", "--execute", "lesson.ipynb"],
         cwd=folder,
         check=True,
         capture_output=True,

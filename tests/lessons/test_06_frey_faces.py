@@ -112,7 +112,7 @@ def test_the_page_draws_the_face_that_the_decoder_means(chromium, tmp_path):
         "LatentExplorer(load_vae('toy.safetensors'), z=[0.5, -0.3], light=True)",
     )
     subprocess.run(
-        [sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "lesson.ipynb"],
+        [sys.executable, "-m", "nbconvert", "--to", "lesson", "--execute", "lesson.ipynb"],
         cwd=tmp_path,
         check=True,
         capture_output=True,

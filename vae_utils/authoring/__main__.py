@@ -5,10 +5,9 @@ import re
 from pathlib import Path
 
 import nbformat
-from nbconvert import HTMLExporter
-from traitlets.config import Config
 
 from vae_utils.authoring.copies import learner_copy, solutions_copy
+from vae_utils.authoring.exporter import LessonExporter
 from vae_utils.authoring.slides import SlideDeck
 from vae_utils.files import write_atomically
 
@@ -29,9 +28,7 @@ def make_slides(nb, name, live):
 
 
 def make_page(nb, name, live):
-    config = Config({"LivePage": {"live": live}})
-    exporter = HTMLExporter(config=config, preprocessors=["vae_utils.authoring.exporter.LivePage"])
-    page = exporter.from_notebook_node(nb, {"metadata": {"name": name, "path": str(LESSONS)}})[0]
+    page = LessonExporter(live=live).from_notebook_node(nb, {"metadata": {"name": name, "path": str(LESSONS)}})[0]
     return re.sub(r'(<a href="\d\d_\w+)\.ipynb', r"\1.html", page)  # to the page beside this one
 
 

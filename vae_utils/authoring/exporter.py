@@ -1,12 +1,11 @@
 """Lessons as pages that live without a kernel and without a network.
 
-    jupyter nbconvert --to html notebooks/04_latent_manifold.ipynb
+    jupyter nbconvert --to lesson notebooks/04_latent_manifold.ipynb
 
-With this package installed, nbconvert's HTML export uses `LivePage` (jupyter_nbconvert_config.json, beside
-this file, is installed where nbconvert looks for its settings). A notebook that neither imports this package nor
-holds one of its widgets is exported as ever. The others become one file that asks for nothing else: the widgets'
-code and numbers are inside, formulas are MathML, which browsers draw by themselves, pictures say in words what
-they show, and solutions are folded away until the reader opens them.
+With this package installed, nbconvert knows `LessonExporter` by the name "lesson" (an entry point in
+pyproject.toml). It makes one file that asks for nothing else: the widgets' code and numbers are inside, formulas
+are MathML, which browsers draw by themselves, pictures say in words what they show, and solutions are folded away
+until the reader opens them.
 """
 
 import html
@@ -19,17 +18,14 @@ from math_core import LatexError, LatexToMathML
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-from nbconvert.nbconvertapp import NbConvertApp
-from nbconvert.preprocessors import CoalesceStreamsPreprocessor, ExecutePreprocessor, Preprocessor
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor, ExecutePreprocessor
 from nbconvert.utils.exceptions import ConversionException
-from traitlets import Bool
+from traitlets import Bool, default
 from traitlets.config import Application
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 MARK = "vae_utils"  # in the metadata of what is ours
-# A cell of code that imports this package.
-IMPORT = re.compile(r"^\s*(from|import) vae_utils\b", re.MULTILINE)
 
 # Chromium does not look for a font with large brackets and sums by itself, and does not always draw the whole
 # of a brace: a line with two short ends stands for the brace under a term.
@@ -122,8 +118,8 @@ for (const holder of document.querySelectorAll(".vae-page")) {
 """
 
 
-class LivePage(Preprocessor):
-    """Make a lesson into a page that needs neither kernel nor network.
+class LessonExporter(HTMLExporter):
+    """A notebook as a page that needs neither kernel nor network.
 
     Our widgets mark their outputs with the metadata `{"vae_utils": {"live": true}}`. If one of them is stored
     as a picture only, the notebook is run first, unless `live` is off.
@@ -132,17 +128,27 @@ class LivePage(Preprocessor):
         ConversionException, or SystemExit under the command `jupyter nbconvert`: if a cell fails in that run.
     """
 
+    export_from_notebook = "Lesson"  # its name in JupyterLab's menus
     live = Bool(True, help="Whether widgets work in the page; if not, it shows their stills.").tag(config=True)
 
-    def preprocess(self, nb, resources):
-        exporter = self.parent
-        if type(exporter) is not HTMLExporter:  # slides and PDF are other pages, with needs of their own
-            return nb, resources
-        lesson = is_lesson(nb)
-        exporter.register_filter("markdown2html", markdown_with_mathml if lesson else exporter.markdown2html)
-        choose_template(exporter, lesson)
-        if not lesson:
-            return nb, resources
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.register_preprocessor(self.prepare)  # after nbconvert's own, of which --execute turns one on
+
+    @default("template_file")
+    def _template_file_default(self):
+        return TEMPLATE
+
+    @default("extra_loaders")
+    def _extra_loaders_default(self):
+        return [DictLoader({TEMPLATE: PAGE})]
+
+    def default_filters(self):
+        yield from super().default_filters()
+        yield "markdown2html", markdown_with_mathml
+
+    def prepare(self, nb, resources):
+        """Make the notebook ready for the template, in place."""
         if self.live and marked_outputs(nb):
             if not all_alive(nb):
                 self.run(nb, resources)
@@ -158,9 +164,7 @@ class LivePage(Preprocessor):
         self.log.info(f"{name} holds only still pictures of its widgets: running it, a minute or two")
         reached = []
         runner = ExecutePreprocessor(
-            parent=self.parent,
-            store_widget_state=True,
-            on_cell_execute=lambda cell, cell_index: reached.append(cell_index),
+            parent=self, store_widget_state=True, on_cell_execute=lambda cell, cell_index: reached.append(cell_index)
         )
         try:
             runner.preprocess(nb, resources)
@@ -168,32 +172,16 @@ class LivePage(Preprocessor):
             where = f"cell {reached[-1]} (counting all, from 0)" if reached else "the kernel"
             text = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error)
             first_line = text.partition("\n")[0]
-            self.stop(f"{name}: {where} failed: {first_line}; no page was written.")
+            self.stop(f"{name} was expected to run to its end, but {where} failed: {first_line}; no page was written")
         if not all_alive(nb):
-            self.stop(f"{name} ran, but a widget left no state to show; no page was written.")
+            self.stop(f"{name} was expected to leave each widget's state, but one left none; no page was written")
 
     def stop(self, sentence):
+        from nbconvert.nbconvertapp import NbConvertApp  # not above: it loads all exporters, this one among them
+
         # The command would print a ConversionException with its traceback; a server must not be made to exit.
         in_command = Application.initialized() and isinstance(Application.instance(), NbConvertApp)
         raise (SystemExit if in_command else ConversionException)(sentence) from None
-
-
-def choose_template(exporter, lesson):
-    """Let the exporter use our template for a lesson, and its own for any other notebook."""
-    if lesson and exporter.template_file != TEMPLATE:
-        exporter.environment.loader.loaders.append(DictLoader({TEMPLATE: PAGE}))
-        exporter.template_file = TEMPLATE
-    elif not lesson and exporter.template_file == TEMPLATE:
-        exporter.template_file = f"index{exporter.template_extension}"
-
-
-def is_lesson(nb):
-    """Whether a notebook is one of ours: it shows one of our widgets, imports this package or is marked."""
-    return bool(
-        MARK in nb.metadata
-        or marked_outputs(nb)
-        or any(cell.cell_type == "code" and IMPORT.search(cell.source) for cell in nb.cells)
-    )
 
 
 def outputs(nb):
