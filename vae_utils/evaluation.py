@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import Normal
 
+from vae_utils.arguments import refusal, require_whole
 from vae_utils.data import require_images
-from vae_utils.objectives import Terms, elbo, importance_log_weights
+from vae_utils.objectives import Terms, elbo
 from vae_utils.runtime import fixed_seed, on_device
 
 
@@ -97,62 +99,6 @@ def evaluate(vae, images, num_samples=1, seed=0, device=None):
     draws = f"{num_samples} draw{'s' * (num_samples > 1)} of z"
     protocol = f"{len(images):,} images, {vae.likelihood.protocol}, {draws}"
     return Evaluation(terms.elbo, terms.rate, terms.distortion, protocol)
-
-
-@dataclass(frozen=True)
-class LogLikelihood:
-    """The importance-weighted estimate of log p(x) of each image, and its effective sample size.
-
-    Attributes:
-        per_image: nats, shape [N].
-        effective_samples: from 1 to the number of samples, shape [N].
-        protocol: how it was measured.
-    """
-
-    per_image: Tensor
-    effective_samples: Tensor
-    protocol: str
-
-    def __str__(self):
-        return f"log p(x) at least {Estimate.of(self.per_image)} nats per image   [{self.protocol}]"
-
-
-@torch.no_grad()
-def log_likelihood(vae, images, num_samples=5000, every=1, seed=0, device=None, progress=None):
-    """log p(x) by importance sampling with q(z|x): in expectation a lower bound, rising with `num_samples`.
-
-    Pixels are the same draw as in `evaluate` with the same seed, so the two may be compared image by image.
-
-    Args:
-        vae, images, seed, device: as `evaluate`.
-        num_samples: K; the literature's tables have 5,000.
-        every: score the images 0, `every`, 2 * `every`, ... only: on the same draw of pixels as in the whole
-            set, so that models that were given different shares of it can still be paired.
-        progress: wraps the list of batches, e.g. `tqdm.tqdm`, or None.
-
-    Returns:
-        LogLikelihood. `effective_samples` is (sum w)^2 / sum w^2, from 1 (one draw has all the weight) to K.
-
-    Raises:
-        ValueError: if `images` are not grey images in [0, 1], or `num_samples` or `every` < 1.
-    """
-    require_images(images, vae.image_shape)
-    if every < 1:
-        raise ValueError(f"every was expected to be 1 (score all images) or more, got {every}")
-    x = vae.observe(images.cpu(), torch.Generator().manual_seed(seed))[::every]
-    batches = x.split(16)
-    chunks = [min(64, num_samples - done) for done in range(0, num_samples, 64)] or [num_samples]
-    estimates, effective = [], []
-    with on_device(vae, device) as device, fixed_seed(seed):
-        for batch in batches if progress is None else progress(batches):
-            batch = batch.to(device)
-            log_weights = torch.cat([importance_log_weights(vae, batch, size) for size in chunks])  # [K, B]
-            total = log_weights.logsumexp(0)
-            estimates.append((total - math.log(num_samples)).cpu())
-            effective.append((2 * total - (2 * log_weights).logsumexp(0)).exp().cpu())
-    share = f" (1 in {every} of {len(images):,})" if every > 1 else ""
-    protocol = f"{len(x):,} images{share}, {vae.likelihood.protocol}, {num_samples:,} importance samples"
-    return LogLikelihood(torch.cat(estimates), torch.cat(effective), protocol)
 
 
 # What the code is used for
@@ -250,31 +196,45 @@ def hole_mass(vae, images, ratio=0.1, num_samples=2000, seed=0):
     return Estimate.of(holes.float())
 
 
-# Pictures, whoever drew them
+# What it imagines
+
+
+def prior_grid(n):
+    """Codes at equal steps of prior probability (the grid of the paper's Figure 4).
+
+    A linear grid on the unit square goes through the inverse Gaussian CDF. Its quantiles are (i + 1/2) / n,
+    so that none lies at infinity.
+
+    Args:
+        n: codes along each axis.
+
+    Returns:
+        Tensor [n, n, 2], laid out as seen: rows from top to bottom have z2 from high to low, columns z1 from
+        low to high.
+
+    Raises:
+        ValueError: if n < 1.
+    """
+    require_whole("n", n)
+    z = Normal(0.0, 1.0).icdf((torch.arange(n) + 0.5) / n)
+    z2, z1 = torch.meshgrid(z.flip(0), z, indexing="ij")
+    return torch.stack([z1, z2], dim=-1)
 
 
 @torch.no_grad()
-def nearest_distance(images, reference, chunk=100):
-    """Euclidean distance, in pixel values, from each image to the nearest of `reference`: shape [N].
+def manifold(vae, n=20):
+    """Means of p(x|z) on `prior_grid(n)`: Figure 4 of the paper.
 
     Args:
-        images, reference: shapes [N, 1, 28, 28] and [M, 1, 28, 28].
-        chunk: images at a time: bounds the memory to about `chunk` * M numbers.
-    """
-    reference = reference.flatten(1)
-    return torch.cat([torch.cdist(part, reference).amin(1) for part in images.flatten(1).split(chunk)])
-
-
-def relative_path_length(frames):
-    """How much longer a film is than the jump from its first picture to its last: a cross-fade has 1.
-
-    sum_t |frame_{t+1} - frame_t| / |frame_T - frame_1|, Euclidean in pixel values.
-
-    Args:
-        frames: pictures along each path, shape [T, N, 1, 28, 28].
+        vae: a model of two latent dimensions.
+        n: images along each axis.
 
     Returns:
-        Shape [N].
+        Tensor [n, n, 1, 28, 28] on the CPU.
+
+    Raises:
+        ValueError: if the model has another number of latent dimensions, or n < 1.
     """
-    frames = frames.flatten(2)
-    return (frames[1:] - frames[:-1]).norm(dim=2).sum(0) / (frames[-1] - frames[0]).norm(dim=1)
+    if vae.latent_size != 2:
+        raise ValueError(refusal("latent_size", "to be 2, so that a plane can show the codes", vae.latent_size))
+    return vae.decode(prior_grid(n).to(vae.prior.mean)).mean.cpu()

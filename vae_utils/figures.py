@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from matplotlib import patheffects
 from matplotlib.ticker import EngFormatter
-from PIL import Image
 from torch.distributions import Normal
 
 from vae_utils.alt import describe_figures, set_alt_text
-from vae_utils.files import write_atomically
+from vae_utils.arguments import refusal, require_one_of, require_whole
+from vae_utils.evaluation import manifold
 from vae_utils.runtime import fixed_seed
 
 COLOURS = {
@@ -40,21 +40,12 @@ GREY = "#767676"
 # Ten hues that everybody can tell apart do not exist. Neighbours in latent space (4, 7 and 9; 3, 5 and 8)
 # differ in brightness as well as in hue, each digit has a marker of its own, and `scatter_codes` writes the
 # digit on its class.
-DIGIT_COLOURS = (
-    COLOURS["black"],
-    COLOURS["purple"],
-    COLOURS["orange"],
-    COLOURS["green"],
-    COLOURS["vermilion"],
-    COLOURS["yellow"],
-    "#999999",
-    COLOURS["blue"],
-    COLOURS["sky"],
-    "#882255",
-)
+_NAMES = ("black", "purple", "orange", "green", "vermilion", "yellow", "#999999", "blue", "sky", "#882255")
+DIGIT_COLOURS = tuple(COLOURS.get(name, name) for name in _NAMES)
 DIGIT_MARKERS = ("o", "v", "s", "^", "D", "p", "h", "<", "X", "P")
 LINE_STYLES = ("-", "--", "-.", ":")
 PAPER_WHITE, GAP_GREY = 255, 222
+CENTRED = {"ha": "center", "va": "center"}
 SOLID_TRAIN_DASHED_TEST = {"train": "-", "test": "--"}
 Y_LABELS = {
     "elbo": "ELBO (nats per image)",
@@ -74,33 +65,18 @@ def use_style():
     In a notebook it also stores each figure with a sentence on what it shows (`alt.alt_text`).
     """
     styles = [LINE_STYLES[i % len(LINE_STYLES)] for i in range(len(CURVE_COLOURS))]
-    plt.rcParams.update(
-        {
-            "figure.figsize": (8, 4.5),
-            "figure.dpi": 100,
-            "savefig.dpi": "figure",
-            "figure.constrained_layout.use": True,
-            "font.size": 13,
-            "axes.titlesize": 14,
-            "axes.labelsize": 13,
-            "xtick.labelsize": 12,
-            "ytick.labelsize": 12,
-            "legend.fontsize": 12,
-            "legend.frameon": False,
-            "figure.titlesize": 14,
-            "axes.prop_cycle": plt.cycler(color=CURVE_COLOURS, linestyle=styles),
-            "lines.linewidth": 2,
-            "lines.markersize": 7,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.color": "#E4E4E4",
-            "grid.linewidth": 0.8,
-            "image.cmap": "gray_r",
-            "image.interpolation": "nearest",
-        }
-    )
+    plt.rc("figure", figsize=(8, 4.5), dpi=100, titlesize=14)
+    plt.rc("figure.constrained_layout", use=True)
+    plt.rc("savefig", dpi="figure")
+    plt.rc("font", size=13)
+    plt.rc("axes", titlesize=14, labelsize=13, grid=True, axisbelow=True)
+    plt.rc("axes", prop_cycle=plt.cycler(color=CURVE_COLOURS, linestyle=styles))
+    plt.rc("axes.spines", top=False, right=False)
+    plt.rc(("xtick", "ytick"), labelsize=12)
+    plt.rc("legend", fontsize=12, frameon=False)
+    plt.rc("lines", linewidth=2, markersize=7)
+    plt.rc("grid", color="#E4E4E4", linewidth=0.8)
+    plt.rc("image", cmap="gray_r", interpolation="nearest")
     describe_figures()
 
 
@@ -128,16 +104,14 @@ def image_wall(images, columns=None, gap=1, scale=1):
     ink = _ink(images)
     if ink.ndim == 4:
         columns = math.ceil(math.sqrt(len(ink))) if columns is None else columns
-        _require_at_least("columns", columns, 1)
+        require_whole("columns", columns)
         rows = math.ceil(len(ink) / columns)
         blank = np.full((rows * columns - len(ink), *ink.shape[1:]), PAPER_WHITE, np.uint8)
         ink = np.concatenate([ink, blank]).reshape(rows, columns, *ink.shape[1:])
     elif columns is not None:
-        raise ValueError(
-            f"columns={columns} was given for images of shape [R, C, 1, H, W], which have "
-            f"{ink.shape[1]} columns already; leave it out"
-        )
-    _require_at_least("gap", gap, 0)
+        why = f"None for images of shape [R, C, 1, H, W], here of {ink.shape[1]} columns"
+        raise ValueError(refusal("columns", f"to be {why}", columns, "leave it out"))
+    require_whole("gap", gap, 0)
     ink = _enlarge(ink[:, :, 0], scale)
     rows, columns, height, width = ink.shape
     wall = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), GAP_GREY, np.uint8)
@@ -161,55 +135,6 @@ def show_wall(ax, wall, **kwargs):
     ax.grid(False)
     for spine in ax.spines.values():
         spine.set(visible=True, color="#BBBBBB")
-
-
-def save_image(array, path, scale=1):
-    """Write a picture as an 8-bit grey PNG, small, and whole or not at all.
-
-    Args:
-        array: uint8 array [height, width], 0 black to 255 white, e.g. from `image_wall`.
-        path: the file to write.
-        scale: pixels of the file along each pixel of the array (nearest neighbour, so edges stay sharp).
-
-    Raises:
-        ValueError: if the array is something else.
-        OSError: if the file cannot be written; an older file of that name stays.
-    """
-    array = np.asarray(array)
-    if array.dtype != np.uint8 or array.ndim != 2 or array.size == 0:
-        raise ValueError(
-            f"a picture was expected as a uint8 array [height, width], got {array.dtype} of "
-            f"shape {list(array.shape)}; make it with image_wall"
-        )
-    with write_atomically(path) as temporary:
-        temporary.write_bytes(_png(_enlarge(array, scale)))
-
-
-def png_bytes(image, scale=8):
-    """One image as the bytes of a PNG file, ink on paper, e.g. a frame of `explore.FramePlayer`.
-
-    Args:
-        image: tensor [1, H, W] in [0, 1].
-        scale: pixels of the file along each pixel of the image (nearest neighbour).
-
-    Raises:
-        ValueError: if the image has another shape or range.
-    """
-    if torch.is_tensor(image) and image.ndim != 3:
-        raise ValueError(
-            f"one image of shape [1, H, W] was expected, got shape {list(image.shape)}; pick one, e.g. images[0]"
-        )
-    return _png(_enlarge(_ink(image[None])[0, 0], scale))
-
-
-def save_figure(figure, path):
-    """Write a figure to a PNG file, atomically; pyplot forgets it.
-
-    Raises:
-        OSError: if the folder cannot be written.
-    """
-    with write_atomically(path) as temporary:
-        temporary.write_bytes(figure_png(figure))
 
 
 def figure_png(figure):
@@ -238,23 +163,17 @@ def show_images(rows, title=None):
         ValueError: if there is no row, or the rows differ in length.
     """
     if not rows:
-        raise ValueError('at least one row of images was expected, e.g. {"image": images}; got none')
+        raise ValueError(refusal("rows", "to hold one row of images or more", "none", 'pass {"image": images}'))
     walls = {label: image_wall(images, columns=len(images)) for label, images in rows.items()}
     counts = {label: len(images) for label, images in rows.items()}
     if len(set(counts.values())) > 1:
-        raise ValueError(
-            "all rows were expected to hold the same number of images, got "
-            + ", ".join(f"{count} in {label!r}" for label, count in counts.items())
-        )
+        given = ", ".join(f"{count} in {label!r}" for label, count in counts.items())
+        raise ValueError(refusal("rows", "to hold the same number of images each", given))
     label_width = 0.6 + 0.12 * max(len(line) for label in rows for line in label.split("\n"))
     cell = min(0.9, (8.6 - label_width) / max(counts.values()))
     width = label_width + cell * max(counts.values())
-    figure, axes = plt.subplots(
-        len(rows),
-        squeeze=False,
-        layout="constrained",
-        figsize=(width, (cell + 0.06) * len(rows) + (0.4 if title else 0.1)),
-    )
+    size = width, (cell + 0.06) * len(rows) + (0.4 if title else 0.1)
+    figure, axes = plt.subplots(len(rows), squeeze=False, layout="constrained", figsize=size)
     # The layout reserves a little less than a horizontal label takes: leave it a fifth of an inch on the left.
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0.02, rect=(0.2 / width, 0, 1 - 0.2 / width, 1))
     for ax, (label, wall) in zip(axes[:, 0], walls.items()):
@@ -267,50 +186,6 @@ def show_images(rows, title=None):
 
 
 # What a model imagines
-
-
-def prior_grid(n):
-    """Codes at equal steps of prior probability (the grid of the paper's Figure 4).
-
-    A linear grid on the unit square goes through the inverse Gaussian CDF. Its quantiles are (i + 1/2) / n,
-    so that none lies at infinity.
-
-    Args:
-        n: codes along each axis.
-
-    Returns:
-        Tensor [n, n, 2], laid out as seen: rows from top to bottom have z2 from high to low, columns z1 from
-        low to high.
-
-    Raises:
-        ValueError: if n < 1.
-    """
-    _require_at_least("n", n, 1)
-    z = Normal(0.0, 1.0).icdf((torch.arange(n) + 0.5) / n)
-    z2, z1 = torch.meshgrid(z.flip(0), z, indexing="ij")
-    return torch.stack([z1, z2], dim=-1)
-
-
-@torch.no_grad()
-def manifold(vae, n=20):
-    """Means of p(x|z) on `prior_grid(n)`: Figure 4 of the paper.
-
-    Args:
-        vae: a model of two latent dimensions.
-        n: images along each axis.
-
-    Returns:
-        Tensor [n, n, 1, 28, 28] on the CPU.
-
-    Raises:
-        ValueError: if the model has another number of latent dimensions, or n < 1.
-    """
-    if vae.latent_size != 2:
-        raise ValueError(
-            f"a model of 2 latent dimensions was expected, got one of {vae.latent_size}, whose "
-            "codes no plane can show; build it with latent_size=2"
-        )
-    return vae.decode(prior_grid(n).to(vae.prior.mean)).mean.cpu()
 
 
 def show_manifold(vae, n=20):
@@ -340,8 +215,8 @@ def show_manifold(vae, n=20):
     ax.set(xlabel="$z_1$: quantile of the prior (value)", ylabel="$z_2$: quantile of the prior (value)")
     return set_alt_text(
         figure,
-        f"{n * n} images, decoded at equal steps of the prior's probability: z1 rises "
-        "from left to right, z2 from bottom to top.",
+        f"{n * n} images, decoded at equal steps of the prior's probability: z1 rises from left "
+        "to right, z2 from bottom to top.",
     )
 
 
@@ -360,7 +235,7 @@ def show_samples(vae, n=10, seed=0):
     Raises:
         ValueError: if n < 1.
     """
-    _require_at_least("n", n, 1)
+    require_whole("n", n)
     with fixed_seed(seed):
         p = vae.decode(vae.prior.sample((n,)))
         return show_images({"mean of p(x|z)": p.mean, "a draw of p(x|z)": p.sample()})
@@ -384,16 +259,12 @@ def scatter_codes(codes, labels, ax=None, sigmas=(1, 2, 3)):
         ValueError: if the shapes are others or a label is not a digit.
     """
     if codes.ndim != 2 or codes.shape[1] != 2 or len(codes) == 0 or labels.shape != codes.shape[:1]:
-        raise ValueError(
-            "codes of shape [N, 2] and labels of shape [N] were expected, got "
-            f"{list(codes.shape)} and {list(labels.shape)}; of longer codes pick two dimensions"
-        )
+        given = f"{list(codes.shape)} and {list(labels.shape)}"
+        raise ValueError(refusal("codes and labels", "with shapes [N, 2] and [N]", given, "pick two dimensions"))
     codes, labels = codes.detach().cpu().numpy(), labels.cpu().numpy()
     if not np.isin(labels, range(10)).all():
-        raise ValueError(
-            "labels were expected to be digits from 0 to 9, got values from "
-            f"{labels.min()} to {labels.max()}; pass the data set's labels"
-        )
+        given = f"values from {labels.min()} to {labels.max()}"
+        raise ValueError(refusal("labels", "to be digits from 0 to 9", given, "pass the data set's labels"))
     digits = np.unique(labels)
     if ax is None:
         figure, ax = plt.subplots(figsize=(7.4, 7), layout="constrained")
@@ -405,34 +276,12 @@ def scatter_codes(codes, labels, ax=None, sigmas=(1, 2, 3)):
             ax.scatter(*some.T, s=14, color=DIGIT_COLOURS[digit], marker=DIGIT_MARKERS[digit], alpha=0.7, linewidths=0)
     for sigma in sigmas:
         ax.add_patch(plt.Circle((0, 0), sigma, fill=False, color="black", linestyle="--", zorder=3))
-        ax.text(
-            0,
-            -sigma,
-            f"{sigma}σ",
-            fontsize=12,
-            ha="center",
-            va="center",
-            zorder=3,
-            path_effects=[patheffects.withStroke(linewidth=4, foreground="white")],
-        )
+        halo = [patheffects.withStroke(linewidth=4, foreground="white")]
+        ax.text(0, -sigma, f"{sigma}σ", fontsize=12, path_effects=halo, zorder=3, **CENTRED)
     centres = np.array([np.median(codes[labels == digit], axis=0) for digit in digits])
     for digit, (x, y) in zip(digits, _apart(centres, 0.06 * np.ptp(ax.get_ylim()))):
-        ax.text(
-            x,
-            y,
-            str(digit),
-            fontsize=14,
-            fontweight="bold",
-            ha="center",
-            va="center",
-            zorder=4,
-            bbox={
-                "boxstyle": "circle,pad=0.2",
-                "facecolor": "white",
-                "linewidth": 3,
-                "edgecolor": DIGIT_COLOURS[digit],
-            },
-        )
+        circle = dict(boxstyle="circle,pad=0.2", facecolor="white", linewidth=3, edgecolor=DIGIT_COLOURS[digit])
+        ax.text(x, y, str(digit), fontsize=14, fontweight="bold", bbox=circle, zorder=4, **CENTRED)
     ax.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
     return ax
 
@@ -456,35 +305,23 @@ def plot_history(histories, y="elbo", x="samples", log_x=False, ax=None):
     Raises:
         ValueError: if there is nothing to draw, or `x` or `y` is no column.
     """
-    if y not in Y_LABELS or x not in X_LABELS:
-        raise ValueError(
-            f"y was expected to be one of {', '.join(Y_LABELS)} and x one of "
-            f"{', '.join(X_LABELS)}, got y={y!r} and x={x!r}"
-        )
+    require_one_of("y", y, Y_LABELS)
+    require_one_of("x", x, X_LABELS)
     histories = histories if isinstance(histories, dict) else {"": histories}
     if not all(hasattr(history, "column") for history in histories.values()):
-        raise ValueError(
-            "a History was expected, as training.fit returns it, or a dict of them, got "
-            + " and ".join(type(history).__name__ for history in histories.values())
-        )
+        given = " and ".join(type(history).__name__ for history in histories.values())
+        raise ValueError(refusal("histories", "as a History, which training.fit returns, or a dict of them", given))
     if not any(len(history) for history in histories.values()):
-        raise ValueError("a history with at least one report was expected, got none; train first")
+        raise ValueError(refusal("histories", "to hold one report or more", "none", "train first"))
     ax = ax or plt.subplots(layout="constrained")[1]
     for i, (name, history) in enumerate(histories.items()):
         colour, marker = CURVE_COLOURS[i % len(CURVE_COLOURS)], "osD^vP"[i % 6]
         for part, style in SOLID_TRAIN_DASHED_TEST.items():
             values = np.asarray(history.column(f"{part}_{y}"), dtype=float)
             if np.isfinite(values).any():  # a history without test images has NaN in its test columns
-                ax.plot(
-                    history.column(x),
-                    values,
-                    linestyle=style,
-                    color=colour,
-                    marker=marker,
-                    markevery=max(1, len(values) // 8),
-                    markerfacecolor=colour if part == "train" else "white",
-                    label=f"{name}, {part}" if name else part,
-                )
+                (line,) = ax.plot(history.column(x), values, linestyle=style, color=colour, marker=marker)
+                line.set(markevery=max(1, len(values) // 8), label=f"{name}, {part}" if name else part)
+                line.set_markerfacecolor(colour if part == "train" else "white")
     if log_x:
         ax.set_xscale("log")
     elif x == "samples":
@@ -510,7 +347,7 @@ def rate_distortion(points, ax=None):
         ValueError: if there are no points.
     """
     if not points:
-        raise ValueError('at least one point was expected, e.g. {"β = 1": (25.1, 70.3)}; got none')
+        raise ValueError(refusal("points", 'to hold one or more, such as {"β = 1": (25.1, 70.3)}', "none"))
     ax = ax or plt.subplots(layout="constrained")[1]
     labels = sorted(points, key=lambda label: points[label][0])
     rates, distortions = np.array([[float(value) for value in points[label]] for label in labels]).T
@@ -521,15 +358,8 @@ def rate_distortion(points, ax=None):
     ax.margins(0.12)
     ax.autoscale_view()
     ax.autoscale(False)  # the line below runs through the plane, it does not widen it
-    ax.axline(
-        (best, 0),
-        slope=-1,
-        color=GREY,
-        linestyle="--",
-        linewidth=1.3,
-        zorder=1.5,
-        label=f"rate + distortion = {best:.1f}, the best −ELBO here",
-    )
+    label = f"rate + distortion = {best:.1f}, the best −ELBO here"
+    ax.axline((best, 0), slope=-1, color=GREY, linestyle="--", linewidth=1.3, zorder=1.5, label=label)
     ax.set(xlabel=Y_LABELS["rate"], ylabel=Y_LABELS["distortion"])
     ax.legend()
     return ax
@@ -542,34 +372,22 @@ def _ink(images):
     """Images in [0, 1] to uint8 arrays of the same shape, ink on paper: the one place that decides it."""
     if not torch.is_tensor(images) or not images.is_floating_point():
         given = f"a tensor of {images.dtype}" if torch.is_tensor(images) else f"a {type(images).__name__}"
-        raise ValueError(
-            f"images were expected as a floating tensor in [0, 1], got {given}; were these "
-            "labels, or bytes that still have to be divided by 255?"
-        )
+        remedy = "divide bytes by 255; or are these labels?"
+        raise ValueError(refusal("images", "as a floating tensor in [0, 1]", given, remedy))
     if images.ndim not in (4, 5) or images.shape[-3] != 1 or images.numel() == 0:
-        raise ValueError(
-            "one or more images of shape [N, 1, H, W] or [R, C, 1, H, W] were expected, got "
-            f"{list(images.shape)}; is a dimension missing?"
-        )
+        shapes = "[N, 1, H, W] or [R, C, 1, H, W], one or more"
+        raise ValueError(refusal("images", f"with shape {shapes}", list(images.shape), "add what is missing"))
     images = images.detach().float().cpu()
     # Draws of a Gaussian leave [0, 1] by a few standard deviations; bytes leave it by far.
     if not images.abs().max() < 20:  # written so that NaN is refused too
-        raise ValueError(
-            f"images were expected in [0, 1], got values from {images.min():g} to "
-            f"{images.max():g}; divide 8-bit images by 255"
-        )
+        given = f"values from {images.min():g} to {images.max():g}"
+        raise ValueError(refusal("images", "in [0, 1]", given, "divide 8-bit images by 255"))
     return (PAPER_WHITE - (PAPER_WHITE * images.clamp(0, 1)).round()).to(torch.uint8).numpy()
 
 
 def _enlarge(array, scale):
-    _require_at_least("scale", scale, 1)
+    require_whole("scale", scale)
     return array.repeat(scale, axis=-2).repeat(scale, axis=-1)
-
-
-def _png(array):
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, format="PNG", optimize=True)
-    return file.getvalue()
 
 
 def _apart(points, distance):
@@ -581,8 +399,3 @@ def _apart(points, distance):
         overlaps = np.where(lengths > 0, np.maximum(0, distance - lengths), 0)
         points += (overlaps * offsets / np.where(lengths > 0, lengths, 1)).mean(1)
     return points
-
-
-def _require_at_least(name, value, least):
-    if not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name} was expected to be a whole number of {least} or more, got {value!r}")

@@ -3,12 +3,13 @@
 All are written with `vae.prior`, `vae.encode` and `vae.decode` alone.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import kl_divergence
+
+from vae_utils.arguments import require_whole
 
 
 class Terms(NamedTuple):
@@ -48,7 +49,7 @@ def elbo(vae, x, beta=1.0, num_samples=1):
     Raises:
         ValueError: if `num_samples` < 1, or `x` has another shape or other values than the model's images.
     """
-    _require_samples(num_samples)
+    require_whole("num_samples", num_samples)
     q = vae.encode(x)
     z = q.rsample((num_samples,))  # [L, B, D]
     distortion = -vae.decode(z).log_prob(x).mean(0)
@@ -71,65 +72,3 @@ def reconstruction(vae, x):
     """
     distortion = -vae.decode(vae.encode(x).mean).log_prob(x)
     return Terms(-distortion, torch.zeros_like(distortion), distortion)
-
-
-def log_joint(vae, x, z):
-    """log p(x, z) = log p(x|z) + log p(z).
-
-    Args:
-        vae, x: as `elbo`.
-        z: codes, shape [..., B, D].
-
-    Returns:
-        Nats, shape [..., B].
-    """
-    return vae.decode(z).log_prob(x) + vae.prior.log_prob(z)
-
-
-def importance_log_weights(vae, x, num_samples, q=None):
-    """log p(x, z_k) - log q(z_k), z_k ~ q: each an unbiased estimate of the ELBO of q (Eq. 6).
-
-    Args:
-        vae, x: as `elbo`.
-        num_samples: K, at least 1.
-        q: distribution over codes, batch shape [B]; q(z|x) of the encoder if None.
-
-    Returns:
-        Nats, shape [K, B].
-
-    Raises:
-        ValueError: as `elbo`.
-    """
-    _require_samples(num_samples)
-    q = vae.encode(x) if q is None else q
-    z = q.rsample((num_samples,))  # [K, B, D]
-    return log_joint(vae, x, z) - q.log_prob(z)
-
-
-def importance_weighted(vae, x, num_samples):
-    """The importance-weighted bound as an objective for training, with the ELBO's two terms for the record.
-
-    log (1/K) sum_k p(x, z_k) / q(z_k|x),  z_k ~ q(z|x)          (Burda et al. 2016, Eq. 8)
-
-    Args:
-        vae, x: as `elbo`.
-        num_samples: K, at least 1; K = 1 has the ELBO's expectation.
-
-    Returns:
-        Terms: `objective` is the bound, an underestimate of log p(x) in expectation for every K, tighter as K
-            grows; `rate` is exact and `elbo` the mean over the K draws.
-
-    Raises:
-        ValueError: as `elbo`.
-    """
-    _require_samples(num_samples)
-    q = vae.encode(x)
-    log_weights = importance_log_weights(vae, x, num_samples, q)
-    rate = kl_divergence(q, vae.prior)
-    bound = log_weights.logsumexp(0) - math.log(num_samples)
-    return Terms(bound, rate, -log_weights.mean(0) - rate)
-
-
-def _require_samples(num_samples):
-    if num_samples < 1:
-        raise ValueError(f"num_samples was expected to be 1 or more draws of z for each image, got {num_samples}")

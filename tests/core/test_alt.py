@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from vae_utils.alt import ALT_LETTERS, alt_text, set_alt_text
 from vae_utils.explore.widgets import FramePlayer, GapExplorer, LatentExplorer
-from vae_utils.figures import png_bytes, show_images, use_style
+from vae_utils.figures import figure_png, show_images, use_style
 from vae_utils.models import mlp_vae
 
 
@@ -95,7 +95,7 @@ def test_the_words_travel_from_a_cell_to_the_page(shell):
 
 
 def test_explorers_tell_what_their_stills_show():
-    frame = png_bytes(torch.rand(1, 28, 28))
+    frame = figure_png(plt.figure())
     grid = torch.linspace(-5, 5, 101)
     for widget, words in (
         (LatentExplorer(mlp_vae(2, (8,))), "decoded by the model on a 9 by 9 grid"),

@@ -12,6 +12,7 @@ from PIL import Image
 from torch.distributions import Bernoulli, Independent, Normal
 
 from vae_utils import figures
+from vae_utils.evaluation import manifold, prior_grid
 from vae_utils.models import mlp_vae
 from vae_utils.training import History, Report
 
@@ -108,7 +109,7 @@ def test_wall_takes_images_that_carry_a_gradient_or_leave_the_unit_interval_a_li
     "bad, message",
     [
         (torch.zeros(10, dtype=torch.int64), "labels"),
-        (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), "divided by 255"),
+        (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), "divide bytes by 255"),
         (torch.full((2, 1, 28, 28), 255.0), "divide 8-bit images by 255"),
         (torch.full((2, 1, 28, 28), math.nan), r"in \[0, 1\]"),
         (torch.zeros(0, 1, 28, 28), "one or more"),
@@ -125,59 +126,16 @@ def test_wall_says_what_is_wrong_with_images(bad, message):
 @pytest.mark.parametrize("setting", [{"columns": 0}, {"gap": -1}, {"scale": 0}, {"scale": 1.5}])
 def test_wall_says_which_setting_is_wrong(images, setting):
     ((name, value),) = setting.items()
-    with pytest.raises(ValueError, match=f"{name} was expected .* got {value}"):
+    with pytest.raises(ValueError, match=f"{name} (was|were) expected .* got {value}"):
         figures.image_wall(images, **setting)
 
 
 def test_columns_of_a_grid_are_not_negotiable(images):
-    with pytest.raises(ValueError, match="3 columns already"):
+    with pytest.raises(ValueError, match="here of 3 columns, got 2; leave it out"):
         figures.image_wall(images.reshape(2, 3, 1, 28, 28), columns=2)
 
 
 # Files and bytes
-
-
-def test_saved_image_is_an_8_bit_grey_png_of_the_same_pixels(tmp_path, images):
-    wall = figures.image_wall(images)
-    figures.save_image(wall, tmp_path / "wall.png", scale=2)
-    saved = Image.open(tmp_path / "wall.png")
-    assert (saved.format, saved.mode) == ("PNG", "L")
-    assert np.array_equal(np.asarray(saved), np.kron(wall, np.ones((2, 2), np.uint8)))
-
-
-def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, images, monkeypatch):
-    path = tmp_path / "wall.png"
-    figures.save_image(figures.image_wall(images), path)
-    before = path.read_bytes()
-
-    def disk_full(self, data):
-        self.open("wb").write(data[:10])
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr("pathlib.Path.write_bytes", disk_full)
-    with pytest.raises(OSError, match="no space"):
-        figures.save_image(figures.image_wall(images[:1]), path)
-    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("bad", [np.zeros((2, 2)), np.zeros((2, 2, 3), np.uint8), np.zeros((0, 2), np.uint8)])
-def test_save_refuses_what_is_no_grey_picture(tmp_path, bad):
-    with pytest.raises(ValueError, match="uint8 array"):
-        figures.save_image(bad, tmp_path / "wall.png")
-    assert not list(tmp_path.iterdir())
-
-
-def test_png_bytes_decode_to_the_same_pixels(images):
-    decoded = np.asarray(Image.open(io.BytesIO(figures.png_bytes(images[0], scale=4))))
-    assert decoded.shape == (112, 112)
-    assert np.abs(decoded[::4, ::4] - ink(images[0])).max() <= 1
-    assert np.array_equal(decoded, np.kron(decoded[::4, ::4], np.ones((4, 4), np.uint8)))
-
-
-@pytest.mark.parametrize("shape", [(28, 28), (2, 1, 28, 28), (3, 28, 28)])
-def test_png_bytes_want_one_image(shape):
-    with pytest.raises(ValueError, match=r"shape \["):
-        figures.png_bytes(torch.zeros(shape))
 
 
 def test_figure_png_takes_the_figure_away_from_pyplot():
@@ -202,7 +160,7 @@ def test_rows_are_labelled_and_each_is_one_picture(images):
 def test_rows_must_agree(images):
     with pytest.raises(ValueError, match="6 in 'image', 2 in 'mean'"):
         figures.show_images({"image": images, "mean": images[:2]})
-    with pytest.raises(ValueError, match="at least one row"):
+    with pytest.raises(ValueError, match="rows were expected to hold one row"):
         figures.show_images({})
 
 
@@ -211,7 +169,7 @@ def test_rows_must_agree(images):
 
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_prior_grid_is_the_inverse_cdf_of_even_steps(n):
-    grid = figures.prior_grid(n)
+    grid = prior_grid(n)
     assert grid.shape == (n, n, 2)
     back = Normal(0.0, 1.0).cdf(grid)
     steps = (torch.arange(n) + 0.5) / n
@@ -220,7 +178,7 @@ def test_prior_grid_is_the_inverse_cdf_of_even_steps(n):
 
 
 def test_manifold_shows_each_code_where_its_axes_say():
-    images = figures.manifold(Plane(), n=4)
+    images = manifold(Plane(), n=4)
     assert images.shape == (4, 4, 1, 28, 28)
     assert torch.allclose(images[3, 0, 0, 0, :2], torch.tensor([0.125, 0.125]))  # lower left: both low
     assert torch.allclose(images[0, 1, 0, 0, :2], torch.tensor([0.375, 0.875]))
@@ -240,13 +198,13 @@ def test_manifold_shows_each_code_where_its_axes_say():
 def test_manifold_runs_on_a_real_model_and_only_on_a_plane():
     torch.manual_seed(0)
     vae = mlp_vae(2, hidden=(8,))
-    images = figures.manifold(vae, n=3)
+    images = manifold(vae, n=3)
     assert not images.requires_grad
     assert torch.allclose(images[1, 1], vae.decode(torch.zeros(1, 2)).mean[0])  # the middle is z = 0
-    with pytest.raises(ValueError, match="2 latent dimensions was expected, got one of 3"):
-        figures.manifold(mlp_vae(3, hidden=(8,)))
+    with pytest.raises(ValueError, match="latent_size was expected to be 2.*got 3"):
+        manifold(mlp_vae(3, hidden=(8,)))
     with pytest.raises(ValueError, match="n was expected"):
-        figures.manifold(vae, n=0)
+        manifold(vae, n=0)
 
 
 def test_samples_are_draws_from_the_means_above_them():
@@ -326,8 +284,8 @@ def test_history_without_test_images_has_one_curve():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"y": "loss"}, "y='loss'"),
-        ({"x": "steps"}, "x='steps'"),
+        ({"y": "loss"}, "y was expected .*got 'loss'"),
+        ({"x": "steps"}, "x was expected .*got 'steps'"),
         ({"histories": History()}, "train first"),
         ({"histories": {}}, "train first"),
         ({"histories": [1.0, 2.0]}, "got list"),
@@ -347,7 +305,7 @@ def test_rate_distortion_orders_by_rate_and_marks_the_best_elbo():
         label: (float(rate), float(distortion)) for label, (rate, distortion) in points.items()
     }
     assert "98.0" in ax.get_legend().get_texts()[0].get_text()
-    with pytest.raises(ValueError, match="at least one point"):
+    with pytest.raises(ValueError, match="points were expected to hold one or more"):
         figures.rate_distortion({})
 
 

@@ -15,7 +15,8 @@ from vae_utils.data import binarise
 from vae_utils.evaluation import elbo_of_set
 from vae_utils.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, GreyCrossEntropy
 from vae_utils.models import VAE, mlp_vae
-from vae_utils.objectives import Terms, elbo, importance_log_weights, importance_weighted, reconstruction
+from vae_utils.objectives import Terms, elbo, reconstruction
+from vae_utils.paper.importance import importance_log_weights, importance_weighted
 from vae_utils.runtime import fixed_seed
 
 FAMILIES = {
@@ -231,7 +232,7 @@ def test_bound_is_minus_rate_and_distortion_whatever_the_objective():
 @pytest.mark.parametrize("bound", [elbo, importance_log_weights, importance_weighted])
 @pytest.mark.parametrize("num_samples", [0, -1])
 def test_at_least_one_sample(bound, num_samples, images):
-    with pytest.raises(ValueError, match=f"num_samples was expected to be 1 or more.*got {num_samples}"):
+    with pytest.raises(ValueError, match=f"num_samples were expected to be a whole number of 1 or more, got {num_samples}"):
         bound(linear_vae(2, GreyCrossEntropy()), images.double(), num_samples=num_samples)
 
 
@@ -366,5 +367,5 @@ def test_elbo_of_a_set_depends_on_its_seed_alone(images):
     "bad", [torch.arange(5), torch.rand(5, 28, 28), 255 * torch.rand(5, 1, 28, 28), torch.rand(0, 1, 28, 28)]
 )
 def test_elbo_of_a_set_refuses_what_are_no_grey_images(bad):
-    with pytest.raises(ValueError, match="^Expected"):
+    with pytest.raises(ValueError, match="expected"):
         elbo_of_set(mlp_vae(2, (4,)), bad)

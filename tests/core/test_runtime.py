@@ -7,7 +7,8 @@ from torch import nn
 from vae_utils import runtime
 from vae_utils.models import mlp_vae
 from vae_utils.objectives import elbo
-from vae_utils.runtime import best_device, fixed_seed, in_bfloat16, on_device
+from vae_utils.reproduce.precision import in_bfloat16
+from vae_utils.runtime import best_device, fixed_seed, on_device
 
 
 @pytest.mark.parametrize(

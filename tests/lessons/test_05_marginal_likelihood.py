@@ -5,13 +5,12 @@ import json
 import pytest
 import torch
 
-from vae_utils import objectives
-from vae_utils.evaluation import log_likelihood
 from vae_utils.files import ASSETS
 from vae_utils.likelihoods import Bernoulli
 from vae_utils.models import mlp_vae
-from vae_utils.paper import hmc
+from vae_utils.paper import hmc, importance
 from vae_utils.paper.curves import read_curves
+from vae_utils.paper.importance import log_likelihood
 from vae_utils.paper.marginal import posterior_samples, quadrature_log_likelihood
 from vae_utils.reproduce import fig3
 
@@ -59,7 +58,7 @@ def test_the_grid_is_the_librarys_quadrature(lesson, vae, images):
 
 def test_log_weights_are_the_librarys(lesson, vae, x):
     results = []
-    for function in (lesson.log_weights, objectives.importance_log_weights):
+    for function in (lesson.log_weights, importance.importance_log_weights):
         torch.manual_seed(1)
         log_w = function(vae, x, 7)
         results.append((log_w.detach(), gradients(vae, log_w.logsumexp(0).sum())))
@@ -92,7 +91,7 @@ def test_the_objective_is_the_librarys_bound(vae, x, num_samples):
     terms = lesson.importance_weighted(vae, x, num_samples)
     results.append((terms.objective.detach(), gradients(vae, terms.objective.mean())))
     torch.manual_seed(1)
-    bound = objectives.importance_weighted(vae, x, num_samples).objective
+    bound = importance.importance_weighted(vae, x, num_samples).objective
     results.append((bound.detach(), gradients(vae, bound.mean())))
     torch.testing.assert_close(*results)
     assert (terms.rate >= 0).all()

@@ -16,7 +16,7 @@ from vae_utils import evaluation, figures, objectives, training
 from vae_utils.data import MNIST
 from vae_utils.likelihoods import PixelGaussian
 from vae_utils.models import mlp_vae
-from vae_utils.paper import bayes, marginal
+from vae_utils.paper import bayes, importance, marginal
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 PAGE = (NOTEBOOKS / "TEACHING.md").read_text("utf-8")
@@ -25,6 +25,7 @@ CELLS = {name: {cell.id: cell for cell in lesson.cells} for name, lesson in LESS
 PLANS = (50, 90, 180)
 LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 KINDS = {"a number": int, "a network": torch.nn.Module}
+NOTATION = bayes, evaluation, figures, importance, marginal, objectives  # modules that the table names
 SIZES = {"B": 4, "D": 2, "L": 3, "K": 5, "N": 7, "n": 6}  # no two alike, so that no axis stands for another
 
 
@@ -227,7 +228,7 @@ def test_every_code_name_of_the_notation_exists_and_has_that_shape(images):
     torch.manual_seed(0)
     vae = mlp_vae(SIZES["D"], (8,))
     sizes = SIZES | {"P": sum(weight.numel() for weight in vae.decoder.parameters())}
-    modules = {module.__name__.split(".")[-1]: module for module in (bayes, evaluation, figures, marginal, objectives)}
+    modules = {module.__name__.split(".")[-1]: module for module in NOTATION}
     given = sizes | modules | {"vae": vae, "grey_vae": mlp_vae(SIZES["D"], (8,), likelihood=PixelGaussian())}
     rows = table(part("Notation"))
     assert len(rows) > 25

@@ -11,7 +11,7 @@ from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 from torch.nn.utils import parameters_to_vector
 
-from vae_utils.evaluation import evaluate, log_likelihood
+from vae_utils.evaluation import evaluate
 from vae_utils.likelihoods import Gaussian
 from vae_utils.models import VAE, conv_vae, mlp_vae
 from vae_utils.objectives import elbo
@@ -23,6 +23,7 @@ from vae_utils.paper.bayes import (
     predictive_log_likelihood,
     weight_prior,
 )
+from vae_utils.paper.importance import log_likelihood
 from vae_utils.training import adam, constant, fit
 
 SIGMA = 0.5  # of a pixel, in both models

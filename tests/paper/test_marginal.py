@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from vae_utils.evaluation import log_likelihood
 from vae_utils.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, GreyCrossEntropy
 from vae_utils.models import VAE, paper_vae
 from vae_utils.paper.hmc import hmc_sample
+from vae_utils.paper.importance import log_likelihood
 from vae_utils.paper.marginal import (
     best_gaussian_posterior,
     gaps,

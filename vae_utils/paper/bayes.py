@@ -18,9 +18,10 @@ from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from vae_utils.data import require_images
-from vae_utils.evaluation import Evaluation, LogLikelihood, elbo_of_set
+from vae_utils.evaluation import Evaluation, elbo_of_set
 from vae_utils.models import VAE
-from vae_utils.objectives import elbo, importance_log_weights
+from vae_utils.objectives import elbo
+from vae_utils.paper.importance import LogLikelihood, importance_log_weights
 from vae_utils.runtime import fixed_seed, on_device
 
 
@@ -213,7 +214,7 @@ def predictive_log_likelihood(vae, images, num_weights=20, num_samples=50, every
 
     log 1/(SK) sum_s sum_k p(x, z_sk|theta_s) / q(z_sk|x),  theta_s ~ q(theta),  z_sk ~ q(z|x)
 
-    In expectation it rises with S and with K. Pixels are the same draw as in `evaluation.log_likelihood`,
+    In expectation it rises with S and with K. Pixels are the same draw as in `importance.log_likelihood`,
     which does the same for one theta.
 
     Args:

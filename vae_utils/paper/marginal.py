@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from vae_utils.data import require_images
-from vae_utils.objectives import importance_log_weights, log_joint
 from vae_utils.paper.hmc import hmc_sample
+from vae_utils.paper.importance import importance_log_weights, log_joint
 from vae_utils.runtime import fixed_seed
 
 MOST_DIMENSIONS = 3
@@ -57,7 +57,7 @@ def quadrature_log_likelihood(vae, images, points=None, extent=5.0, tolerance=0.
     Args:
         vae: a model of at most three latent dimensions, on the CPU. No encoder is needed.
         images: grey images in [0, 1], shape [N, 1, H, W]; turned into outcomes of p(x|z) by one fixed draw,
-            the one of `evaluation.log_likelihood` with the same seed.
+            the one of `importance.log_likelihood` with the same seed.
         points: cells of the first grid along each axis, an even number; by default from `POINTS`.
         extent: where the grid ends, in standard deviations of the prior.
         tolerance: nats.
@@ -74,7 +74,7 @@ def quadrature_log_likelihood(vae, images, points=None, extent=5.0, tolerance=0.
     if vae.latent_size > MOST_DIMENSIONS:
         raise ValueError(
             f"a model of at most {MOST_DIMENSIONS} latent dimensions was expected, got one of "
-            f"{vae.latent_size}, for which no grid is fine enough; use evaluation.log_likelihood"
+            f"{vae.latent_size}, for which no grid is fine enough; use importance.log_likelihood"
         )
     points = POINTS[vae.latent_size] if points is None else points
     if points < 2 or points % 2:
