@@ -11,9 +11,9 @@ until the reader opens them.
 import html
 import json
 import re
+from pathlib import Path
 
 import jinja2
-from jinja2 import DictLoader
 from math_core import LatexError, LatexToMathML
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
@@ -27,95 +27,9 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 MARK = "vae_utils"  # in the metadata of what is ours
 
-# Chromium does not look for a font with large brackets and sums by itself, and does not always draw the whole
-# of a brace: a line with two short ends stands for the brace under a term.
-STYLE = """
-math { font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", "DejaVu Math TeX Gyre", math; }
-.vae-formula { display: block; overflow-x: auto; overflow-y: hidden; margin: 0.8em 0; padding: 0.2em 0; }
-munder[accentunder] > mo { font-size: 0; }
-munder[accentunder] > :first-child {
-  padding: 0 3px 3px; border-bottom: 1px solid; --end: linear-gradient(currentColor, currentColor);
-  background: var(--end) left bottom / 1px 4px no-repeat, var(--end) right bottom / 1px 4px no-repeat; }
-.vae-page img, .vae-picture { max-width: 100%; }
-.vae-solution { margin: 0.5em 0; padding: 0.2em 0.6em; border: 1px solid #BBBBBB; border-radius: 4px; }
-.vae-solution > summary { cursor: pointer; font-family: sans-serif; font-weight: bold; padding: 0.3em 0; }
-@media print { .vae-solution:not([open]) { display: none; } }
-"""
-
-# On top of nbconvert's own template: nothing from the network (MathJax and the like, which such a page does not
-# need), and solutions folded, which JupyterLab does by a cell's metadata and nbconvert does not.
-TEMPLATE = "vae_lesson.html.j2"
-PAGE = """{% extends "index.html.j2" %}
-{% block html_head_js %}{% endblock %}
-{% block html_head_js_mathjax %}{% endblock %}
-{% block html_head_js_mermaidjs %}{% endblock %}
-{% block html_head_css %}{{ super() }}<style>STYLE</style>{% endblock %}
-{% block codecell %}
-{% if "solution" in cell.metadata.get("tags", []) %}
-<details class="vae-solution"><summary>Solution</summary>{{ super() }}</details>
-{% else %}{{ super() }}{% endif %}
-{% endblock %}
-""".replace("STYLE", STYLE)
-
-# anywidget's half of the page: a model as its front end offers it, without a kernel behind it.
-SCRIPT = """
-class Model {
-  listeners = {};
-  constructor({ state, buffers }) {
-    this.state = state;
-    for (const { path, data } of buffers) {
-      const owner = path.slice(0, -1).reduce((part, key) => part[key], state);
-      const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
-      owner[path.at(-1)] = new DataView(bytes.buffer);
-    }
-  }
-  get(name) { return this.state[name]; }
-  set(name, value) {
-    this.state[name] = value;
-    for (const event of [`change:${name}`, "change"]) {
-      for (const callback of [...(this.listeners[event] ?? [])]) callback(this, value);
-    }
-  }
-  on(event, callback) { (this.listeners[event] ??= new Set()).add(callback); }
-  off(event, callback) {
-    if (callback) this.listeners[event]?.delete(callback);
-    else delete this.listeners[event];
-  }
-  save_changes() {}
-  send() {}
-  kernel = false;                      // for a widget that would wait for an answer
-}
-
-const { sources, widgets } = JSON.parse(document.getElementById("vae-page-data").textContent);
-
-async function start({ source, ...saved }) {
-  const module = await import("data:text/javascript," + encodeURIComponent(sources[source]));
-  const exported = module.default;
-  const { initialize, render } = typeof exported === "function" ? await exported() : exported;
-  const model = new Model(saved);
-  await initialize?.({ model });
-  return { model, render };
-}
-
-const started = {};
-for (const holder of document.querySelectorAll(".vae-page")) {
-  const el = document.createElement("div");
-  const still = holder.firstElementChild;
-  try {
-    const { model, render } = await (started[holder.dataset.model] ??= start(widgets[holder.dataset.model]));
-    holder.append(el);
-    await render({ model, el });
-    // One that has to tell the reader that something is missing keeps its picture.
-    if (!el.querySelector(".vae-message:not(:empty)")) still?.remove();
-  } catch (error) {
-    el.className = "vae-error";
-    el.setAttribute("role", "alert");
-    el.textContent = `This piece could not start in this browser: ${error}`;
-    holder.append(el);
-    console.error(error);
-  }
-}
-"""
+HOME = Path(__file__).parent
+STYLE = (HOME / "page.css").read_text("utf-8")  # for slides too
+SCRIPT = (HOME / "page.js").read_text("utf-8")
 
 
 class LessonExporter(HTMLExporter):
@@ -137,11 +51,11 @@ class LessonExporter(HTMLExporter):
 
     @default("template_file")
     def _template_file_default(self):
-        return TEMPLATE
+        return "page.html.j2"
 
-    @default("extra_loaders")
-    def _extra_loaders_default(self):
-        return [DictLoader({TEMPLATE: PAGE})]
+    @default("extra_template_paths")
+    def _extra_template_paths_default(self):
+        return [str(HOME)]
 
     def default_filters(self):
         yield from super().default_filters()
@@ -231,7 +145,7 @@ def embed_widgets(nb):
     # no "</script>" or "<!--" inside
     data = json.dumps({"sources": list(sources), "widgets": shown}).replace("<", "\\u003c")
     last.data["text/html"] += (
-        f'<script type="application/json" id="vae-page-data">{data}</script><script type="module">{SCRIPT}</script>'
+        f'<script type="application/json" id="vae-page-data">{data}</script><script type="module">\n{SCRIPT}</script>'
     )
 
 
