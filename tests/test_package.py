@@ -32,8 +32,8 @@ CORE = (
     {"data"},
     {"likelihoods", "objectives"},
     {"models"},
-    {"evaluation", "classifier", "figures"},
-    {"training"},
+    {"evaluation", "classifier"},
+    {"training", "figures"},
 )
 # ... and a package from these beside itself.
 ALLOWED = {

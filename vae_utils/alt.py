@@ -33,7 +33,7 @@ SYMBOLS = {
 }
 
 
-def describe_figures():
+def describe_figures() -> None:
     """From now on, let IPython store `alt_text` beside each figure.
 
     This gives matplotlib's Figure the method by which IPython asks objects for their text. A function registered
@@ -42,7 +42,7 @@ def describe_figures():
     Figure._repr_pretty_ = lambda figure, printer, cycle: printer.text(alt_text(figure))
 
 
-def set_alt_text(figure, text):
+def set_alt_text(figure: Figure, text: str) -> Figure:
     """Say what a figure shows, for readers who do not see it.
 
     Args:
@@ -62,7 +62,7 @@ def set_alt_text(figure, text):
     return figure
 
 
-def alt_text(figure):
+def alt_text(figure: Figure) -> str:
     """What a figure shows: the words of `set_alt_text`, or a sentence made from titles, labels and legends.
 
     Args:

@@ -1,7 +1,7 @@
 """A classifier of digits, to ask of a decoded picture whether it is a digit, and which."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vae_utils.files import ASSETS, load_tensors
 from vae_utils.models import load_weights
@@ -24,11 +24,11 @@ class DigitClassifier(nn.Module):
             nn.Linear(128, 10),
         )
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)
 
     @torch.no_grad()
-    def probabilities(self, images, batch_size=2000):
+    def probabilities(self, images: Tensor, batch_size: int = 2000) -> Tensor:
         """p(digit|image): shape [N, 10], for grey images [N, 1, 28, 28]; never with dropout."""
         was_training = self.training
         self.eval()
@@ -38,7 +38,7 @@ class DigitClassifier(nn.Module):
             self.train(was_training)
 
 
-def load_classifier():
+def load_classifier() -> DigitClassifier:
     """The stored classifier, `assets/classifier.safetensors` (`python -m vae_utils.reproduce classifier`).
 
     Raises:

@@ -12,6 +12,7 @@ from torch.distributions import Normal
 
 from vae_utils.arguments import refusal, require_whole
 from vae_utils.data import require_images
+from vae_utils.models import VAE
 from vae_utils.objectives import Terms, elbo
 from vae_utils.runtime import fixed_seed, on_device
 
@@ -24,7 +25,7 @@ class Estimate:
     standard_error: float
 
     @classmethod
-    def of(cls, per_image):
+    def of(cls, per_image: Tensor) -> "Estimate":
         """From one number for each image, shape [N]."""
         error = per_image.std().item() / math.sqrt(len(per_image)) if len(per_image) > 1 else math.nan
         return cls(per_image.mean().item(), error)
@@ -50,7 +51,7 @@ class Evaluation:
 
 
 @torch.no_grad()
-def elbo_of_set(vae, images, num_samples=1, seed=0, batch_size=1000):
+def elbo_of_set(vae: VAE, images: Tensor, num_samples: int = 1, seed: int = 0, batch_size: int = 1000) -> Terms:
     """The ELBO of each image of a set, under this project's one protocol of evaluation.
 
     Grey images are turned into outcomes of p(x|z) once, by a draw that depends on `seed` alone: every model
@@ -78,7 +79,9 @@ def elbo_of_set(vae, images, num_samples=1, seed=0, batch_size=1000):
     return Terms(*(torch.cat(term).cpu() for term in zip(*parts, strict=True)))
 
 
-def evaluate(vae, images, num_samples=1, seed=0, device=None):
+def evaluate(
+    vae: VAE, images: Tensor, num_samples: int = 1, seed: int = 0, device: str | torch.device | None = None
+) -> Evaluation:
     """The ELBO of a set of images and its two parts, under the protocol of `elbo_of_set`.
 
     Args:
@@ -105,7 +108,7 @@ def evaluate(vae, images, num_samples=1, seed=0, device=None):
 
 
 @torch.no_grad()
-def posterior_parameters(vae, images, batch_size=1000):
+def posterior_parameters(vae: VAE, images: Tensor, batch_size: int = 1000) -> tuple[Tensor, Tensor]:
     """Means and standard deviations of q(z|x): two tensors [N, D].
 
     Grey images enter by one fixed draw of their pixels.
@@ -124,7 +127,7 @@ def posterior_parameters(vae, images, batch_size=1000):
     return torch.cat([q.loc for q in posteriors]), torch.cat([q.scale for q in posteriors])
 
 
-def kl_per_dimension(vae, images):
+def kl_per_dimension(vae: VAE, images: Tensor) -> Tensor:
     """KL(q(z_j|x) || p(z_j)) for each latent dimension, averaged over images: shape [D], nats.
 
     Their sum is the rate.
@@ -133,7 +136,7 @@ def kl_per_dimension(vae, images):
     return (0.5 * (mean**2 + scale**2 - 1) - scale.log()).mean(0)  # Appendix B
 
 
-def active_units(vae, images, threshold=0.01):
+def active_units(vae: VAE, images: Tensor, threshold: float = 0.01) -> Tensor:
     """Which latent dimensions carry information: Cov_x(E_q[z_j]) > threshold: bool, [D].
 
     Burda et al. 2016, section 5, with their threshold.
@@ -143,7 +146,7 @@ def active_units(vae, images, threshold=0.01):
 
 
 @torch.no_grad()
-def aggregate_log_density(mean, scale, z):
+def aggregate_log_density(mean: Tensor, scale: Tensor, z: Tensor) -> Tensor:
     """log q(z) = log (1/N) sum_n N(z; mean_n, scale_n^2): the codes of a whole data set as one density.
 
     Args:
@@ -159,7 +162,7 @@ def aggregate_log_density(mean, scale, z):
     return torch.cat(log_sums) - math.log(len(mean))
 
 
-def aggregate_kl(vae, images, num_samples=2000, seed=0):
+def aggregate_kl(vae: VAE, images: Tensor, num_samples: int = 2000, seed: int = 0) -> Estimate:
     """KL(q(z) || p(z)), q(z) the aggregate of q(z|x) over `images`: an Estimate over draws of z ~ q(z), nats.
 
     It is the rate minus the information I_q(x; z) that codes carry about their images, at most log N (Hoffman
@@ -177,7 +180,7 @@ def aggregate_kl(vae, images, num_samples=2000, seed=0):
     return Estimate.of(aggregate_log_density(mean, scale, z) - vae.prior.log_prob(z))
 
 
-def hole_mass(vae, images, ratio=0.1, num_samples=2000, seed=0):
+def hole_mass(vae: VAE, images: Tensor, ratio: float = 0.1, num_samples: int = 2000, seed: int = 0) -> Estimate:
     """Share of the prior's mass where q(z) < ratio * p(z): it is drawn from, and hardly any image is there.
 
     Args:
@@ -199,7 +202,7 @@ def hole_mass(vae, images, ratio=0.1, num_samples=2000, seed=0):
 # What it imagines
 
 
-def prior_grid(n):
+def prior_grid(n: int) -> Tensor:
     """Codes at equal steps of prior probability (the grid of the paper's Figure 4).
 
     A linear grid on the unit square goes through the inverse Gaussian CDF. Its quantiles are (i + 1/2) / n,
@@ -222,7 +225,7 @@ def prior_grid(n):
 
 
 @torch.no_grad()
-def manifold(vae, n=20):
+def manifold(vae: VAE, n: int = 20) -> Tensor:
     """Means of p(x|z) on `prior_grid(n)`: Figure 4 of the paper.
 
     Args:

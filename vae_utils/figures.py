@@ -12,17 +12,22 @@ function calls `plt.show()`.
 
 import io
 import math
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
+from torch import Tensor
 from torch.distributions import Normal
 
 from vae_utils.alt import describe_figures, set_alt_text
 from vae_utils.arguments import refusal, require_one_of, require_whole
 from vae_utils.evaluation import manifold
+from vae_utils.models import VAE
 from vae_utils.runtime import fixed_seed
 
 COLOURS = {
@@ -59,7 +64,7 @@ X_LABELS = {
 }
 
 
-def use_style():
+def use_style() -> None:
     """Set the course's style in matplotlib's rcParams; called once, at the top of a notebook.
 
     In a notebook it also stores each figure with a sentence on what it shows (`alt.alt_text`).
@@ -83,7 +88,7 @@ def use_style():
 # Images
 
 
-def image_wall(images, columns=None, gap=1, scale=1):
+def image_wall(images: Tensor, columns: int | None = None, gap: int = 1, scale: int = 1) -> np.ndarray:
     """Put images side by side into one picture, ink on paper.
 
     Args:
@@ -122,7 +127,7 @@ def image_wall(images, columns=None, gap=1, scale=1):
     return wall
 
 
-def show_wall(ax, wall, **kwargs):
+def show_wall(ax: Axes, wall: np.ndarray, **kwargs: object) -> None:
     """Draw what `image_wall` has put together.
 
     Args:
@@ -137,7 +142,7 @@ def show_wall(ax, wall, **kwargs):
         spine.set(visible=True, color="#BBBBBB")
 
 
-def figure_png(figure):
+def figure_png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file, e.g. a frame of `explore.FramePlayer`.
 
     pyplot forgets the figure, so that the cell which made it does not show it a second time; it can still be
@@ -149,7 +154,7 @@ def figure_png(figure):
     return file.getvalue()
 
 
-def show_images(rows, title=None):
+def show_images(rows: dict[str, Tensor], title: str | None = None) -> Figure:
     """Labelled rows of images, one above the other.
 
     Args:
@@ -188,7 +193,7 @@ def show_images(rows, title=None):
 # What a model imagines
 
 
-def show_manifold(vae, n=20):
+def show_manifold(vae: VAE, n: int = 20) -> Figure:
     """The picture of `manifold`, with axes that say which code each image comes from.
 
     Returns:
@@ -221,7 +226,7 @@ def show_manifold(vae, n=20):
 
 
 @torch.no_grad()
-def show_samples(vae, n=10, seed=0):
+def show_samples(vae: VAE, n: int = 10, seed: int = 0) -> Figure:
     """Codes drawn from the prior: the mean of p(x|z) above an actual draw of it, for the same z.
 
     Args:
@@ -241,7 +246,7 @@ def show_samples(vae, n=10, seed=0):
         return show_images({"mean of p(x|z)": p.mean, "a draw of p(x|z)": p.sample()})
 
 
-def scatter_codes(codes, labels, ax=None, sigmas=(1, 2, 3)):
+def scatter_codes(codes: Tensor, labels: Tensor, ax: Axes | None = None, sigmas: Sequence = (1, 2, 3)) -> Axes:
     """Two-dimensional codes, coloured by digit, with each digit written at the median of its class.
 
     Where medians lie too close together to be read, their digits are moved apart a little.
@@ -289,7 +294,7 @@ def scatter_codes(codes, labels, ax=None, sigmas=(1, 2, 3)):
 # Curves
 
 
-def plot_history(histories, y="elbo", x="samples", log_x=False, ax=None):
+def plot_history(histories, y: str = "elbo", x: str = "samples", log_x: bool = False, ax: Axes | None = None) -> Axes:
     """Learning curves: train solid, test dashed.
 
     Args:
@@ -331,7 +336,7 @@ def plot_history(histories, y="elbo", x="samples", log_x=False, ax=None):
     return ax
 
 
-def rate_distortion(points, ax=None):
+def rate_distortion(points: dict[str, tuple[float, float]], ax: Axes | None = None) -> Axes:
     """Models in the plane of the ELBO's two terms, joined from low rate to high.
 
     A dashed line holds all models whose ELBO, -(rate + distortion), equals the best one's.

@@ -4,17 +4,19 @@ import contextlib
 import json
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 
 @contextlib.contextmanager
-def write_atomically(path):
+def write_atomically(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, that becomes `path` when the block ends well.
 
     If the block raises, `path` stays as it was and the temporary file goes. A reader of `path` therefore sees
@@ -46,7 +48,7 @@ def write_atomically(path):
         temporary.unlink(missing_ok=True)
 
 
-def save_tensors(path, tensors, metadata, half=True):
+def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict, half: bool = True) -> None:
     """Write named tensors and the settings that made them to one safetensors file.
 
     Args:
@@ -75,7 +77,7 @@ def save_tensors(path, tensors, metadata, half=True):
         temporary.write_bytes(save(stored, metadata=texts))  # save_file would make it private to its owner
 
 
-def load_tensors(path):
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     """Read what `save_tensors` wrote. The format holds numbers and text only, so no file can run code.
 
     Args:

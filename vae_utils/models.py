@@ -10,15 +10,17 @@ this file needs to know which kind it has. Images are MNIST's, 28 x 28, unless t
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
-from torch.distributions import Independent, Normal
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
 
+from vae_utils.arguments import refusal, require_one_of, require_whole
 from vae_utils.data import require_images
 from vae_utils.files import ASSETS, load_tensors, save_tensors
-from vae_utils.likelihoods import FAMILIES, Bernoulli
+from vae_utils.likelihoods import FAMILIES, Bernoulli, Likelihood
 
 IMAGE_SHAPE = (1, 28, 28)
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
@@ -40,9 +42,17 @@ class VAE(nn.Module):
         ValueError: if `latent_size` < 1.
     """
 
-    def __init__(self, encoder, decoder, likelihood, latent_size, settings=None, image_shape=IMAGE_SHAPE):
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        likelihood: Likelihood | None,
+        latent_size: int,
+        settings: dict | None = None,
+        image_shape: Sequence[int] = IMAGE_SHAPE,
+    ):
         super().__init__()
-        _require_positive("latent_size", latent_size)
+        require_whole("latent_size", latent_size)
         self.encoder, self.decoder = encoder, decoder
         self.likelihood = Bernoulli() if likelihood is None else likelihood
         self.latent_size = latent_size
@@ -52,11 +62,11 @@ class VAE(nn.Module):
         self.register_buffer("_origin", torch.zeros(latent_size), persistent=False)
 
     @property
-    def prior(self):
+    def prior(self) -> Distribution:
         """p(z) = N(0, I): no parameters (section 3 of the paper)."""
         return Independent(Normal(self._origin, torch.ones_like(self._origin)), 1)
 
-    def encode(self, x):
+    def encode(self, x: Tensor) -> Distribution:
         """q(z|x) = N(mean(x), diag sigma(x)^2): Eq. 9 and Appendix C.
 
         Args:
@@ -69,15 +79,13 @@ class VAE(nn.Module):
             ValueError: if `x` has another shape or is not floating-point.
         """
         if x.shape[1:] != self.image_shape or not x.is_floating_point():
-            raise ValueError(
-                "images were expected as floating-point numbers of shape "
-                f"[B, {', '.join(map(str, self.image_shape))}], got {str(x.dtype).removeprefix('torch.')} of "
-                f"shape {list(x.shape)}; are these labels, or is a dimension missing?"
-            )
+            expected = f"as floating-point numbers of shape [B, {', '.join(map(str, self.image_shape))}]"
+            given = f"{str(x.dtype).removeprefix('torch.')} of shape {list(x.shape)}"
+            raise ValueError(refusal("images", expected, given, "are these labels, or is a dimension missing?"))
         mean, log_variance = self.encoder(x).chunk(2, dim=-1)
         return Independent(Normal(mean, torch.exp(0.5 * log_variance)), 1)
 
-    def decode(self, z):
+    def decode(self, z: Tensor) -> Distribution:
         """p(x|z).
 
         Args:
@@ -90,14 +98,13 @@ class VAE(nn.Module):
             ValueError: if the last dimension of `z` is not D.
         """
         if z.shape[-1:] != (self.latent_size,):
-            raise ValueError(
-                f"codes were expected with {self.latent_size} numbers in the last dimension, got {list(z.shape)}"
-            )
+            expected = f"with {self.latent_size} numbers in the last dimension"
+            raise ValueError(refusal("codes", expected, f"shape {list(z.shape)}"))
         features = self.decoder(z.reshape(-1, self.latent_size))
         feature_shape = self.likelihood.features_per_pixel, *self.image_shape[1:]
         return self.likelihood(features.reshape(*z.shape[:-1], *feature_shape))
 
-    def observe(self, images, generator=None):
+    def observe(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Outcomes of p(x|z) made from grey `images` in [0, 1]: drawn anew at each call if binary."""
         return self.likelihood.observe(images, generator)
 
@@ -218,8 +225,13 @@ class ResidualBlock(nn.Module):
 
 
 def mlp_vae(
-    latent_size=20, hidden=(512, 512), activation="silu", layer_norm=True, likelihood=None, image_shape=IMAGE_SHAPE
-):
+    latent_size: int = 20,
+    hidden: Sequence[int] = (512, 512),
+    activation: str = "silu",
+    layer_norm: bool = True,
+    likelihood: Likelihood | None = None,
+    image_shape: Sequence[int] = IMAGE_SHAPE,
+) -> VAE:
     """A VAE of fully connected networks.
 
     Args:
@@ -236,24 +248,26 @@ def mlp_vae(
     Raises:
         ValueError: if a size is below 1 or the activation is unknown.
     """
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation was expected to be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
-    _require_positive("latent_size", latent_size)
-    _require_positive("the number of hidden layers and the width of each", min([len(hidden), *hidden]))
+    require_one_of("activation", activation, ACTIVATIONS)
+    require_whole("latent_size", latent_size)
+    require_whole("the number of hidden layers", len(hidden))
+    require_whole("the width of a hidden layer", min(hidden))
     network = dict(latent_size=latent_size, hidden=list(hidden), activation=activation, layer_norm=layer_norm)
     likelihood = Bernoulli() if likelihood is None else likelihood
     feature_shape = (likelihood.features_per_pixel, *image_shape[1:])
-    return VAE(
-        MLPEncoder(**network, image_shape=image_shape),
-        MLPDecoder(**network, feature_shape=feature_shape),
-        likelihood,
-        latent_size,
-        {"builder": "mlp_vae", **network, "image_shape": list(image_shape)},
-        image_shape,
-    )
+    encoder = MLPEncoder(**network, image_shape=image_shape)
+    decoder = MLPDecoder(**network, feature_shape=feature_shape)
+    settings = {"builder": "mlp_vae", **network, "image_shape": list(image_shape)}
+    return VAE(encoder, decoder, likelihood, latent_size, settings, image_shape)
 
 
-def paper_vae(latent_size=20, hidden=500, std=0.01, likelihood=None, image_shape=IMAGE_SHAPE):
+def paper_vae(
+    latent_size: int = 20,
+    hidden: int = 500,
+    std: float = 0.01,
+    likelihood: Likelihood | None = None,
+    image_shape: Sequence[int] = IMAGE_SHAPE,
+) -> VAE:
     """The paper's network (Appendix C): one tanh layer each way, every parameter drawn from N(0, std^2).
 
     "N(0, 0.01)" in the paper's section 5 leaves open whether 0.01 is a variance (std = 0.1) or a standard
@@ -276,7 +290,13 @@ def paper_vae(latent_size=20, hidden=500, std=0.01, likelihood=None, image_shape
     return vae
 
 
-def conv_vae(latent_size=20, channels=(32, 64), hidden=256, blocks=(0, 0), likelihood=None):
+def conv_vae(
+    latent_size: int = 20,
+    channels: Sequence[int] = (32, 64),
+    hidden: int = 256,
+    blocks: Sequence[int] = (0, 0),
+    likelihood: Likelihood | None = None,
+) -> VAE:
     """A VAE of strided convolutions, with residual blocks at 7x7 where asked for.
 
     Args:
@@ -292,31 +312,21 @@ def conv_vae(latent_size=20, channels=(32, 64), hidden=256, blocks=(0, 0), likel
     Raises:
         ValueError: if a size is below 1 or a number of blocks below 0.
     """
-    _require_positive("latent_size", latent_size)
-    _require_positive("the width of a layer", min(*channels, hidden))
-    if min(blocks) < 0:
-        raise ValueError(f"the number of blocks was expected to be 0 or more, got {min(blocks)}")
+    require_whole("latent_size", latent_size)
+    require_whole("the width of a layer", min(*channels, hidden))
+    require_whole("the number of blocks", min(blocks), least=0)
     network = dict(latent_size=latent_size, channels=list(channels), hidden=hidden)
     likelihood = Bernoulli() if likelihood is None else likelihood
-    return VAE(
-        ConvEncoder(**network, blocks=blocks[0]),
-        ConvDecoder(**network, blocks=blocks[1], features_per_pixel=likelihood.features_per_pixel),
-        likelihood,
-        latent_size,
-        {"builder": "conv_vae", **network, "blocks": list(blocks)},
-    )
+    encoder = ConvEncoder(**network, blocks=blocks[0])
+    decoder = ConvDecoder(**network, blocks=blocks[1], features_per_pixel=likelihood.features_per_pixel)
+    return VAE(encoder, decoder, likelihood, latent_size, {"builder": "conv_vae", **network, "blocks": list(blocks)})
 
 
 BUILDERS = {"mlp_vae": mlp_vae, "conv_vae": conv_vae}
 
 
-def _require_positive(name, value):
-    if value < 1:
-        raise ValueError(f"{name} was expected to be 1 or more, got {value}")
-
-
 @torch.no_grad()
-def start_at_mean(vae, images):
+def start_at_mean(vae: VAE, images: Tensor) -> None:
     """Set the decoder's output bias so that decoding starts from the mean of `images`: saves the first epoch.
 
     Args:
@@ -334,7 +344,7 @@ def start_at_mean(vae, images):
 # On disk
 
 
-def save_vae(vae, path, **metadata):
+def save_vae(vae: VAE, path: str | Path, **metadata: object) -> None:
     """Write weights (half precision) and settings to `path`, and `metadata` (protocol, bound, ...) with them.
 
     Raises:
@@ -342,16 +352,13 @@ def save_vae(vae, path, **metadata):
         OSError: if the folder cannot be written.
     """
     if vae.settings is None:
-        raise ValueError(
-            "a model built by mlp_vae, paper_vae or conv_vae was expected, got one put together "
-            "by hand, which a file could not rebuild; save its state_dict with "
-            "checkpoints.save_tensors instead"
-        )
+        remedy = "save its state_dict with files.save_tensors"
+        raise ValueError(refusal("the model", "from mlp_vae, paper_vae or conv_vae", "one built by hand", remedy))
     settings = {**vae.settings, "likelihood": vae.likelihood.settings}
     save_tensors(path, vae.state_dict(), {**metadata, "settings": settings})
 
 
-def load_vae(path):
+def load_vae(path: str | Path) -> VAE:
     """The model that `save_vae` wrote, ready to use.
 
     Args:
@@ -366,11 +373,9 @@ def load_vae(path):
     """
     stored = {file.stem: file for file in ASSETS.glob("*.safetensors")}
     if str(path) not in stored and not Path(path).is_file():
-        raise FileNotFoundError(
-            f"{path} was expected to be a file, or the name of one in assets/ "
-            f"({', '.join(sorted(stored))}); check the name, or make it with "
-            "python -m vae_utils.reproduce"
-        )
+        expected = f"to be a file, or the name of one in assets/ ({', '.join(sorted(stored))})"
+        remedy = "check the name, or make it with python -m vae_utils.reproduce"
+        raise FileNotFoundError(refusal("the path", expected, path, remedy))
     tensors, metadata = load_tensors(stored.get(str(path), path))
     try:
         network = dict(metadata["settings"])
@@ -378,16 +383,14 @@ def load_vae(path):
         likelihood = FAMILIES[likelihood.pop("family")](**likelihood)
         vae = BUILDERS[network.pop("builder")](**network, likelihood=likelihood)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} was expected to be a file written by save_vae, but its settings are not a "
-            f"model's ({error}); make it again"
-        ) from error
+        sentence = refusal("settings", "as save_vae writes them", f"others ({error})", "make the file again")
+        raise ValueError(f"{path}: {sentence}") from error
     load_weights(vae, tensors, path)
     vae.metadata = metadata
     return vae.eval()
 
 
-def load_weights(module, tensors, name="the checkpoint"):
+def load_weights(module: nn.Module, tensors: dict[str, Tensor], name: str | Path = "the checkpoint") -> None:
     """Copy `tensors` into the weights of `module`, or say in one sentence where they differ.
 
     Args:
@@ -403,9 +406,8 @@ def load_weights(module, tensors, name="the checkpoint"):
     )
     if expected != given:
         key = next(key for key in (*expected, *given) if expected.get(key) != given.get(key))
-        raise ValueError(
-            f"{name} holds weights of another architecture: {key} was expected with shape "
-            f"{expected.get(key, 'none')}, got {given.get(key, 'none')}; build the model with the settings "
-            "it was saved with, or use load_vae"
-        )
+        fault = f"{name} holds weights of another architecture: {key}"
+        remedy = "build the model with the settings it was saved with, or use load_vae"
+        shape, other = expected.get(key, "none"), given.get(key, "none")
+        raise ValueError(refusal(fault, f"with shape {shape}", other, remedy))
     module.load_state_dict(tensors)

@@ -6,7 +6,7 @@ All are written with `vae.prior`, `vae.encode` and `vae.decode` alone.
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
 from vae_utils.arguments import require_whole
@@ -26,12 +26,12 @@ class Terms(NamedTuple):
     distortion: Tensor
 
     @property
-    def elbo(self):
+    def elbo(self) -> Tensor:
         """-(rate + distortion): the bound of Eq. 3, whatever the objective weighs."""
         return -(self.rate + self.distortion)
 
 
-def elbo(vae, x, beta=1.0, num_samples=1):
+def elbo(vae: nn.Module, x: Tensor, beta: float = 1.0, num_samples: int = 1) -> Terms:
     """The evidence lower bound with the KL in closed form: the estimator of Eq. 7, and Eq. 10 for Gaussian q.
 
     -KL(q(z|x) || p(z)) + (1/L) sum_l log p(x|z_l),  z_l ~ q(z|x)
@@ -57,7 +57,7 @@ def elbo(vae, x, beta=1.0, num_samples=1):
     return Terms(-distortion - beta * rate, rate, distortion)
 
 
-def reconstruction(vae, x):
+def reconstruction(vae: nn.Module, x: Tensor) -> Terms:
     """The objective of a plain autoencoder on the same network: log p(x|z) at the mean of q(z|x), with no KL.
 
     Args:

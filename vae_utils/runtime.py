@@ -1,9 +1,11 @@
 """Where a computation runs, and on which random numbers."""
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 
 def best_device() -> torch.device:
@@ -16,7 +18,7 @@ def best_device() -> torch.device:
 
 
 @contextmanager
-def on_device(module, device=None):
+def on_device(module: nn.Module, device: str | torch.device | None = None) -> Iterator[torch.device]:
     """Lend `module` to `device` (`best_device()` if None) and bring it home at the end.
 
     Yields:
@@ -32,7 +34,7 @@ def on_device(module, device=None):
 
 
 @contextmanager
-def fixed_seed(seed):
+def fixed_seed(seed: int) -> Iterator[None]:
     """Draws inside depend on `seed` alone; draws outside go on as if nothing had happened."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

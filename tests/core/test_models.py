@@ -138,11 +138,11 @@ def test_decode_refuses_codes_of_another_size(build, wrong):
 @pytest.mark.parametrize(
     "mistake, sentence",
     [
-        (lambda: mlp_vae(0), "latent_size was expected to be 1 or more, got 0"),
-        (lambda: conv_vae(-2), "latent_size was expected to be 1 or more, got -2"),
+        (lambda: mlp_vae(0), "latent_size was expected to be a whole number of 1 or more, got 0"),
+        (lambda: conv_vae(-2), "latent_size was expected to be a whole number of 1 or more, got -2"),
         (lambda: VAE(nn.Identity(), nn.Identity(), None, 0), "latent_size was expected"),
         (lambda: mlp_vae(2, ()), "number of hidden layers.*got 0"),
-        (lambda: mlp_vae(2, (8, 0)), "width of each.*got 0"),
+        (lambda: mlp_vae(2, (8, 0)), "width of a hidden layer.*got 0"),
         (lambda: conv_vae(2, (0, 4)), "width of a layer.*got 0"),
         (lambda: conv_vae(2, blocks=(0, -1)), "number of blocks.*got -1"),
         (lambda: mlp_vae(2, activation="swish"), "one of tanh, relu, silu, got 'swish'"),
@@ -236,7 +236,7 @@ def test_a_bare_name_means_a_file_in_assets(tmp_path, monkeypatch):
 
 def test_networks_put_together_by_hand_cannot_be_saved(tmp_path):
     by_hand = VAE(nn.Linear(1, 1), nn.Linear(1, 1), None, 2)
-    with pytest.raises(ValueError, match="put together by hand"):
+    with pytest.raises(ValueError, match="built by hand"):
         save_vae(by_hand, tmp_path / "model.safetensors")
     assert not list(tmp_path.iterdir())
 
@@ -280,7 +280,7 @@ def test_damaged_settings_are_a_sentence_that_names_the_file(damage, tmp_path):
     save_vae(mlp_vae(2, (4,)), path)
     tensors, metadata = load_tensors(path)
     save_tensors(path, tensors, {**metadata, "settings": {**metadata["settings"], **damage}})
-    with pytest.raises(ValueError, match="model.safetensors was expected to be a file written by save_vae"):
+    with pytest.raises(ValueError, match="model.safetensors: settings were expected as save_vae writes them"):
         load_vae(path)
 
 
@@ -288,7 +288,7 @@ def test_a_file_without_settings_is_no_model(tmp_path):
     path = tmp_path / "curves.safetensors"
     for metadata in ({}, {"settings": "mlp"}):
         save_tensors(path, {"w": torch.zeros(2)}, metadata)
-        with pytest.raises(ValueError, match="curves.safetensors was expected to be a file written by save_vae"):
+        with pytest.raises(ValueError, match="curves.safetensors: settings were expected as save_vae writes them"):
             load_vae(path)
 
 

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from vae_utils import evaluation, figures
+from vae_utils import evaluation
+from vae_utils.classifier import load_classifier
 from vae_utils.data import MNIST, load_mnist
 from vae_utils.explore import widgets as explore
 from vae_utils.files import ASSETS
@@ -75,7 +76,7 @@ def digits(request):
 
 @pytest.mark.parametrize("n", [1, 2, 20])
 def test_equal_mass_grid_is_the_librarys(lesson, n):
-    torch.testing.assert_close(lesson.equal_mass_grid(n), figures.prior_grid(n))
+    torch.testing.assert_close(lesson.equal_mass_grid(n), evaluation.prior_grid(n))
 
 
 def test_what_exercise_1_counts():
@@ -94,7 +95,7 @@ def test_what_exercise_2_finds_along_a_line():
     """Along z2 = 0 the judge is sure of six digits, in this order, and in doubt as long as it says."""
     z1 = torch.linspace(-3, 3, 601)
     pictures = load_vae("manifold").decode(torch.stack([z1, torch.zeros_like(z1)], 1)).mean
-    said = evaluation.load_classifier().probabilities(pictures)
+    said = load_classifier().probabilities(pictures)
     sure = said.amax(1) >= 0.9
     digits = said.argmax(1)[sure].unique_consecutive().tolist()
     assert digits == [2, 3, 5, 4, 9, 7]
@@ -244,16 +245,16 @@ def test_nearest_distance():
     torch.manual_seed(0)
     reference, images = torch.rand(7, 1, 28, 28), torch.rand(5, 1, 28, 28)
     expected = torch.tensor([min((image - other).norm() for other in reference) for image in images])
-    torch.testing.assert_close(evaluation.nearest_distance(images, reference, chunk=2), expected)
-    assert evaluation.nearest_distance(reference, reference).max() < 0.05
+    torch.testing.assert_close(holes.nearest_distance(images, reference, chunk=2), expected)
+    assert holes.nearest_distance(reference, reference).max() < 0.05
 
 
 def test_relative_path_length():
     torch.manual_seed(0)
     start, end, detour = torch.rand(3, 4, 1, 28, 28)
     straight = torch.stack([torch.lerp(start, end, t) for t in torch.linspace(0, 1, 5)])
-    torch.testing.assert_close(evaluation.relative_path_length(straight), torch.ones(4))
-    longer = evaluation.relative_path_length(torch.stack([start, detour, end]))
+    torch.testing.assert_close(holes.relative_path_length(straight), torch.ones(4))
+    longer = holes.relative_path_length(torch.stack([start, detour, end]))
     way = (start - detour).flatten(1).norm(dim=1) + (detour - end).flatten(1).norm(dim=1)
     torch.testing.assert_close(longer, way / (start - end).flatten(1).norm(dim=1))
     assert longer.min() > 1.2
@@ -263,7 +264,7 @@ def test_relative_path_length():
 
 
 def test_the_stored_judge_knows_digits(digits):
-    judge = evaluation.load_classifier()
+    judge = load_classifier()
     assert holes.accuracy(judge, digits.test, digits.test_labels) > 0.98
     assert judge.metadata["results"]["test_accuracy"] > 0.985
     noise = torch.rand(200, 1, 28, 28, generator=torch.Generator().manual_seed(0))
