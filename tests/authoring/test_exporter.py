@@ -35,10 +35,12 @@ function render({ model, el }) {
 }
 export default { initialize({ model }) { model.set("count", 10); }, render };
 """
+LOOK = ".vae-page button { color: rgb(1, 2, 3); }"
 LIVE_CELL = f"""
 import anywidget, traitlets
 class Counter(anywidget.AnyWidget):
     _esm = {COUNTER!r}
+    _css = {LOOK!r}
     count = traitlets.Int(0).tag(sync=True)
     deep = traitlets.Dict().tag(sync=True)
     def _repr_mimebundle_(self, **kwargs):
@@ -54,7 +56,7 @@ def model(source=COUNTER):
         "model_module": "anywidget",
         "model_name": "AnyModel",
         "model_module_version": "~0.11.0",
-        "state": {"_esm": source, "count": 0, "deep": {"bytes": ["text", None]}},
+        "state": {"_esm": source, "_css": LOOK, "count": 0, "deep": {"bytes": ["text", None]}},
         "buffers": [
             {"encoding": "base64", "path": ["deep", "bytes", 1], "data": base64.b64encode(bytes([1, 2, 3])).decode()}
         ],
@@ -153,7 +155,7 @@ def test_the_page_asks_for_nothing_and_holds_each_part_once():
         new_markdown_cell("[a link](https://example.org)"), new_code_cell("1", outputs=outputs), a=model(), b=model()
     )
     assert fetched(page) == []
-    assert page.count("function render(") == 1
+    assert page.count("function render(") == page.count(LOOK) == 1
     assert page.count("</script>") == len(BeautifulSoup(page, "html.parser").select("script"))
     stills = BeautifulSoup(page, "html.parser").select(".vae-page img")
     assert [still["alt"] for still in stills] == ['a "still"'] * 3
@@ -237,7 +239,7 @@ def test_nbconverts_own_page_stays_as_it_was(stills):
     result = convert(path, "html", "--output", "own.html")
     assert result.returncode == 0, result.stderr
     page = path.with_name("own.html").read_text("utf-8")
-    assert fetched(page) and "vae-" not in page and "<math" not in page
+    assert fetched(page) and 'class="vae-' not in page and "<math" not in page
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +289,7 @@ def test_the_page_lives_without_kernel_and_network(stills, offline):
     button = offline.locator(".vae-page button")
     button.click()
     assert button.text_content() == "11 of 3"
+    assert button.evaluate("button => getComputedStyle(button).color") == "rgb(1, 2, 3)"
     assert offline.locator(".vae-page img").count() == 0  # the still has made room
     integral, limit = offline.locator("math mo", has_text="∫"), offline.locator("math mn").first
     assert integral.bounding_box()["height"] > limit.bounding_box()["height"] > 0  # drawn, not spelled

@@ -828,7 +828,7 @@ def test_a_path_along_the_sphere_turns_evenly_and_its_length_goes_evenly(page):
         const { between } = await import(module);
         return ends.map(([a, b]) => [0, 0.25, 0.5, 1].map(t => between(a, b, t, true)));
     }""",
-        {"source": (PROJECT / "vae_utils" / "explore.js").read_text("utf-8"), "ends": ends},
+        {"source": (PROJECT / "vae_utils" / "explore" / "explore.js").read_text("utf-8"), "ends": ends},
     )
     for (a, b), way in zip(torch.tensor(ends, dtype=torch.float64), torch.tensor(ways, dtype=torch.float64)):
         torch.testing.assert_close(way[[0, -1]], torch.stack([a, b]))
@@ -863,7 +863,7 @@ def test_the_pages_decoder_agrees_with_pytorch_on_1000_codes(page, name):
         return url.slice(url.indexOf(",") + 1);
     }""",
         {
-            "source": (PROJECT / "vae_utils" / "explore.js").read_text("utf-8"),
+            "source": (PROJECT / "vae_utils" / "explore" / "explore.js").read_text("utf-8"),
             "steps": program.steps,
             "weights": base64.b64encode(program.weights).decode(),
             "codes": codes.tolist(),

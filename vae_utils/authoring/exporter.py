@@ -125,13 +125,15 @@ def embed_widgets(nb):
     """Put HTML in the place of each widget, in place, and what they need after the last of them."""
     models = widget_models(nb)
     shown = {}  # from a widget's id to its part of the page's data
-    sources = {}  # from a widget's code to its number: most share it
+    sources, styles = {}, {}  # from a widget's code, or style, to its number: most share them
     for output in outputs(nb):
         name = output.get("data", {}).pop(WIDGET_VIEW, {}).get("model_id")
         if name not in models:
             continue  # another widget: its text or picture stays
         state = dict(models[name]["state"])
         source = state.pop("_esm")
+        if style := state.pop("_css", ""):
+            styles.setdefault(style, len(styles))
         shown[name] = {
             "source": sources.setdefault(source, len(sources)),
             "state": state,
@@ -143,7 +145,7 @@ def embed_widgets(nb):
         output.data = {"text/html": f'<div class="vae-page" data-model="{name}">{still}</div>'}
         last = output
     # no "</script>" or "<!--" inside
-    data = json.dumps({"sources": list(sources), "widgets": shown}).replace("<", "\\u003c")
+    data = json.dumps({"sources": list(sources), "styles": list(styles), "widgets": shown}).replace("<", "\\u003c")
     last.data["text/html"] += (
         f'<script type="application/json" id="vae-page-data">{data}</script><script type="module">\n{SCRIPT}</script>'
     )

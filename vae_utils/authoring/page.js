@@ -26,7 +26,13 @@ class Model {
   kernel = false;                      // for a widget that would wait for an answer
 }
 
-const { sources, widgets } = JSON.parse(document.getElementById("vae-page-data").textContent);
+const { sources, styles, widgets } = JSON.parse(document.getElementById("vae-page-data").textContent);
+
+for (const style of styles) {
+  const element = document.createElement("style");
+  element.textContent = style;
+  document.head.append(element);
+}
 
 async function start({ source, ...saved }) {
   const module = await import("data:text/javascript," + encodeURIComponent(sources[source]));

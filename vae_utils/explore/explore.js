@@ -1,4 +1,5 @@
-// The interactive pieces of the lessons, drawn in the reader's browser. explore.py holds the other half.
+// The interactive pieces of the lessons, drawn in the reader's browser. widgets.py holds the other half, and
+// explore.css says how they look.
 //
 // A widget is a class made of (model, root): `model` gives the values that Python sent (model.get), `root` is an
 // empty <div> in the page. Three of them stand at the end of this file: LatentExplorer, GapExplorer, FramePlayer.
@@ -6,7 +7,7 @@
 // No library, no build step, no network; the same file serves JupyterLab and an exported page.
 
 // ---------------------------------------------------------------------------------------------------------
-// The decoder: the steps that portable.py wrote, on plain arrays
+// The decoder: the steps that program.py wrote, on plain arrays
 // ---------------------------------------------------------------------------------------------------------
 
 // Numbers of 16 bits (1 sign, 5 exponent, 10 fraction) to numbers of 32.
@@ -196,58 +197,6 @@ function gaussianBound(z, logJoint, mean, width) {
 // ---------------------------------------------------------------------------------------------------------
 // Elements of a page
 // ---------------------------------------------------------------------------------------------------------
-
-const STYLE = `
-  .vae-live { font: 14px/1.4 var(--jp-ui-font-family, system-ui, sans-serif); color: var(--jp-ui-font-color1, #212121);
-    max-width: 60em; padding: 4px; box-sizing: border-box; container-type: inline-size; }
-  .vae-live *, .vae-live *::before { box-sizing: border-box; }
-  .vae-row { display: flex; flex-wrap: wrap; gap: 8px 20px; align-items: flex-start; }
-  .vae-column { flex: 1 1 300px; min-width: 0; max-width: 420px; }
-  .vae-pictures { display: flex; flex-wrap: wrap; gap: 8px; }
-  .vae-live figure { margin: 0; width: 196px; max-width: 100%; }
-  .vae-live figcaption { min-height: 1.4em; }
-  .vae-picture { width: 196px; max-width: 100%; height: auto; image-rendering: pixelated; background: #fff;
-    border: 1px solid #767676; display: block; }
-  .vae-compact .vae-column { max-width: 320px; }
-  .vae-pair .vae-column { flex-basis: 150px; max-width: 290px; }
-  .vae-pair .vae-column:last-child { flex-basis: 240px; }
-  .vae-pair .vae-plane { font-size: 17px; }                /* in units of a drawing that is shown at half its size */
-  .vae-plane { width: 100%; height: auto; display: block; background: #fff; color: #000; touch-action: none;
-    cursor: crosshair; user-select: none; font: 13px system-ui, sans-serif; }
-  .vae-frame { display: block; width: auto; max-width: 100%; background: #fff; }
-  .vae-line { display: flex; flex-wrap: wrap; gap: 6px 10px; align-items: center; margin: 6px 0; }
-  .vae-line label { display: inline-flex; gap: 6px; align-items: center; }
-  .vae-coordinate { display: flex; gap: 8px; align-items: center; max-width: 420px; }
-  .vae-coordinate .vae-slider { flex: 1; min-width: 60px; }
-  .vae-coordinate span { min-width: 3.2em; white-space: nowrap; }
-  .vae-number, .vae-readout { font-variant-numeric: tabular-nums; white-space: pre-wrap; }
-  .vae-live button, .vae-live select { font: inherit; color: inherit; padding: 2px 10px; border-radius: 4px;
-    border: 1px solid var(--jp-border-color0, #767676); background: var(--jp-layout-color1, #fff); }
-  .vae-live select option { background: var(--jp-layout-color1, #fff); }
-  .vae-live button { cursor: pointer; }
-  .vae-live :focus-visible { outline: 3px solid #0072B2 !important; outline-offset: 2px; }    /* JupyterLab's is thin */
-  .vae-live .vae-point { outline: none !important; cursor: grab; }
-  .vae-point:focus .vae-ring { stroke: #0072B2; stroke-width: 5; }
-  .vae-where { color: var(--jp-ui-font-color2, #616161); font-size: 12px; }
-  .vae-message:not(:empty), .vae-error:not(:empty) { border-left: 4px solid #E69F00; padding: 2px 8px; margin: 6px 0; }
-  .vae-error:not(:empty) { border-color: #D55E00; font-weight: 600; white-space: pre-wrap; }
-  .vae-live details { margin: 6px 0; }
-  .vae-end { display: inline-flex; gap: 6px; align-items: center; }
-  .vae-still { cursor: default; touch-action: auto; }
-  .vae-gap { max-width: 600px; }
-  .vae-mark { background: #fff; border-radius: 3px; vertical-align: -1px; }
-  .vae-path .vae-coordinate { flex: 1 1 240px; }
-  .vae-path .vae-coordinate span:first-child { min-width: 0; }
-  @container (max-width: 700px) {                          /* a window at 200%: two planes, and under them the rest */
-    .vae-pair .vae-column { flex-basis: 205px; max-width: 420px; }
-    .vae-pair .vae-column:last-child { flex-basis: 100%; }
-  }
-  @container (max-width: 420px) {                          /* a phone */
-    .vae-plane { font-size: 17px; }
-    .vae-live figure, .vae-live .vae-picture { width: 168px; }
-    .vae-plane:not(.vae-still) { width: calc(100% - 20px); }       /* room for a finger that scrolls the page */
-  }
-`;
 
 // make("button", { class: "x", onclick: f }, "text", child, ...): an HTML element. An attribute that is true
 // stands there without a value; one that is false is left out.
@@ -951,10 +900,9 @@ function render({ model, el }) {
       error.textContent = problem.message;
     }
   };
-  const style = make("style", {}, STYLE);
   const kind = model.get("kind");
   const root = make("div", { class: "vae-live", "data-kind": kind, role: "group", "aria-label": NAMES[kind] });
-  el.append(style, root);
+  el.append(root);
   let widget;
   guard(() => { widget = new WIDGETS[kind](model, root, { guard, tell }); });
   if (widget) guard(() => widget.show());

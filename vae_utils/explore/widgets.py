@@ -5,8 +5,9 @@
     FramePlayer(frames, labels, "epoch") stored pictures under a slider
 
 Each is an anywidget: Python sends numbers once, and `explore.js`, beside this file, answers every move in the
-reader's browser. Only a decoder that `portable` cannot translate stays here and answers through the kernel. In
-a notebook that is stored, and on a page that runs no code, each leaves a still picture.
+reader's browser; `explore.css` says how that looks. Only a decoder that `program` cannot translate stays here and
+answers through the kernel. In a notebook that is stored, and on a page that runs no code, each leaves a still
+picture.
 """
 
 import base64
@@ -39,6 +40,7 @@ class LiveWidget(anywidget.AnyWidget):
     """What all pieces share: the page's half, the still picture, and an end when their cell runs again."""
 
     _esm = Path(__file__).with_name("explore.js")
+    _css = Path(__file__).with_name("explore.css")
     kind = traitlets.Unicode().tag(sync=True)
     spec = traitlets.Dict().tag(sync=True)
 
