@@ -14,9 +14,10 @@ from nbconvert import HTMLExporter
 from nbconvert.utils.exceptions import ConversionException
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from vae_utils.authoring.browser import assert_healthy, new_page
 from vae_utils.authoring.exporter import LessonExporter
 
-from browser import assert_healthy, chromium, new_page  # noqa: F401
+from browser import chromium  # noqa: F401
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 MARK = {"vae_utils": {"live": True}}

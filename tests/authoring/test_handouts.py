@@ -17,11 +17,12 @@ from PIL import Image
 from test_exporter import fetched
 
 from vae_utils.authoring.__main__ import KINDS, lessons, main, make
+from vae_utils.authoring.browser import assert_healthy, new_page
 from vae_utils.authoring.copies import learner_copy, solutions_copy
 from vae_utils.authoring.lesson import blocks, exercises, is_answer, is_solution, tags, unfold
 from vae_utils.authoring.slides import MOST_LINES, align_comments, code_size, cut_code, lead, make_deck, without_results
 
-from browser import assert_healthy, chromium, new_page  # noqa: F401
+from browser import chromium  # noqa: F401
 
 PATHS = lessons([])
 QUICK = "07"  # the lesson whose learner copy is run: 30 s

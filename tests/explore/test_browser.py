@@ -17,23 +17,11 @@ import numpy as np
 import pytest
 import torch
 
-from vae_utils.data import load_mnist
-from vae_utils.evaluation import active_units, posterior_parameters
-from vae_utils.explore.program import decoder_program
-from vae_utils.explore.widgets import MEASURED, NUM_SHOWN, GapExplorer
-from vae_utils.models import load_vae
-
-from browser import (  # noqa: F401  (fixtures)
-    KEPT_IN_KERNEL,
-    PROJECT,
+from vae_utils.authoring.browser import (
     assert_healthy,
-    chromium,
-    chromium_or_skip,
     evaluate,
-    jupyter_lab,
     new_page,
     open_notebook,
-    page,
     printed,
     problems,
     run_all,
@@ -41,7 +29,16 @@ from browser import (  # noqa: F401  (fixtures)
     set_theme,
     write_notebook,
 )
+from vae_utils.authoring.explorer_speed import KEPT_IN_KERNEL
+from vae_utils.data import load_mnist
+from vae_utils.evaluation import active_units, posterior_parameters
+from vae_utils.explore.program import decoder_program
+from vae_utils.explore.widgets import MEASURED, NUM_SHOWN, GapExplorer
+from vae_utils.models import load_vae
 
+from browser import chromium, chromium_or_skip, jupyter_lab, page  # noqa: F401  (fixtures)
+
+PROJECT = Path(__file__).resolve().parents[2]
 GREY_LEVELS = 1.5  # one, and half a one for rounding
 LESSON = PROJECT / "notebooks" / "04_latent_manifold.ipynb"
 # ipywidgets keeps a list of the widgets that are open.

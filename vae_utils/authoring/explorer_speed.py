@@ -1,6 +1,6 @@
 """How fast the picture follows the hand: four designs, one browser, one run.
 
-    python tests/benchmark_explorer.py [--moves 240] [--seconds 3] [--out assets]
+    python -m vae_utils.authoring.explorer_speed [--moves 240] [--seconds 3] [--out assets]
 
 JupyterLab and Chromium run on this computer, without a window. For each design, in turn:
 
@@ -25,12 +25,7 @@ from pathlib import Path
 
 import torch
 
-from vae_utils.files import ASSETS
-from vae_utils.models import load_vae
-from vae_utils.reproduce.common import versions, write_record
-
-from browser import (
-    KEPT_IN_KERNEL,
+from vae_utils.authoring.browser import (
     assert_healthy,
     evaluate,
     new_page,
@@ -39,6 +34,9 @@ from browser import (
     running_chromium,
     running_lab,
 )
+from vae_utils.files import ASSETS
+from vae_utils.models import load_vae
+from vae_utils.provenance import versions, write_record
 
 PACKAGES = ("jupyterlab", "ipywidgets", "anywidget", "matplotlib")
 PREPARE = """
@@ -59,6 +57,19 @@ def show(z1, z2):
     plt.show()
 
 ipywidgets.interact(show, z1=(-3.5, 3.5, 0.05), z2=(-3.5, 3.5, 0.05));
+"""
+# Source of a decoder that stays in the kernel, and fails where z1 is above its limit.
+KEPT_IN_KERNEL = """
+class Fussy(torch.nn.Module):                      # its `if` cannot be written as a list of layers
+    def __init__(self, decoder, limit):
+        super().__init__()
+        self.decoder, self.limit = decoder, limit
+
+    def forward(self, z):
+        if z[0, 0] > self.limit:
+            raise ArithmeticError("too far to the right")
+        return self.decoder(z)
+
 """
 KERNEL = KEPT_IN_KERNEL + "LatentExplorer(VAE(vae.encoder, Fussy(vae.decoder, 9), None, 2))"
 # name: the cell that shows the design, the stored model that it decodes, and how JavaScript moves it
@@ -247,7 +258,7 @@ def main():
     packages = {name: version(name) for name in PACKAGES}
     write_record(
         options.out / "explorer-speed.json",
-        "python tests/benchmark_explorer.py",
+        "python -m vae_utils.authoring.explorer_speed",
         start,
         rows,
         seed=None,

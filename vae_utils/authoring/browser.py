@@ -1,0 +1,344 @@
+"""JupyterLab and a real browser, driven from Python: `running_lab` and `running_chromium` are context managers.
+
+They need the package playwright (requirements.txt) and a Chromium or Chrome (Debian: apt-get install chromium).
+`explorer_speed` measures with them, and the tests see with them what a reader sees.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import nbformat
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+)
+SECONDS_TO_START = 60
+SECONDS_TO_RUN = 300  # all cells of a notebook, as in pyproject.toml
+LOOPBACK = "127.0.0.1"
+# What JupyterLab asks its users in pop-ups, answered beforehand: no news, no look for newer versions.
+SETTINGS = {"@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
+FOLDERS = {
+    "JUPYTER_CONFIG_DIR": "config",
+    "JUPYTER_DATA_DIR": "data",
+    "JUPYTER_RUNTIME_DIR": "runtime",
+    "JUPYTERLAB_SETTINGS_DIR": "settings",
+    "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+    "IPYTHONDIR": "ipython",
+}
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+# Errors in the console that are not the widget's, as parts of their text, each with its reason.
+NOT_OURS = ()
+
+
+# --- JupyterLab
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A JupyterLab that runs.
+
+    Attributes:
+        folder: what it shows: its root directory.
+        port, token: where it listens on 127.0.0.1, and the word that it asks for.
+    """
+
+    folder: Path
+    port: int
+    token: str
+
+    @property
+    def url(self):
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def api(self, path, method="GET", token=True):
+        """Status and JSON body (None if there is none) of the server's answer to a request of `/api/path`."""
+        headers = {"Authorization": f"token {self.token}"} if token else {}
+        request = urllib.request.Request(f"{self.url}/api/{path}", headers=headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                return response.status, json.loads(response.read() or "null")
+        except urllib.error.HTTPError as error:
+            return error.code, None
+
+    def write(self, name, *cells):
+        """Put a notebook of these code cells into the folder."""
+        write_notebook(self.folder / name, *cells)
+
+    def shut_down(self, *names):
+        """End the kernels of these notebooks, or of all: each holds half a gigabyte."""
+        for session in self.api("sessions")[1]:
+            if not names or session["path"] in names:
+                self.api(f"sessions/{session['id']}", "DELETE")
+
+
+def write_notebook(path, *cells):
+    """Write a notebook of these code cells."""
+    # without a kernel's name JupyterLab would ask for one, and wait
+    notebook = nbformat.v4.new_notebook(
+        metadata={"kernelspec": KERNEL}, cells=[nbformat.v4.new_code_cell(source) for source in cells]
+    )
+    nbformat.write(notebook, path)
+
+
+@contextlib.contextmanager
+def running_lab(home, options=()):
+    """JupyterLab of this Python, on loopback, with a token, knowing nothing of its user's settings.
+
+    Args:
+        home: an empty folder for all that it writes; what it shows is in `home/root`.
+        options: further options of `jupyter lab`.
+
+    Yields:
+        Lab: one that answers.
+
+    Raises:
+        RuntimeError: if it does not start in time; its log is in the message.
+    """
+    root, log = home / "root", home / "log"
+    root.mkdir()
+    # its own folders in front; what is installed beside this Python is found all the same
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "IPYTHON", "MPLBACKEND"))
+    }
+    environment |= {name: str(home / folder) for name, folder in FOLDERS.items()}
+    for name, values in SETTINGS.items():
+        path = home / FOLDERS["JUPYTERLAB_SETTINGS_DIR"] / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(values), "utf-8")
+    lab = Lab(root, _free_port(), secrets.token_hex(16))
+    environment["JUPYTER_TOKEN"] = lab.token
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        f"--ServerApp.ip={LOOPBACK}",
+        f"--ServerApp.port={lab.port}",
+        "--ServerApp.port_retries=0",
+        f"--ServerApp.root_dir={root}",
+        "--LabApp.expose_app_in_browser=True",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
+        *options,
+    ]
+    with open(log, "w", encoding="utf-8") as file:
+        server = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=root,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait_until_it_answers(lab, server, log)
+        yield lab
+    finally:
+        _end(lab, server)
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return probe.getsockname()[1]
+
+
+def _wait_until_it_answers(lab, server, log):
+    end = time.monotonic() + SECONDS_TO_START
+    while server.poll() is None and time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            if lab.api("status")[0] == 200:
+                return
+        time.sleep(0.1)
+    raise RuntimeError(
+        f"JupyterLab was expected to answer within {SECONDS_TO_START} s, but did not; it "
+        "said:\n" + log.read_text("utf-8")[-3000:]
+    )
+
+
+def _end(lab, server):
+    """Kernels first: each is the head of a process group of its own, which the server's end may not reach."""
+    with contextlib.suppress(OSError):
+        lab.shut_down()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+# --- the browser
+
+
+@contextlib.contextmanager
+def running_chromium():
+    """The system's Chromium without a window, driven by Playwright.
+
+    Raises:
+        ModuleNotFoundError, FileNotFoundError: in one sentence, if Playwright or the browser is missing.
+    """
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "the package playwright was expected, but is not installed; install requirements.txt"
+        ) from error
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        raise FileNotFoundError(
+            f"a browser was expected in PATH ({', '.join(BROWSERS)}), but there is none; "
+            "install one, on Debian by: apt-get install chromium"
+        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def new_page(browser, **options):
+    """A page in a context of its own: nothing carries over from another test.
+
+    The page gets two lists: `page.complaints`, what its console holds of errors, and `page.strangers`, the
+    addresses outside this computer that it asked for.
+
+    Args:
+        options: of Playwright's `Browser.new_context`; a window of 1280 x 720 by default.
+    """
+    page = browser.new_context(**({"viewport": {"width": 1280, "height": 720}} | options)).new_page()
+    page.complaints, page.strangers = [], []
+
+    def complain(text):
+        if not any(part in text for part in NOT_OURS):
+            page.complaints.append(text)
+
+    def listen(message):
+        if message.type == "error":
+            complain(f"{message.text} [{message.location['url'].partition('?')[0]}]")
+
+    def note(request):
+        address = urlsplit(request.url)
+        if address.scheme in ("http", "https", "ws", "wss") and address.hostname != LOOPBACK:
+            page.strangers.append(request.url)
+
+    page.on("console", listen)
+    page.on("pageerror", lambda error: complain(str(error)))
+    page.on("request", note)
+    return page
+
+
+# --- a notebook in the browser
+
+
+def evaluate(page, function, argument=None, seconds=30):
+    """The result of a JavaScript function, which may be async; TimeoutError if it takes longer."""
+    # Playwright itself waits for ever.
+    answer = page.evaluate(
+        f"""([argument, seconds]) => Promise.race([
+        Promise.resolve(({function})(argument)).then(result => [result]),
+        new Promise(resolve => setTimeout(resolve, 1000 * seconds, null)),
+    ])""",
+        [argument, seconds],
+    )
+    if answer is None:
+        raise TimeoutError(f"an end within {seconds} s was expected of: {function}")
+    return answer[0]
+
+
+def open_notebook(page, lab, name, in_notebook_7=False):
+    """Open a notebook of the lab's folder alone, without side bars, and wait for its kernel."""
+    # A workspace of its own: JupyterLab would open the tabs of the visit before.
+    path = "notebooks" if in_notebook_7 else f"doc/workspaces/{secrets.token_hex(4)}/tree"
+    page.goto(f"{lab.url}/{path}/{name}?token={lab.token}")
+    page.wait_for_function("window.jupyterapp && jupyterapp.shell.currentWidget?.sessionContext")
+    # The kernel's indicator says "idle" before there is a kernel: these promises know better.
+    evaluate(
+        page,
+        """async () => {
+        const { context, sessionContext } = jupyterapp.shell.currentWidget;
+        await context.ready;
+        await sessionContext.ready;
+    }""",
+    )
+
+
+def run_all(page, widgets=0, seconds=SECONDS_TO_RUN):
+    """Run all cells, wait until the last one has run and that many of our widgets stand on the page."""
+    evaluate(page, "async () => { await jupyterapp.commands.execute('notebook:run-all-cells'); }", seconds=seconds)
+    page.wait_for_function("widgets => document.querySelectorAll('.vae-live').length >= widgets", arg=widgets)
+
+
+def run_cell(page, index):
+    """Run one cell again, and wait for its end."""
+    evaluate(
+        page,
+        """async index => {
+        jupyterapp.shell.currentWidget.content.activeCellIndex = index;
+        await jupyterapp.commands.execute('notebook:run-cell');
+    }""",
+        index,
+    )
+
+
+def printed(page, index):
+    """The text that a cell has put out, also where it is not on the screen."""
+    cell = page.locator(".jp-Notebook .jp-Cell").nth(index)
+    return cell.locator(".jp-OutputArea-output").all_text_contents()
+
+
+def set_theme(page, name):
+    """Change JupyterLab's theme ("JupyterLab Light", "JupyterLab Dark") and wait until it is there."""
+    evaluate(
+        page,
+        """async theme => {
+        await jupyterapp.commands.execute('apputils:change-theme', { theme });
+    }""",
+        name,
+    )
+    page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
+
+
+def problems(page):
+    """All that is wrong on the page, in words: errors of widgets, of cells, of the console."""
+    return (
+        [f"widget: {text}" for text in page.locator(".vae-error").all_text_contents() if text.strip()]
+        + [
+            f"cell: {text}"
+            for text in page.locator(
+                '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"], '
+                '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]'
+            ).all_text_contents()
+        ]
+        + [f"console: {text}" for text in page.complaints]
+        + [f"asked the network for {address}" for address in page.strangers]
+    )
+
+
+def assert_healthy(page):
+    """No error shown by a widget or a cell, none in the console, nothing asked of the network."""
+    found = problems(page)
+    assert not found, "\n".join(found)  # in words of our own: pytest explains asserts of test modules only
