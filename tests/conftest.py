@@ -1,9 +1,40 @@
-"""What the tests of the library share."""
+"""What the tests of the library share, and the rule that keeps them fast."""
+
+import os
+import time
 
 import pytest
 import torch
 
 from vae_utils.data import MNIST
+
+MOST_SECONDS = 2  # of CPU time, so that a busy machine does not fail a test
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """In CI, a test that takes long and is not marked as `slow` fails: `pytest tests -m "not slow"` is for daily use."""
+    start = _cpu_seconds()
+    result = yield
+    spent = _cpu_seconds() - start
+    if os.environ.get("CI") and spent > MOST_SECONDS and item.get_closest_marker("slow") is None:
+        pytest.fail(f"it took {spent:.1f} s of CPU time: make it faster, or mark it with @pytest.mark.slow")
+    return result
+
+
+def _cpu_seconds():
+    """Of this thread, and of the child processes that have ended."""
+    times = os.times()
+    return time.thread_time() + times.children_user + times.children_system
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Tests of the library compute little at a time: a second thread would mostly wait, and cost a busy machine much."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
