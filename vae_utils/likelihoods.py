@@ -17,6 +17,7 @@ import torch
 from torch import distributions, nn
 from torch.distributions import constraints
 
+from vae_utils.arguments import refusal, require_number
 from vae_utils.data import binarise
 
 
@@ -54,11 +55,9 @@ class _Coins(_FastBernoulli):
 
     def _validate_sample(self, value):
         if not ((value == 0) | (value == 1)).all():
-            raise ValueError(
-                f"a Bernoulli pixel is 0 or 1, but these images hold values from {value.min():.3g} to "
-                f"{value.max():.3g}; draw outcomes with binarise(images) first, or build the model with "
-                "likelihood=GreyCrossEntropy()"
-            )
+            given = f"values from {value.min():.3g} to {value.max():.3g}"
+            remedy = "draw outcomes with binarise(images), or build the model with likelihood=GreyCrossEntropy()"
+            raise ValueError(refusal("pixels", "to be 0 or 1, a Bernoulli's outcomes", given, remedy))
         super()._validate_sample(value)
 
 
@@ -80,30 +79,52 @@ class _ContinuousCoins(distributions.ContinuousBernoulli):
 def _require_unit_interval(value):
     low, high = value.aminmax()  # one pass: half the time of comparing each pixel twice
     if not (low >= 0 and high <= 1):  # written so that NaN is refused too
-        raise ValueError(
-            f"pixels were expected in [0, 1], but these images hold values from {value.min():.3g} to "
-            f"{value.max():.3g}; divide 8-bit images by 255"
-        )
+        given = f"values from {low:.3g} to {high:.3g}"
+        raise ValueError(refusal("pixels", "in [0, 1]", given, "divide 8-bit images by 255"))
+
+
+# Links from features to pixel means, by their inverse; means are kept away from the ends, where it is infinite.
+INVERSE_LINKS = {"sigmoid": lambda mean: torch.logit(mean.clamp(0.01, 0.99)), "identity": lambda mean: mean}
 
 
 class Likelihood(nn.Module):
-    """A family p(x|z): how features become a distribution, and how grey images become its outcomes."""
+    """A family p(x|z): how features become a distribution, and how grey images become its outcomes.
 
-    protocol = "grey pixels"
+    A family defines `forward`, and `protocol`: its outcomes, in the words that stand beside every number. It defines
+    `unconstrained` too where it has two features per pixel or no `link`, and `settings` where its constructor takes
+    arguments. An entry in `FAMILIES` lets models be saved with it, and tests it.
+
+    Raises:
+        TypeError: where a class is defined without what only it can know.
+    """
+
+    protocol: str
     features_per_pixel = 1
-    link = None  # name of the function from features to pixel means, where it is an elementary one
+    link: str | None = None  # a key of INVERSE_LINKS, where pixel means are an elementary function of features
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        has_inverse = cls.features_per_pixel == 1 and cls.link in INVERSE_LINKS
+        defined = {
+            "forward": cls.forward is not nn.Module.forward,
+            "protocol": hasattr(cls, "protocol"),
+            "unconstrained": has_inverse or cls.unconstrained is not Likelihood.unconstrained,
+        }
+        missing = " and ".join(f"no {name}" for name in defined if not defined[name])
+        if missing:
+            raise TypeError(refusal(cls.__name__, f"to define {', '.join(defined)}", missing, "Likelihood says how"))
 
     @property
-    def settings(self):
-        """What `models.load_vae` needs to build this likelihood again."""
+    def settings(self) -> dict:
+        """What `models.load_vae` needs to build this likelihood again: its family, and its constructor's arguments."""
         return {"family": type(self).__name__}
 
-    def observe(self, images, generator=None):
+    def observe(self, images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """Outcomes of p(x|z) made from grey `images` in [0, 1]: here the images themselves."""
         return images
 
-    def unconstrained(self, mean):
-        """The features that give each pixel this mean, kept away from 0 and 1: where a decoder may start.
+    def unconstrained(self, mean: torch.Tensor) -> torch.Tensor:
+        """The features that give each pixel this mean, kept away from infinity: where a decoder may start.
 
         Args:
             mean: shape [1, H, W], values in [0, 1].
@@ -111,9 +132,9 @@ class Likelihood(nn.Module):
         Returns:
             Shape [features_per_pixel, H, W].
         """
-        return torch.logit(mean.clamp(0.01, 0.99))
+        return INVERSE_LINKS[self.link](mean)
 
-    def pairwise_log_prob(self, features, x):
+    def pairwise_log_prob(self, features: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """log p(x_b|z_k) of every image under every code, e.g. on a grid of codes that all images share.
 
         Args:
@@ -126,10 +147,10 @@ class Likelihood(nn.Module):
         return torch.cat([self(part[:, None]).log_prob(x) for part in features.split(max(1, 4_000_000 // x.numel()))])
 
 
-class _CoinLikelihood(Likelihood):
+class _LinearInPixels:
     link = "sigmoid"
 
-    def pairwise_log_prob(self, features, x):
+    def pairwise_log_prob(self, features: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """As `Likelihood.pairwise_log_prob`: the formula is linear in x, so that all pairs are one matrix product."""
         self(features[:1]).base_dist._validate_sample(x)
         logits, x = features.flatten(1), x.flatten(1)
@@ -137,20 +158,20 @@ class _CoinLikelihood(Likelihood):
         return logits @ x.T + self(features).log_prob(torch.zeros_like(features))[:, None]
 
 
-class Bernoulli(_CoinLikelihood):
+class Bernoulli(_LinearInPixels, Likelihood):
     """p(x|z) = prod_i Bernoulli(x_i; y_i), y = sigmoid(features): the paper's Eq. 11. Outcomes are 0 or 1."""
 
     protocol = "pixels binarised by one fixed draw"
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> distributions.Distribution:
         return distributions.Independent(_Coins(logits=features), 3)
 
-    def observe(self, images, generator=None):
+    def observe(self, images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """One draw of each pixel from Bernoulli(grey value): dynamic binarisation."""
         return binarise(images, generator)
 
 
-class GreyCrossEntropy(_CoinLikelihood):
+class GreyCrossEntropy(_LinearInPixels, Likelihood):
     """sum_i x_i log y_i + (1 - x_i) log(1 - y_i) for grey x_i in [0, 1]: not a log-likelihood of x.
 
     It is the average log-likelihood of binary images drawn from x, because the formula is linear in x; no
@@ -159,7 +180,7 @@ class GreyCrossEntropy(_CoinLikelihood):
 
     protocol = "cross-entropy of grey pixels"
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> distributions.Distribution:
         return distributions.Independent(_GreyCoins(logits=features), 3)
 
 
@@ -171,10 +192,10 @@ class ContinuousBernoulli(Likelihood):
 
     protocol = "continuous-Bernoulli density of grey pixels"
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> distributions.Distribution:
         return distributions.Independent(_ContinuousCoins(logits=features), 3)
 
-    def unconstrained(self, mean):
+    def unconstrained(self, mean: torch.Tensor) -> torch.Tensor:
         """By bisection: the mean, 1 / (1 - exp(-features)) - 1 / features, has no inverse in closed form."""
         low, high = torch.full_like(mean, -10.0), torch.full_like(mean, 10.0)  # means 0.1 and 0.9
         for _ in range(30):
@@ -192,38 +213,33 @@ class Gaussian(Likelihood):
             all pixels (its best value is the root of the mean squared error, Rybkin et al. 2021).
 
     Raises:
-        ValueError: if `sigma` is given and not above 0.
+        ValueError: if `sigma` is neither None nor a number above 0.
     """
 
     protocol = "Gaussian density of grey pixels"
     link = "identity"
     FLOOR = 1 / 256  # a density on grid-valued pixels has no upper bound: sigma stays above one grey level
 
-    def __init__(self, sigma=None):
+    def __init__(self, sigma: float | None = None):
         super().__init__()
-        if sigma is not None and not sigma > 0:
-            raise ValueError(
-                f"sigma was expected to be a positive standard deviation, got {sigma}; or pass None to learn it"
-            )
+        if sigma is not None:
+            require_number("sigma", sigma, above=0, remedy="it is a standard deviation, and None learns it")
         self.fixed_sigma = sigma
         if sigma is None:
             self.log_sigma = nn.Parameter(torch.tensor(math.log(0.2)))
 
     @property
-    def settings(self):
+    def settings(self) -> dict:
         return {"family": "Gaussian", "sigma": self.fixed_sigma}
 
     @property
-    def sigma(self):
+    def sigma(self) -> torch.Tensor | float:
         """The standard deviation in use: a tensor where it is learned, a number where it is fixed."""
         return self.fixed_sigma if self.fixed_sigma is not None else self.log_sigma.exp() + self.FLOOR
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> distributions.Distribution:
         scale = torch.as_tensor(self.sigma, dtype=features.dtype, device=features.device)
         return distributions.Independent(distributions.Normal(features, scale.expand(features.shape)), 3)
-
-    def unconstrained(self, mean):
-        return mean
 
 
 class PixelGaussian(Likelihood):
@@ -238,33 +254,30 @@ class PixelGaussian(Likelihood):
             log-variance is free.
 
     Raises:
-        ValueError: if `floor` is below 0.
+        ValueError: if `floor` is no number of 0 or more.
     """
 
     protocol = "Gaussian density of grey pixels"
     features_per_pixel = 2
     link = "sigmoid"  # of the first feature
 
-    def __init__(self, floor=1 / 256):
+    def __init__(self, floor: float = 1 / 256):
         super().__init__()
-        if not floor >= 0:
-            raise ValueError(
-                f"floor was expected to be a standard deviation of 0 or more, got {floor}; 1/256 is one grey level"
-            )
+        require_number("floor", floor, least=0, remedy="it is a standard deviation, and 1/256 is one grey level")
         self.floor = floor
 
     @property
-    def settings(self):
+    def settings(self) -> dict:
         return {"family": "PixelGaussian", "floor": self.floor}
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> distributions.Distribution:
         mean, log_variance = features.chunk(2, dim=-3)  # [..., 1, H, W] each
         scale = (log_variance.exp() + self.floor**2).sqrt()
         return distributions.Independent(distributions.Normal(torch.sigmoid(mean), scale), 3)
 
-    def unconstrained(self, mean):
+    def unconstrained(self, mean: torch.Tensor) -> torch.Tensor:
         """That mean, with a standard deviation of 0.2 everywhere."""
-        return torch.cat([super().unconstrained(mean), torch.full_like(mean, 2 * math.log(0.2))], dim=-3)
+        return torch.cat([INVERSE_LINKS["sigmoid"](mean), torch.full_like(mean, 2 * math.log(0.2))], dim=-3)
 
 
 FAMILIES = {

