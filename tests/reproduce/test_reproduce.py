@@ -15,11 +15,12 @@ from PIL import Image
 from vae_utils import models
 from vae_utils.classifier import load_classifier
 from vae_utils.data import MNIST
-from vae_utils.evaluation import elbo_of_set, evaluate, log_likelihood
+from vae_utils.evaluation import elbo_of_set, evaluate
 from vae_utils.figures import image_wall
 from vae_utils.figures import manifold as manifold_of
 from vae_utils.likelihoods import GreyCrossEntropy
 from vae_utils.models import conv_vae, load_vae, mlp_vae, save_vae
+from vae_utils.paper.importance import log_likelihood
 from vae_utils.reproduce import common, pictures, replay, speed, stored, table
 from vae_utils.reproduce.__main__ import COMMANDS, main
 from vae_utils.runtime import fixed_seed

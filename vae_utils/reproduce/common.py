@@ -10,15 +10,18 @@ from datetime import date
 from functools import partial
 from importlib.metadata import version
 
+import numpy as np
 import torch
+from PIL import Image
 
 from vae_utils.data import load_mnist
 from vae_utils.evaluation import Estimate
+from vae_utils.figures import figure_png
 from vae_utils.files import write_atomically
 from vae_utils.models import start_at_mean
-from vae_utils.objectives import importance_weighted
+from vae_utils.paper.importance import importance_weighted
+from vae_utils.reproduce.precision import in_bfloat16
 from vae_utils.reproduce.resuming import fit_resuming
-from vae_utils.runtime import in_bfloat16
 from vae_utils.training import History
 
 
@@ -27,7 +30,7 @@ class Ending:
     """A second training, from where the first ended, on the importance-weighted bound.
 
     Attributes:
-        num_samples: K of `objectives.importance_weighted`.
+        num_samples: K of `paper.importance.importance_weighted`.
         epochs, learning_rate: as `training.fit`.
     """
 
@@ -232,3 +235,36 @@ def processor():
             return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def save_image(array, path, scale=1):
+    """Write a picture as an 8-bit grey PNG, small, and whole or not at all.
+
+    Args:
+        array: uint8 array [height, width], 0 black to 255 white, e.g. from `image_wall`.
+        path: the file to write.
+        scale: pixels of the file along each pixel of the array (nearest neighbour, so edges stay sharp).
+
+    Raises:
+        ValueError: if the array is something else.
+        OSError: if the file cannot be written; an older file of that name stays.
+    """
+    array = np.asarray(array)
+    if array.dtype != np.uint8 or array.ndim != 2 or array.size == 0:
+        raise ValueError(
+            f"a picture was expected as a uint8 array [height, width], got {array.dtype} of "
+            f"shape {list(array.shape)}; make it with image_wall"
+        )
+    with write_atomically(path) as temporary:
+        enlarged = array.repeat(scale, axis=0).repeat(scale, axis=1)
+        Image.fromarray(enlarged).save(temporary, format="PNG", optimize=True)
+
+
+def save_figure(figure, path):
+    """Write a figure to a PNG file, atomically; pyplot forgets it.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(figure_png(figure))

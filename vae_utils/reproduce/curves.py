@@ -8,14 +8,14 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from vae_utils.figures import save_figure, use_style
+from vae_utils.figures import use_style
 from vae_utils.files import write_atomically
 from vae_utils.objectives import elbo
 from vae_utils.paper.curves import paper_curves, plot_figure, read_curves
 from vae_utils.paper.wake_sleep import wake_sleep
-from vae_utils.reproduce.common import made_by, record
+from vae_utils.reproduce.common import made_by, record, save_figure
+from vae_utils.reproduce.precision import fast_products
 from vae_utils.reproduce.resuming import fit_resuming, state_path
-from vae_utils.runtime import fast_products
 from vae_utils.training import after, paper_adagrad
 
 METHODS = {"AEVB": elbo, "WS": wake_sleep}  # named as the paper's figures name them
@@ -198,7 +198,7 @@ class StoredRuns:
 
 
 def draw(csv_path, picture, figure, panels, **limits):
-    """Panels of a figure of the paper side by side: our curves over the paper's, as `figures.plot_figure`."""
+    """Panels of a figure of the paper side by side: our curves over the paper's, as `paper.curves.plot_figure`."""
     use_style()
     save_figure(plot_figure(figure, panels, read_curves(csv_path), **limits), picture)
 
@@ -222,7 +222,7 @@ def compare(figure, panel, curve, samples, nats, at=(10**5.5, 10**6, 10**6.5, 10
     """Our curve beside the paper's where both have a value: list of dicts, nats per image.
 
     Args:
-        figure, panel, curve: as in `figures.paper_curves`.
+        figure, panel, curve: as in `paper.curves.paper_curves`.
         samples, nats: our curve.
         at: numbers of training images to compare at.
     """

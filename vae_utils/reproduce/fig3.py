@@ -9,10 +9,11 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from vae_utils.evaluation import Estimate, evaluate, log_likelihood
+from vae_utils.evaluation import Estimate, evaluate
 from vae_utils.files import write_atomically
 from vae_utils.likelihoods import GreyCrossEntropy
 from vae_utils.models import paper_vae
+from vae_utils.paper.importance import log_likelihood
 from vae_utils.paper.marginal import posterior_sample_log_likelihood, quadrature_log_likelihood
 from vae_utils.paper.monte_carlo_em import monte_carlo_em
 from vae_utils.reproduce import curves
@@ -29,8 +30,8 @@ from vae_utils.reproduce.curves import (
     train_as_paper,
 )
 from vae_utils.reproduce.fig2 import HELD_OUT
+from vae_utils.reproduce.precision import fast_products
 from vae_utils.reproduce.resuming import Resume, state_path
-from vae_utils.runtime import fast_products
 from vae_utils.training import after, fit, paper_adagrad
 
 FIGURE, LATENT_SIZE, HIDDEN, STD = "Fig3", 3, 100, 0.01

@@ -25,8 +25,8 @@ import matplotlib.pyplot as plt
 import torch
 
 from vae_utils.data import DATA
-from vae_utils.evaluation import evaluate, log_likelihood
-from vae_utils.figures import COLOURS, save_figure, use_style
+from vae_utils.evaluation import evaluate
+from vae_utils.figures import COLOURS, use_style
 from vae_utils.files import save_tensors, write_atomically
 from vae_utils.models import mlp_vae, start_at_mean
 from vae_utils.objectives import elbo
@@ -38,7 +38,8 @@ from vae_utils.paper.bayes import (
     predictive_log_likelihood,
     weight_prior,
 )
-from vae_utils.reproduce.common import full_mnist, record, versions
+from vae_utils.paper.importance import log_likelihood
+from vae_utils.reproduce.common import full_mnist, record, save_figure, versions
 from vae_utils.reproduce.curves import write_curves
 from vae_utils.training import fit
 

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from vae_utils.classifier import DigitClassifier, load_classifier
 from vae_utils.data import binarise
-from vae_utils.evaluation import aggregate_kl, hole_mass, nearest_distance, posterior_parameters, relative_path_length
+from vae_utils.evaluation import aggregate_kl, hole_mass, posterior_parameters
 from vae_utils.files import save_tensors
 from vae_utils.models import mlp_vae
 from vae_utils.objectives import elbo, reconstruction
@@ -221,3 +221,30 @@ def spread(rows):
         key: {"mean": round(mean(row[key] for row in rows), 4), "sd": round(stdev(row[key] for row in rows), 4)}
         for key in rows[0]
     }
+
+
+@torch.no_grad()
+def nearest_distance(images, reference, chunk=100):
+    """Euclidean distance, in pixel values, from each image to the nearest of `reference`: shape [N].
+
+    Args:
+        images, reference: shapes [N, 1, 28, 28] and [M, 1, 28, 28].
+        chunk: images at a time: bounds the memory to about `chunk` * M numbers.
+    """
+    reference = reference.flatten(1)
+    return torch.cat([torch.cdist(part, reference).amin(1) for part in images.flatten(1).split(chunk)])
+
+
+def relative_path_length(frames):
+    """How much longer a film is than the jump from its first picture to its last: a cross-fade has 1.
+
+    sum_t |frame_{t+1} - frame_t| / |frame_T - frame_1|, Euclidean in pixel values.
+
+    Args:
+        frames: pictures along each path, shape [T, N, 1, 28, 28].
+
+    Returns:
+        Shape [N].
+    """
+    frames = frames.flatten(2)
+    return (frames[1:] - frames[:-1]).norm(dim=2).sum(0) / (frames[-1] - frames[0]).norm(dim=1)

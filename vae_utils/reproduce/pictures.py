@@ -3,11 +3,11 @@
 import matplotlib.pyplot as plt
 import torch
 
-from vae_utils.evaluation import evaluate
-from vae_utils.figures import image_wall, manifold, save_figure, save_image, show_wall, use_style
+from vae_utils.evaluation import evaluate, manifold
+from vae_utils.figures import image_wall, show_wall, use_style
 from vae_utils.models import load_vae
 from vae_utils.reproduce import fig2
-from vae_utils.reproduce.common import full_mnist, record, summary
+from vae_utils.reproduce.common import full_mnist, record, save_figure, save_image, summary
 from vae_utils.runtime import fixed_seed
 
 ROWS, COLUMNS = 8, 20

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from vae_utils.classifier import load_classifier
-from vae_utils.evaluation import elbo_of_set
-from vae_utils.figures import image_wall, manifold, save_image
-from vae_utils.reproduce.common import full_mnist, record
+from vae_utils.evaluation import elbo_of_set, manifold
+from vae_utils.figures import image_wall
+from vae_utils.reproduce.common import full_mnist, record, save_image
 from vae_utils.reproduce.stored import RECIPES
 from vae_utils.runtime import fixed_seed
 from vae_utils.training import Report

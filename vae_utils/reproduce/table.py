@@ -5,9 +5,10 @@ from dataclasses import asdict
 
 from tqdm import tqdm
 
-from vae_utils.evaluation import Estimate, active_units, evaluate, log_likelihood
+from vae_utils.evaluation import Estimate, active_units, evaluate
 from vae_utils.files import load_tensors, save_tensors, write_atomically
 from vae_utils.models import load_vae
+from vae_utils.paper.importance import log_likelihood
 from vae_utils.reproduce.common import full_mnist, record, summary
 from vae_utils.reproduce.scoreboard import markdown, scoreboard
 from vae_utils.reproduce.stored import RECIPES
