@@ -1,325 +1,233 @@
-"""Frey Face from each of its four places, each way in which they can fail, and the film that stands in for it."""
+"""Figure 2's lower row from end to end, on a toy film: what is written, what goes on, and what is never looked at."""
 
-import contextlib
-import functools
-import hashlib
-import http.server
-import io
-import socket
-import subprocess
-import sys
-import threading
+import csv
+import json
+import shutil
+import time
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from scipy.io import savemat
 
-from vae_utils import data
-from vae_utils.data import load_frey_faces
+from vae_utils import training
+from vae_utils.paper.frey_face import FreyFace
+from vae_utils.evaluation import evaluate, kl_per_dimension
+from vae_utils.models import load_vae
+from vae_utils.paper.ppca import pixel_gaussians, ppca
+from vae_utils.reproduce import common, curves, frey
 
-# Stands for the faces: 1,965 small frames whose corner says which they are.
-PIXELS = np.random.default_rng(0).integers(8, 239, (560, 1965), np.uint8)
-PIXELS[0], PIXELS[1] = np.arange(1965) // 256, np.arange(1965) % 256
-
-
-def mat_file(**variables):
-    content = io.BytesIO()
-    savemat(content, variables)
-    return content.getvalue()
-
-
-FILE = mat_file(ff=PIXELS)
-
-
-@pytest.fixture
-def small(monkeypatch, tmp_path):
-    """A world where the faces are noise, data/ a temporary folder, VAE_DATA unset, and no download works."""
-    monkeypatch.setattr(data, "FREY_FACE_SHA256", hashlib.sha256(np.ascontiguousarray(PIXELS.T)).hexdigest())
-    monkeypatch.setattr(data, "DATA", tmp_path / "data")
-    monkeypatch.setattr(data, "FREY_FACE_SCRIPT", "raise SystemExit('this test must not download')")
-    monkeypatch.delenv("VAE_DATA", raising=False)
-    return tmp_path
+SAMPLES = 12_000
 
 
 @pytest.fixture(scope="module")
-def stand_in():
-    """The stand-in, loaded where there is neither data/ nor a download."""
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
-        patch.setenv("VAE_DATA", "embedded")
-        patch.setattr(data, "_download_frey_faces", lambda folder: pytest.fail("a stand-in needs no network"))
-        faces = load_frey_faces()
-    assert said.getvalue() == (
-        "No Frey Face, but a stand-in: 1,600 training and 365 test images, a window that wanders over a "
-        "photograph of scikit-learn (VAE_DATA=embedded)\n"
-    )
-    return faces
+def film():
+    """A bright square that moves over a grey ground, with a camera's noise."""
+    generator = torch.Generator().manual_seed(0)
+    frames = 0.4 + 0.05 * torch.randn(240, 1, 28, 20, generator=generator)
+    corners = torch.randint(2, 10, (240, 2), generator=generator).tolist()
+    for frame, (top, left) in zip(frames[:, 0], corners, strict=True):
+        frame[top : top + 8, left : left + 8] += 0.3
+    frames = frames.clamp(0, 255 / 256)
+    return FreyFace(frames[:200], frames[200:], "VAE_DATA", True)
 
 
-def write_faces(root, content=FILE):
-    path = root / "FreyFace" / "frey_rawface.mat"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content)
-    return path
+def shrink(patch, film, folder):
+    patch.setattr(frey, "load_frey_faces", lambda: film)
+    patch.setattr(common, "DATA", folder / "data")
+    patch.setattr(frey, "HIDDEN", 20)
+    patch.setattr(frey, "PROBE", 10_500)
 
 
-def numbers(images):
-    """Which frames these are, from the two pixels in which `PIXELS` says so."""
-    corner = (images[:, 0, 0, :2] * 256).round().long()
-    return (corner[:, 0] * 256 + corner[:, 1]).tolist()
-
-
-def assert_is_small(faces):
-    assert faces.train.shape == (1600, 1, 28, 20) and faces.test.shape == (365, 1, 28, 20)
-    assert faces.train.dtype == faces.test.dtype == torch.float32 and faces.is_frey
-    assert sorted(numbers(faces.train) + numbers(faces.test)) == list(range(1965))  # none lost, none twice
-    for images in (faces.train, faces.test):
-        bytes_ = PIXELS.T[numbers(images)].reshape(-1, 1, 28, 20)  # rows of 20 pixels
-        assert np.array_equal(images.numpy() * 256, bytes_)  # / 256 is exact in binary, / 255 is not
-
-
-def one_line(capfd):
-    """What was printed: exactly one line, nothing on stderr, and no folder of this machine."""
-    out, err = capfd.readouterr()
-    assert err == "" and out.count("\n") == 1
-    assert str(data.PROJECT) not in out and str(data.DATA) not in out
-    return out
-
-
-# Files that are there
-
-
-def test_folder_named_by_vae_data(small, monkeypatch, capfd):
-    write_faces(small / "elsewhere")
-    monkeypatch.setenv("VAE_DATA", str(small / "elsewhere"))
-    faces = load_frey_faces()
-    assert_is_small(faces)
-    assert faces.source == "VAE_DATA"
-    line = "Frey Face: 1,600 training and 365 test images, from the folder that VAE_DATA names\n"
-    assert one_line(capfd) == line
-    assert repr(faces) == "FreyFace(train=1,600, test=365, source='VAE_DATA', is_frey=True)"
-
-
-def test_a_folder_that_has_only_mnist_leads_on(small, monkeypatch, capfd):
-    write_faces(small / "data")
-    (small / "elsewhere").mkdir()
-    monkeypatch.setenv("VAE_DATA", str(small / "elsewhere"))
-    assert load_frey_faces().source == "data/"
-
-
-def test_relative_vae_data_starts_at_the_project(small, monkeypatch):
-    write_faces(small / "shared")
-    (small / "project" / "notebooks").mkdir(parents=True)
-    monkeypatch.setattr(data, "PROJECT", small / "project")
-    monkeypatch.setenv("VAE_DATA", "../shared")
-    monkeypatch.chdir(small / "project" / "notebooks")
-    assert load_frey_faces().source == "VAE_DATA"
-
-
-def test_vae_data_that_points_nowhere(small, monkeypatch):
-    monkeypatch.setenv("VAE_DATA", str(small / "nowhere"))
-    with pytest.raises(FileNotFoundError) as error:
-        load_frey_faces()
-    for part in ("VAE_DATA", str(small / "nowhere"), "FreyFace/frey_rawface.mat", "unset"):
-        assert part in str(error.value)
-
-
-def test_data_in_the_project(small, capfd):
-    write_faces(small / "data")
-    faces = load_frey_faces()
-    assert_is_small(faces)
-    assert faces.source == "data/" and "from data/" in one_line(capfd)
-
-
-def test_a_copy_written_by_another_program_is_the_same_faces(small):
-    compressed = io.BytesIO()
-    savemat(compressed, {"ff": PIXELS, "other": np.arange(3)}, do_compression=True)
-    write_faces(small / "data", compressed.getvalue())
-    assert_is_small(load_frey_faces())
-
-
-CHANGED = PIXELS.copy()
-CHANGED[559, 1964] ^= 1
-
-
-@pytest.mark.parametrize(
-    "content, fault",
-    [
-        (FILE[:-1000], "is truncated, damaged or no MATLAB file"),
-        (FILE[:100], "is truncated, damaged or no MATLAB file"),
-        (b"", "is truncated, damaged or no MATLAB file"),
-        (b"<html>404</html>" * 1000, "is truncated, damaged or no MATLAB file"),
-        (FILE[:128] + b"\xff" * 56 + FILE[184:], "is truncated, damaged or no MATLAB file"),
-        (mat_file(gg=PIXELS), "under the key ff, but holds nothing"),
-        (mat_file(ff=PIXELS.T), r"but holds uint8 of shape [1965, 560]"),
-        (mat_file(ff=PIXELS / 256), r"but holds float64 of shape [560, 1965]"),
-        (mat_file(ff=CHANGED), "is damaged: its pixels have not the checksum of Frey Face"),
-    ],
-    ids=["truncated", "header only", "empty", "a web page", "overwritten", "no key", "transposed", "floats", "one bit"],
-)
-@pytest.mark.parametrize("place, remedy", [("data", "delete it"), ("elsewhere", "unset VAE_DATA")])
-def test_bad_file_is_named_with_its_fault_and_its_remedy(small, monkeypatch, content, fault, place, remedy):
-    bad = write_faces(small / place, content)
-    if place == "elsewhere":
-        monkeypatch.setenv("VAE_DATA", str(small / place))
-    with pytest.raises(ValueError) as error:
-        load_frey_faces()
-    words = str(error.value)
-    assert words.startswith(str(bad)) and fault in words and remedy in words
-
-
-# The download, from servers on this machine
+@pytest.fixture(autouse=True)
+def small(film, monkeypatch, tmp_path):
+    shrink(monkeypatch, film, tmp_path)
 
 
 @pytest.fixture
-def download(small, monkeypatch):
-    """Lets the download take place, from the address given and through no proxy."""
-    script = "import os; os.environ['no_proxy'] = '*'\n" + DOWNLOAD_SCRIPT
-
-    def point_to(address):
-        monkeypatch.setattr(data, "FREY_FACE_SCRIPT", script)
-        monkeypatch.setattr(data, "FREY_FACE_URL", address)
-
-    return point_to
-
-
-DOWNLOAD_SCRIPT = data.FREY_FACE_SCRIPT
-
-
-@pytest.fixture
-def server(small):
-    """A web server on loopback for the folder that comes with it."""
-    folder = small / "served"
+def out(tmp_path):
+    folder = tmp_path / "out"
     folder.mkdir()
+    return folder
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as web:
-        threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        yield f"http://127.0.0.1:{web.server_port}/frey_rawface.mat", folder
-        web.shutdown()
+def options(out, **others):
+    return SimpleNamespace(
+        **{
+            "out": out,
+            "seed": 0,
+            "samples": SAMPLES,
+            "latents": [2],
+            "epochs": None,
+            "held_out": False,
+            "start": time.perf_counter(),
+        }
+        | others
+    )
+
+
+def record_of(out, name="fig2-frey"):
+    return json.loads((out / f"{name}.json").read_text("utf-8"))
+
+
+def rows_of(out, name="fig2-frey"):
+    with open(out / f"{name}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def once(film, tmp_path_factory):
+    """One run of the command, for all tests that only read what it has written."""
+    folder = tmp_path_factory.mktemp("once")
+    (folder / "out").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch, film, folder)
+        frey.fig2_frey(options(folder / "out"))
+    return folder
 
 
 @pytest.fixture
-def fallback(monkeypatch):
-    """A stand-in that costs nothing to make."""
-    monkeypatch.setattr(data, "_wandering_window", lambda: torch.zeros(1965, 1, 28, 20))
+def made(once, tmp_path):
+    shutil.copytree(once, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "out"
 
 
-def assert_fell_back(faces, capfd, reason):
-    said = one_line(capfd)
-    assert faces.source == "stand-in" and not faces.is_frey
-    assert said.startswith("No Frey Face, but a stand-in: ") and reason in said and "VAE_DATA" in said
-    assert not data.DATA.is_dir() or list(data.DATA.iterdir()) == []
+def test_the_command_leaves_curves_picture_weights_and_record(made, film):
+    assert {path.name for path in made.iterdir()} == {
+        "fig2-frey.csv",
+        "fig2-frey.json",
+        "fig2-frey.png",
+        "frey-2.safetensors",
+    }
+    rows = rows_of(made)
+    assert list(rows[0]) == ["figure", "panel", "curve", "samples", "nats", "seed"]
+    assert {(row["figure"], row["panel"], row["seed"]) for row in rows} == {("Fig2", "Frey Nz=2", "0")}
+    assert {row["curve"] for row in rows} == {
+        f"{method} {part}" for method in ("AEVB", "WS") for part in ("train", "test")
+    }
+    record = record_of(made)
+    assert record["command"] == f"python -m vae_utils.reproduce fig2-frey --samples {SAMPLES}"
+    assert set(record["results"]["runs"]) == {"AEVB 2", "WS 2"}
+    assert list((made.parent / "data" / "reproduce").iterdir()) == []  # states are gone
 
 
-def test_download_is_verified_and_kept(small, download, server, capfd):
-    address, folder = server
-    (folder / "frey_rawface.mat").write_bytes(FILE)
-    download(address)
-    faces = load_frey_faces()
-    assert_is_small(faces)
-    assert faces.source == "download" and "downloaded into data/" in one_line(capfd)
-    assert [path.name for path in data.DATA.iterdir()] == ["FreyFace"]  # the temporary folder is gone
-    assert load_frey_faces().source == "data/"
+def test_the_record_says_what_the_stored_weights_are(made, film):
+    run = record_of(made)["results"]["runs"]["AEVB 2"]
+    vae = load_vae(made / "frey-2.safetensors")
+    assert vae.image_shape == (1, 28, 20) and vae.likelihood.floor == 1 / 256
+    # half precision moves the bound a little, and so does another number of draws of z
+    bound = evaluate(vae, film.test, num_samples=10).elbo.mean().item()
+    assert bound == pytest.approx(run["elbo"], abs=3)
+    assert vae.metadata["results"]["elbo"] == pytest.approx(bound, abs=3)
+    assert run["train_minus_test"] == pytest.approx(run["train"]["elbo"] - run["elbo"], abs=0.02)
+    assert sum(run["kl_per_dimension"]) == pytest.approx(run["rate"], abs=0.01)
+    assert kl_per_dimension(vae, film.test).tolist() == pytest.approx(run["kl_per_dimension"], abs=0.1)
+    assert run["smallest_sigma"] >= 1 / 256 - 1e-5
+    last = [float(row["nats"]) for row in rows_of(made) if row["curve"] == "AEVB test"]
+    assert run["best_test"]["elbo"] == pytest.approx(max(last), abs=0.01)
 
 
-@pytest.mark.parametrize("content", [FILE[:-1000], mat_file(ff=CHANGED), b"<html>moved</html>"])
-def test_what_arrived_is_verified_before_it_is_kept(small, download, server, fallback, capfd, content):
-    address, folder = server
-    (folder / "frey_rawface.mat").write_bytes(content)
-    download(address)
-    assert_fell_back(load_frey_faces(), capfd, "what arrived is not Frey Face")
+def test_exact_evidence_is_that_of_models_of_the_training_frames(made, film):
+    found = record_of(made)["results"]["exact"]
+    assert set(found) == {"pixel_gaussians", "ppca 2", "ppca 5", "ppca 10", "ppca 20"}
+    for name, model in (("pixel_gaussians", pixel_gaussians(film.train)), ("ppca 5", ppca(film.train, 5))):
+        for part, images in (("train", film.train), ("test", film.test)):
+            assert found[name][part] == pytest.approx(model.log_prob(images.double()).mean().item(), abs=0.01)
 
 
-def test_a_server_without_the_file(small, download, server, fallback, capfd):
-    download(server[0])
-    assert_fell_back(load_frey_faces(), capfd, "HTTP Error 404")
+def test_a_plateau_is_where_the_bound_is_that_of_a_model_without_a_code(film):
+    level = pixel_gaussians(film.train).log_prob(film.test.double()).mean().item()
+
+    def report(samples, nats, rate):
+        return training.Report(samples, 1.0, 1.0, 0.0, 0.0, 0.0, level + nats, rate, 0.0)
+
+    history = [report(100, -50, 9), report(200, -8, 0.3), report(300, 2, 0.01), report(400, 9, 0.2), report(500, 30, 5)]
+    assert frey.plateau(history, film) == {"from": 200, "to": 400, "largest_rate": 0.3}
+    assert frey.plateau(history[-1:], film) is None
 
 
-def test_a_server_that_never_answers(small, download, fallback, monkeypatch, capfd):
-    monkeypatch.setattr(data, "SOCKET_SECONDS", 0.3)
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections wait in its queue for ever
-        download(f"http://127.0.0.1:{silent.getsockname()[1]}/")
-        faces = load_frey_faces()
-    assert_fell_back(faces, capfd, "timed out")
+def test_the_learning_rate_is_the_best_of_the_first_training_bounds(made):
+    for run in record_of(made)["results"]["runs"].values():
+        tried = {row["learning_rate"]: row["train"] for row in run["learning_rates"]}
+        assert list(tried) == list(curves.LEARNING_RATES)
+        known = {rate: bound for rate, bound in tried.items() if bound is not None}
+        assert known[run["learning_rate"]] == max(known.values())
 
 
-def test_a_download_that_takes_too_long_is_stopped(small, fallback, monkeypatch, capfd):
-    script = "import sys, time; open(sys.argv[1] + '/frey_rawface.mat', 'w').write('half'); time.sleep(20)"
-    monkeypatch.setattr(data, "FREY_FACE_SCRIPT", script)
-    monkeypatch.setattr(data, "DOWNLOAD_SECONDS", 1)
-    assert_fell_back(load_frey_faces(), capfd, "longer than 1 seconds")
+def test_the_test_frames_choose_nothing(film, monkeypatch, made):
+    """With other test frames the choice and the weights are the same."""
+    monkeypatch.setattr(frey, "load_frey_faces", lambda: FreyFace(film.train, 1 - film.test, "VAE_DATA", True))
+    other = made.parent / "other"
+    other.mkdir()
+    frey.fig2_frey(options(other))
+    for name in ("AEVB 2", "WS 2"):
+        ours, theirs = (record_of(folder)["results"]["runs"][name] for folder in (made, other))
+        assert ours["learning_rates"] == theirs["learning_rates"] and ours["train"] == theirs["train"]
+        assert ours["elbo"] != theirs["elbo"]
 
 
-def test_keyboard_interrupt_leaves_nothing(small, monkeypatch):
-    def interrupt(command, **_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(data.subprocess, "run", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        load_frey_faces()
-    assert list(data.DATA.iterdir()) == []
-
-
-def test_data_folder_that_cannot_be_written(small, fallback, capfd):
-    (small / "data").write_text("a file where the folder should be")
-    assert_fell_back(load_frey_faces(), capfd, "data/ cannot be written")
+def test_what_is_there_is_not_trained_again_and_other_curves_join_it(made, monkeypatch, capsys):
+    before = rows_of(made)
+    frey.fig2_frey(options(made, latents=[5]))
+    assert [row for row in rows_of(made) if row["panel"] == "Frey Nz=2"] == before
+    assert set(record_of(made)["results"]["runs"]) == {"AEVB 2", "WS 2", "AEVB 5", "WS 5"}
+    monkeypatch.setattr(frey, "train", lambda *_, **__: pytest.fail("it trained again"))
+    capsys.readouterr()
+    frey.fig2_frey(options(made, latents=[2, 5]))
+    assert capsys.readouterr().out.count("has it already") == 4
 
 
-# The stand-in
+def test_an_interrupted_command_goes_on_to_the_same_numbers(made, monkeypatch):
+    ascend, calls = training._ascend, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 3 * 105 + 110:  # after the three probes, in the middle of the first curve
+            raise KeyboardInterrupt
+        return ascend(*arguments)
+
+    monkeypatch.setattr(training, "_ascend", interrupted)
+    again = made.parent / "again"
+    again.mkdir()
+    with pytest.raises(SystemExit, match="fig2-frey AEVB 2: interrupted .*the same command goes on"):
+        frey.fig2_frey(options(again))
+    assert list(again.iterdir()) == []
+    frey.fig2_frey(options(again))
+    assert rows_of(again) == rows_of(made)
 
 
-def test_the_stand_in_is_a_film_of_continuous_grey_images(stand_in):
-    assert stand_in.train.shape == (1600, 1, 28, 20) and stand_in.test.shape == (365, 1, 28, 20)
-    assert stand_in.source == "stand-in" and not stand_in.is_frey
-    frames = torch.cat([stand_in.train, stand_in.test])
-    assert frames.min() >= 0 and frames.max() < 1 and len(frames.unique()) > 150  # grey, not black and white
-    assert torch.equal(frames * 256, (frames * 256).round())  # bytes, as a camera has them
-    assert len(frames.flatten(1).unique(dim=0)) == 1965  # no test frame was trained on
+def test_a_stand_in_makes_no_numbers(out, film, monkeypatch):
+    monkeypatch.setattr(frey, "load_frey_faces", lambda: FreyFace(film.train, film.test, "stand-in", False))
+    with pytest.raises(SystemExit, match="needs Frey Face, and only a stand-in was found: connect .*, or let VAE_DATA"):
+        frey.fig2_frey(options(out))
+    assert list(out.iterdir()) == []
 
 
-def test_the_stand_in_is_explained_by_few_numbers_but_not_by_a_plane(stand_in):
-    """What makes it a fit subject: a window's place is two numbers, and brightness is curved in them."""
-    frames = stand_in.train.flatten(1)
-    shares = torch.linalg.svdvals(frames - frames.mean(0)) ** 2
-    shares = shares / shares.sum()
-    assert shares[:2].sum() < 0.6 and shares[:20].sum() > 0.8  # of Frey Face: 0.32 and 0.81
+def test_the_search_reports_each_try_and_those_that_failed(out, monkeypatch, film):
+    def overflowing(label, method, latent_size, rate, *arguments, **kwargs):
+        if rate == 0.1:
+            raise FloatingPointError("the loss stopped being a finite number")
+        return frey_train(label, method, latent_size, rate, *arguments, **kwargs)
+
+    frey_train = frey.train
+    monkeypatch.setattr(frey, "train", overflowing)
+    frey.frey_search(options(out, samples=2_000, latents=None))
+    runs = record_of(out, "fig2-frey-search")["results"]["runs"]
+    assert len(runs) == len(frey.tries()) == 9
+    failed = {name for name, run in runs.items() if run.get("outcome", "").startswith("diverged")}
+    assert failed == {name for name, run in runs.items() if run["rate"] == 0.1} and len(failed) == 2
+    assert {row["curve"].rpartition(": ")[0] for row in rows_of(out, "fig2-frey-search")} == set(runs) - failed
+    floors = {run["floor"] for run in runs.values()}
+    assert floors == {0.0, 1 / 256}
+    monkeypatch.setattr(frey, "train", lambda *_, **__: pytest.fail("it trained again"))
+    frey.frey_search(options(out, samples=2_000, latents=None))
 
 
-# hold_out
-
-
-def test_hold_out_sets_training_frames_apart(small, capfd):
-    write_faces(small / "data")
-    whole, part = load_frey_faces(), load_frey_faces(hold_out=200)
-    assert part.train.shape == (1400, 1, 28, 20) and part.test.shape == (200, 1, 28, 20)
-    assert sorted(numbers(part.train) + numbers(part.test)) == sorted(numbers(whole.train))
-    assert "1,400 training and 200 held-out training images" in capfd.readouterr().out.splitlines()[1]
-
-
-def test_the_split_is_the_same_every_time(small):
-    write_faces(small / "data")
-    torch.manual_seed(1)
-    first = load_frey_faces(hold_out=7)
-    torch.manual_seed(2)
-    state = torch.get_rng_state()
-    second = load_frey_faces(hold_out=7)
-    assert torch.equal(first.test, second.test) and torch.equal(first.train, second.train)
-    assert torch.equal(torch.get_rng_state(), state)  # and the reader's own random numbers stay as they were
-    assert numbers(first.train)[:5] != sorted(numbers(first.train))[:5]  # in a random order
-
-
-@pytest.mark.parametrize("hold_out", [-1, 1600, 2000, 7.0, "7", None, True])
-def test_hold_out_that_makes_no_sense(small, hold_out):
-    write_faces(small / "data")
-    with pytest.raises(ValueError, match="hold_out should be a whole number from 0 to 1,599"):
-        load_frey_faces(hold_out=hold_out)
-
-
-def test_importing_the_module_stays_light():
-    code = "import sys, vae_utils.data; print(*{'scipy', 'sklearn', 'PIL', 'urllib.request'} & set(sys.modules))"
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "scipy" not in child.stdout and "sklearn" not in child.stdout
+@pytest.mark.parametrize("method", ["AEVB", "WS"])
+def test_the_model_is_the_papers(film, method):
+    vae, history = frey.train("a curve", method, 5, 0.01, 300, 0, film)
+    assert vae.latent_size == 5 and vae.settings["hidden"] == [20] and vae.settings["activation"] == "tanh"
+    assert history[-1].samples == 300
+    start, _ = frey.train("another", method, 5, 0.02, 300, 0, film)  # the first 100 steps only gather squares
+    for name, value in start.state_dict().items():
+        torch.testing.assert_close(vae.state_dict()[name], value, rtol=0, atol=0)
+    assert 0.008 < vae.decoder.output.weight.std() < 0.012

@@ -8,7 +8,27 @@ from functools import partial
 from pathlib import Path
 
 from vae_utils.files import ASSETS
-from vae_utils.reproduce import fig2, fig3, frey, full_vb, holes, pictures, replay, speed, stored, table, trade
+from vae_utils.reproduce import (
+    classifier,
+    fig2_frey,
+    fig2_frey_search,
+    fig2_mnist,
+    fig2_search,
+    fig3,
+    fig4,
+    fig5,
+    full_vb,
+    holes,
+    likelihood,
+    likelihoods,
+    pictures,
+    rate_distortion,
+    replay,
+    select,
+    speed,
+    stored_models,
+    table,
+)
 
 
 def run_all(options):
@@ -20,20 +40,20 @@ def run_all(options):
             COMMANDS[name](options)
 
 
-COMMANDS = {f"select-{name}": partial(stored.select, name) for name in stored.CANDIDATES}
-COMMANDS |= {name: partial(stored.train, name) for name in stored.RECIPES}
-COMMANDS |= {"rate-distortion": trade.rate_distortion, "likelihoods": trade.likelihoods}
-COMMANDS |= {"classifier": holes.classifier, "holes": holes.holes}
+COMMANDS = {f"select-{name}": partial(select.select, name) for name in select.CANDIDATES}
+COMMANDS |= {name: partial(stored_models.train, name) for name in stored_models.RECIPES}
+COMMANDS |= {"rate-distortion": rate_distortion.rate_distortion, "likelihoods": likelihoods.likelihoods}
+COMMANDS |= {"classifier": classifier.classifier, "holes": holes.holes}
 COMMANDS |= {"pictures": pictures.pictures, "speed": speed.speed, "replay": replay.replay}
-COMMANDS |= {f"likelihood-{name}": partial(table.likelihood, name) for name in table.EVERY}
+COMMANDS |= {f"likelihood-{name}": partial(likelihood.likelihood, name) for name in likelihood.EVERY}
 COMMANDS |= {
-    "fig2-search": fig2.fig2_search,
-    "fig2-mnist": fig2.fig2_mnist,
-    "fig2-frey-search": frey.frey_search,
-    "fig2-frey": frey.fig2_frey,
+    "fig2-search": fig2_search.fig2_search,
+    "fig2-mnist": fig2_mnist.fig2_mnist,
+    "fig2-frey-search": fig2_frey_search.frey_search,
+    "fig2-frey": fig2_frey.fig2_frey,
     "fig3": fig3.fig3,
-    "fig4": pictures.fig4,
-    "fig5": pictures.fig5,
+    "fig4": fig4.fig4,
+    "fig5": fig5.fig5,
     "full-vb": full_vb.full_vb,
 }
 COMMANDS |= {"table": table.table, "all": run_all}

@@ -24,6 +24,8 @@ from vae_utils.reproduce.precision import in_bfloat16
 from vae_utils.reproduce.resuming import fit_resuming
 from vae_utils.training import History
 
+HELD_OUT = 5000  # training images on which every choice between settings is made
+
 
 @dataclass(frozen=True)
 class Ending:

@@ -29,7 +29,7 @@ from vae_utils.reproduce.curves import (
     forget,
     train_as_paper,
 )
-from vae_utils.reproduce.fig2 import HELD_OUT
+from vae_utils.reproduce.fig2_mnist import HELD_OUT
 from vae_utils.reproduce.precision import fast_products
 from vae_utils.reproduce.resuming import Resume, state_path
 from vae_utils.training import after, fit, paper_adagrad

@@ -8,16 +8,14 @@ from statistics import mean, stdev
 import torch
 from sklearn.mixture import GaussianMixture
 from torch.distributions import MultivariateNormal
-from torch.nn.functional import cross_entropy
 
-from vae_utils.classifier import DigitClassifier, load_classifier
+from vae_utils.classifier import load_classifier
 from vae_utils.data import binarise
 from vae_utils.evaluation import aggregate_kl, hole_mass, posterior_parameters
-from vae_utils.files import save_tensors
 from vae_utils.models import mlp_vae
 from vae_utils.objectives import elbo, reconstruction
-from vae_utils.reproduce.common import Recipe, full_mnist, record, versions
-from vae_utils.reproduce.stored import HELD_OUT
+from vae_utils.reproduce.classifier import UNSURE, share
+from vae_utils.reproduce.common import Recipe, full_mnist, record
 from vae_utils.runtime import fixed_seed
 
 OBJECTIVES = {"autoencoder": reconstruction, "VAE": elbo}
@@ -29,7 +27,6 @@ NUM_DRAWS = 1000  # codes from each distribution, and images of each kind, that 
 NUM_CODES = 20_000  # training images whose codes the Gaussian and the mixture are fitted to
 NUM_AGGREGATE = 500  # draws at which the exact density of q(z) is compared with p(z)
 COMPONENTS = 30  # of the mixture, full covariances
-UNSURE = 0.9  # the judge is unsure of a picture if no digit gets this probability
 PROTOCOL = {
     "unsure": f"share of {NUM_DRAWS} pictures (means of p(x|z)) to which the classifier gives no digit "
     f"{UNSURE} or more",
@@ -53,52 +50,6 @@ PROTOCOL = {
     "round_trip": "root mean square over dimensions of (encoder(decoder(z)) - z) / standard deviation of the "
     "codes, z ~ Gaussian",
 }
-
-
-# The judge
-
-
-def classifier(options):
-    """Train the judge on 55,000 training images; report it on the 5,000 others, then on the test set."""
-    mnist, epochs = full_mnist(hold_out=HELD_OUT), options.epochs or 8
-    torch.manual_seed(options.seed)
-    judge = train_classifier(mnist.train, mnist.train_labels, epochs)
-    official = full_mnist()
-    results = {
-        "trained_on": f"{len(mnist.train):,} training images, grey",
-        "epochs": epochs,
-        "held_out_accuracy": round(accuracy(judge, mnist.test, mnist.test_labels), 4),
-        "test_accuracy": round(accuracy(judge, official.test, official.test_labels), 4),
-        "test_images_unsure": round(share(judge.probabilities(official.test).amax(1) < UNSURE), 4),
-    }
-    print(f"classifier: {results}")
-    save_tensors(
-        options.out / "classifier.safetensors", judge.state_dict(), {"results": results, "versions": versions()}
-    )
-    record("classifier", options, results)
-
-
-def train_classifier(images, labels, epochs, batch_size=128, learning_rate=2e-3):
-    """A `DigitClassifier` trained by Adam at a rate that falls to zero; the caller sets the seed."""
-    judge = DigitClassifier().train()
-    optimiser = torch.optim.Adam(judge.parameters(), lr=learning_rate, fused=True)
-    num_steps = max(1, round(epochs * (len(images) // batch_size)))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=num_steps + 1)
-    for step in range(num_steps):
-        at = step * batch_size % (len(images) // batch_size * batch_size)
-        if at == 0:
-            order = torch.randperm(len(images))
-        batch = order[at : at + batch_size]
-        optimiser.zero_grad()
-        cross_entropy(judge(images[batch]), labels[batch]).backward()
-        optimiser.step()
-        schedule.step()
-    return judge.eval()
-
-
-def accuracy(judge, images, labels):
-    """Share of images whose most probable digit is the label."""
-    return share(judge.probabilities(images).argmax(1) == labels)
 
 
 # Autoencoder against VAE
@@ -208,11 +159,6 @@ def smoothness(vae, judge, mnist, num_paths=500, steps=32):
         "label_flips": (digits[1:] != digits[:-1]).sum(0).float().mean().item(),
         "path_unsure": share(said.amax(2) < UNSURE),
     }
-
-
-def share(mask):
-    """The share of True in a mask."""
-    return mask.float().mean().item()
 
 
 def spread(rows):

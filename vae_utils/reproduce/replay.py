@@ -10,7 +10,7 @@ from vae_utils.classifier import load_classifier
 from vae_utils.evaluation import elbo_of_set, manifold
 from vae_utils.figures import image_wall
 from vae_utils.reproduce.common import full_mnist, record, save_image
-from vae_utils.reproduce.stored import RECIPES
+from vae_utils.reproduce.stored_models import RECIPES
 from vae_utils.runtime import fixed_seed
 from vae_utils.training import Report
 

@@ -16,8 +16,7 @@ from vae_utils.data import DATA, PROJECT
 from vae_utils.evaluation import evaluate
 from vae_utils.likelihoods import GreyCrossEntropy
 from vae_utils.models import mlp_vae
-from vae_utils.reproduce.common import Recipe, full_mnist, record
-from vae_utils.reproduce.stored import HELD_OUT
+from vae_utils.reproduce.common import HELD_OUT, Recipe, full_mnist, record
 
 ROUNDS = 3
 EXAMPLE_EPOCHS = 10

@@ -12,8 +12,6 @@ from vae_utils.models import conv_vae, load_vae, mlp_vae, save_vae
 from vae_utils.reproduce.common import Ending, Recipe, ending_of, full_mnist, record, summary, versions
 from vae_utils.reproduce.resuming import state_path
 
-HELD_OUT = 5000  # training images on which every choice between settings is made
-
 residual = partial(conv_vae, channels=(32, 48), hidden=256, blocks=(1, 2))
 
 CONV = Recipe(partial(residual, 32), epochs=120, learning_rate=3e-3, bfloat16=True)
@@ -27,33 +25,6 @@ RECIPES = {
     "manifold": Recipe(partial(mlp_vae, 2, (512, 512, 256)), epochs=40, learning_rate=4e-3),
     "mlp-2-minutes": Recipe(partial(mlp_vae, 20), epochs=14, learning_rate=3e-3),
 }
-
-# What is compared on held-out images, at a fraction of the final length. The best learning rate so found is
-# 4e-3 for all three; the two long runs take 3e-3, since long runs favour smaller steps than short ones do,
-# and were not compared at full length.
-CANDIDATES = {
-    "mlp": [
-        replace(RECIPES["mlp"], build=partial(mlp_vae, size), learning_rate=rate, epochs=3)
-        for size, rate in [(32, 2e-3), (32, 4e-3), (50, 4e-3)]
-    ],
-    "conv": [replace(CONV, learning_rate=rate, epochs=1.5) for rate in (1e-3, 2e-3, 4e-3)],
-    "manifold": [replace(RECIPES["manifold"], learning_rate=rate, epochs=6) for rate in (1e-3, 2e-3, 4e-3)],
-}
-
-
-def select(name, options):
-    """Compare settings for one stored model on held-out training images."""
-    mnist = full_mnist(hold_out=HELD_OUT)
-    rows = []
-    for recipe in CANDIDATES[name]:
-        vae, history = recipe.train(mnist, progress=False)
-        result = evaluate(vae, mnist.test)
-        rows.append(recipe.settings | summary(result) | {"seconds": round(history[-1].seconds, 1)})
-        print(
-            f"{recipe.settings['model']}, learning rate {recipe.learning_rate}, {recipe.epochs} epochs: {result}",
-            flush=True,
-        )
-    record(f"select-{name}", options, rows)
 
 
 def train(name, options):

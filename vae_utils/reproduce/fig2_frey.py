@@ -5,23 +5,13 @@ from itertools import product
 
 import torch
 
-from vae_utils.data import load_frey_faces
 from vae_utils.evaluation import Estimate, evaluate, kl_per_dimension
 from vae_utils.likelihoods import PixelGaussian
 from vae_utils.models import load_vae, paper_vae, save_vae
+from vae_utils.paper.frey_face import load_frey_faces
 from vae_utils.paper.ppca import pixel_gaussians, ppca
 from vae_utils.reproduce.common import summary, versions
-from vae_utils.reproduce.curves import (
-    LEARNING_RATES,
-    WAITING,
-    StoredRuns,
-    choose_rate,
-    compare,
-    curve_rows,
-    draw,
-    forget,
-    train_as_paper,
-)
+from vae_utils.reproduce.curves import StoredRuns, choose_rate, compare, curve_rows, draw, forget, train_as_paper
 
 FIGURE = "Fig2"
 LATENTS = (2, 10, 5, 20)
@@ -34,8 +24,6 @@ SAMPLES = {
 PROBE = 50_000
 STD, FLOOR = 0.01, 1 / 256
 STORED = (2,)  # latent sizes whose AEVB weights the lesson loads
-SEARCH_SAMPLES, SEARCH_LATENTS = 1_000_000, 10
-COMPARED_AT = (10**5.75, 10**6)
 
 
 def frey_faces():
@@ -183,51 +171,3 @@ def exact(faces, latents=(2, 5, 10, 20)):
         }
         for name, model in models.items()
     }
-
-
-# The search
-
-
-def tries():
-    """What is tried at 10^6 images: method, settings of `train` and of `training.after`."""
-    base = {"rate": 0.01, "std": STD, "floor": FLOOR, "waiting": WAITING}
-    changes = [{}, {"rate": 0.02}, {"rate": 0.1}, {"std": 0.1}, {"waiting": 0}, {"floor": 0.0}]
-    return [("AEVB", base | change) for change in changes] + [("WS", base | {"rate": rate}) for rate in LEARNING_RATES]
-
-
-def frey_search(options):
-    """Which reading of what Figure 2 leaves unsaid lies on the paper's Frey Face curves: 10^6 images each."""
-    faces, samples = frey_faces(), options.samples or SEARCH_SAMPLES
-    stored = StoredRuns("fig2-frey-search", options)
-    panel = f"Frey Nz={SEARCH_LATENTS}"
-    for method, settings in tries():
-        name = f"{method}, " + ", ".join(f"{key} {value:.4g}" for key, value in settings.items())
-        if stored.has(name, samples):
-            continue
-        label = f"fig2-frey-search {name.replace(',', '')}"
-        found = {"asked": samples, "method": method, "latent_size": SEARCH_LATENTS, **settings}
-        lines = []
-        try:
-            vae, history = train(
-                label, method, SEARCH_LATENTS, samples=samples, seed=options.seed, faces=faces, **settings
-            )
-            points = compare(
-                FIGURE, panel, f"{method} test", history.column("samples"), history.column("test_elbo"), COMPARED_AT
-            )
-            distances = [abs(point["difference"]) for point in points]
-            found |= {
-                "train_bounds": {report.samples: round(report.train_elbo, 1) for report in history},
-                "against_paper": points,
-                "distance": round(sum(distances) / len(distances), 2) if distances else None,
-                "rate_of_test": round(history[-1].test_rate, 3),
-                "smallest_sigma": smallest_sigma(vae, faces.test),
-            }
-            lines = [
-                (FIGURE, panel, f"{name}: {curve}", *rest)
-                for _, _, curve, *rest in curve_rows(FIGURE, panel, method, history, options.seed)
-            ]
-        except FloatingPointError as error:
-            found["outcome"] = f"diverged: {error}"
-        print(f"{name}: {found}", flush=True)
-        stored.add(name, found, lines)
-        forget(label, options.seed)
