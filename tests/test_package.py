@@ -28,7 +28,9 @@ COMMANDS = {
 }
 # Arrows run one way: a file of the core imports only from those on lines above its own, ...
 CORE = (
-    {"arguments", "files", "runtime", "alt"},
+    {"arguments"},
+    {"files", "runtime", "alt"},
+    {"provenance"},
     {"data"},
     {"likelihoods", "objectives"},
     {"models"},
@@ -43,6 +45,7 @@ ALLOWED = {
     "reproduce": {"core", "paper", "explore", "checks"},
     "authoring": {"core", "paper", "explore", "checks"},
 }
+REFUSALS = ("ValueError", "TypeError", "FileNotFoundError", "OSError", "ArgumentTypeError")
 # name to import: name to install
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "math_core": "math-core"}
 # What the listed requirements bring along, and of which we use only what they hand to their own users.
@@ -122,6 +125,42 @@ def allowed(own):
 def test_all_of_the_library_is_packaged():
     settings = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))
     assert settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == [LIBRARY.name]
+
+
+# --- error sentences
+
+
+def refusals():
+    """(place, text) of each error that the library raises for what it was given; "{}" stands for values.
+
+    Readers of files (`_read...`) say what they found; their caller makes a sentence of it. What `checks` says to
+    learners has tests of its own.
+    """
+    for path in sorted(set(LIBRARY.rglob("*.py")) - set(LIBRARY.glob("checks/*"))):
+        for function in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(function, ast.FunctionDef) or function.name.startswith("_read"):
+                continue
+            for node in ast.walk(function):
+                exception = getattr(node, "exc", None)
+                if isinstance(exception, ast.Call) and getattr(exception.func, "id", "") in REFUSALS and exception.args:
+                    yield f"{path.relative_to(LIBRARY)}:{node.lineno}", text_of(exception.args[0])
+
+
+def text_of(node):
+    """The text of an expression, with {} in the place of values; a call of `refusal` has the form by itself."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(text_of(part) for part in node.values)
+    if isinstance(node, ast.BinOp):
+        return text_of(node.left) + text_of(node.right)
+    return "{}"
+
+
+def test_refusals_have_one_form():
+    """ "X was expected ..., got Y; what to do": written out, or made by `arguments.refusal`."""
+    form = re.compile(r"(\{\}: )?\{\}|.*\b(was|were) expected\b.*, got .*[^.]", re.DOTALL)
+    assert [(place, text) for place, text in refusals() if not form.fullmatch(text)] == []
 
 
 # --- requirements

@@ -13,6 +13,8 @@ import re
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
+from vae_utils.arguments import refusal
+
 ALT_LETTERS = 190  # more is tiresome to listen to
 SYMBOLS = {
     "mu": "μ",
@@ -57,7 +59,8 @@ def set_alt_text(figure: Figure, text: str) -> Figure:
     """
     text = " ".join(text.split())
     if not 0 < len(text) <= ALT_LETTERS:
-        raise ValueError(f"a text of 1 to {ALT_LETTERS} letters was expected, got {len(text)}: say what is to be seen")
+        expected = f"to have 1 to {ALT_LETTERS} letters"
+        raise ValueError(refusal("the text", expected, len(text), "say what is to be seen"))
     figure.set_label(text)
     return figure
 

@@ -281,7 +281,7 @@ def _read_idx(path, files):
         raise ValueError(f"{given} where {kind} should be")
     if len(content) < (size := header + count * width):
         raise ValueError(f"a truncated one: {len(content):,} bytes of {size:,}")
-    raise ValueError("a damaged one, which has not the checksum of the official file")
+    raise ValueError("a damaged one, whose checksum is not that of the official file")
 
 
 def _embedded_mnist():

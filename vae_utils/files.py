@@ -12,6 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from vae_utils.arguments import refusal
+
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 
@@ -37,10 +39,8 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
     except OSError as error:
-        raise OSError(
-            f"{path} cannot be written ({error.strerror}): choose a folder that exists or can "
-            "be made, and that you may write to."
-        ) from error
+        sentence = refusal("the folder", "to be one that can be written", error.strerror, "choose another folder")
+        raise OSError(f"{path}: {sentence}") from error
     try:
         yield temporary
         os.replace(temporary, path)
@@ -69,10 +69,8 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict, h
     try:
         texts = {name: json.dumps(value) for name, value in metadata.items()}
     except TypeError as error:
-        raise ValueError(
-            f"The metadata of {path} should hold only what JSON can (text, numbers, lists, "
-            f"dicts), but {error}; convert it first."
-        ) from error
+        sentence = refusal("metadata", "as JSON can hold it (text, numbers, lists, dicts)", error, "convert it first")
+        raise ValueError(f"{path}: {sentence}") from error
     with write_atomically(path) as temporary:
         temporary.write_bytes(save(stored, metadata=texts))  # save_file would make it private to its owner
 
@@ -93,19 +91,21 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}; check the name, or make the file again.")
+        raise FileNotFoundError(
+            f"{path}: {refusal('a file', 'to be there', 'none', 'check the name, or make it again')}"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a file is no dict)
             metadata = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
     except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path} should be a safetensors file written by save_tensors, but it is truncated, "
-            f"damaged or something else ({error}); restore it from the repository or make it "
-            "again."
-        ) from error
+        remedy = "restore the file from the repository, or make it again"
+        sentence = refusal("weights", "as save_tensors writes them", f"a truncated or damaged file ({error})", remedy)
+        raise ValueError(f"{path}: {sentence}") from error
     # A copy: Windows does not replace a file that somebody has in memory, and a training writes over its state.
-    return {name: t.float().clone() if t.is_floating_point() else t.clone() for name, t in tensors.items()}, metadata
+    return {
+        name: t.to(torch.float32, copy=True) if t.is_floating_point() else t.clone() for name, t in tensors.items()
+    }, metadata
 
 
 def _to_half(name, tensor):
@@ -113,5 +113,7 @@ def _to_half(name, tensor):
         return tensor
     halved = tensor.half()
     if not torch.equal(halved.isfinite(), tensor.isfinite()):
-        raise ValueError(f"Tensor {name!r} has values beyond float16's 65,504; save it with half=False.")
+        raise ValueError(
+            refusal(f"tensor {name!r}", "within float16's 65,504", "larger values", "save it with half=False")
+        )
     return halved

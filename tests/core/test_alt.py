@@ -76,7 +76,7 @@ def test_the_authors_words_win():
     assert set_alt_text(figure, "Three digits;\n the last is a 7.") is figure
     assert alt_text(figure) == "Three digits; the last is a 7."
     for text in ("", "x" * (ALT_LETTERS + 1)):
-        with pytest.raises(ValueError, match=f"1 to {ALT_LETTERS} letters was expected, got {len(text)}"):
+        with pytest.raises(ValueError, match=f"1 to {ALT_LETTERS} letters, got {len(text)}"):
             set_alt_text(figure, text)
 
 

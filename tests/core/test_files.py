@@ -106,7 +106,7 @@ def test_missing_file_is_named(tmp_path):
     for path in (tmp_path / "no-such.safetensors", tmp_path):  # a folder is no file either
         with pytest.raises(FileNotFoundError) as error:
             load_tensors(path)
-        assert str(error.value).startswith(f"There is no file {path};")
+        assert str(error.value).startswith(f"{path}: a file was expected to be there, got none")
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
@@ -204,7 +204,7 @@ def test_folder_that_cannot_be_written(tmp_path):
     path = tmp_path / "file" / "w.safetensors"
     with pytest.raises(OSError) as error:
         save_tensors(path, {"w": torch.zeros(1)}, {})
-    assert str(error.value).startswith(f"{path} cannot be written") and "choose a folder" in str(error.value)
+    assert str(error.value).startswith(f"{path}: the folder was expected") and "choose another folder" in str(error.value)
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 

@@ -356,15 +356,15 @@ def test_ordinary_functions_evaluate_it(images):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda vae, x: full_bound(vae, x, 0), "num_images was expected to be 1 or more, got 0"),
-        (lambda vae, x: map_bound(vae, x, 0, vae.weights_prior), "num_images was expected"),
-        (lambda vae, x: weight_prior(vae.decoder, 0), "std was expected to be a standard deviation above 0"),
+        (lambda vae, x: full_bound(vae, x, 0), "num_images were expected to be a whole number of 1 or more, got 0"),
+        (lambda vae, x: map_bound(vae, x, 0, vae.weights_prior), "num_images were expected"),
+        (lambda vae, x: weight_prior(vae.decoder, 0), "std was expected to be a number above 0"),
         (lambda vae, x: weight_prior(vae.decoder, 1, -1), "bias_std was expected"),
         (lambda vae, x: BayesianVAE(vae, initial_std=0), "initial_std was expected"),
         (lambda vae, x: BayesianVAE(vae, weight_prior(nn.Linear(1, 1))), "make it with weight_prior"),
-        (lambda vae, x: predictive_elbo(vae, x, 0), "num_weights was expected"),
+        (lambda vae, x: predictive_elbo(vae, x, 0), "num_weights were expected"),
         (lambda vae, x: predictive_log_likelihood(vae, x, 1, 1, every=0), "every was expected"),
-        (lambda vae, x: predictive_log_likelihood(vae, x, 1, 0), "num_samples was expected"),
+        (lambda vae, x: predictive_log_likelihood(vae, x, 1, 0), "num_samples were expected"),
     ],
     ids=range(9),
 )

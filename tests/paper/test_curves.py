@@ -75,5 +75,5 @@ def test_our_curves_lie_over_all_of_the_papers(tmp_path):
         "train",
         "test",
     ]
-    with pytest.raises(ValueError, match="one of the paper's panels"):
+    with pytest.raises(ValueError, match="the panel was expected to be one of the paper's"):
         curves.plot_over_paper(figure.axes[0], "Fig3", "no panel", {})

@@ -17,6 +17,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from vae_utils.arguments import refusal, require_number, require_whole
 from vae_utils.data import require_images
 from vae_utils.evaluation import Evaluation, elbo_of_set
 from vae_utils.models import VAE
@@ -41,8 +42,7 @@ def weight_prior(decoder, std=1.0, bias_std=None):
     """
     bias_std = std if bias_std is None else bias_std
     for name, value in (("std", std), ("bias_std", bias_std)):
-        if not value > 0:
-            raise ValueError(f"{name} was expected to be a standard deviation above 0, got {value}")
+        require_number(name, value, above=0)
     scale = torch.cat(
         [
             torch.full_like(parameter, std if parameter.dim() > 1 else bias_std).flatten()
@@ -74,12 +74,12 @@ class BayesianVAE(VAE):
         prior = weight_prior(self.decoder) if prior is None else prior
         mean = parameters_to_vector(self.decoder.parameters()).detach()
         if prior.event_shape != mean.shape:
-            raise ValueError(
-                f"a prior over the decoder's {len(mean):,} weights was expected, got one of "
-                f"event shape {list(prior.event_shape)}; make it with weight_prior(vae.decoder)"
+            expected, given = (
+                f"over the decoder's {len(mean):,} weights",
+                f"one of event shape {list(prior.event_shape)}",
             )
-        if not initial_std > 0:
-            raise ValueError(f"initial_std was expected to be a standard deviation above 0, got {initial_std}")
+            raise ValueError(refusal("the prior", expected, given, "make it with weight_prior(vae.decoder)"))
+        require_number("initial_std", initial_std, above=0)
         self.log_sigma = nn.Parameter(torch.full_like(mean, math.log(initial_std)))
         self.register_buffer("_prior_std", prior.stddev, persistent=False)
 
@@ -144,7 +144,7 @@ def full_bound(vae, x, num_images):
     Raises:
         ValueError: as `objectives.elbo`, or if `num_images` < 1.
     """
-    _require_number("num_images", num_images)
+    require_whole("num_images", num_images)
     terms = elbo(vae, x)
     return terms._replace(objective=terms.elbo - vae.weights_kl() / num_images)
 
@@ -167,7 +167,7 @@ def map_bound(vae, x, num_images, prior):
     Raises:
         ValueError: as `full_bound`.
     """
-    _require_number("num_images", num_images)
+    require_whole("num_images", num_images)
     terms = elbo(vae, x)
     log_prior = prior.log_prob(parameters_to_vector(vae.decoder.parameters()))
     return terms._replace(objective=terms.elbo + log_prior / num_images)
@@ -197,7 +197,7 @@ def predictive_elbo(vae, images, num_weights=10, seed=0, device=None):
     Raises:
         ValueError: if `images` are not grey images in [0, 1], or `num_weights` < 1.
     """
-    _require_number("num_weights", num_weights)
+    require_whole("num_weights", num_weights)
     with on_device(vae, device), fixed_seed(seed):
         parts = [elbo_of_set(vae.draw(), images, seed=seed) for _ in range(num_weights)]
     rate, distortion = (
@@ -230,7 +230,7 @@ def predictive_log_likelihood(vae, images, num_weights=20, num_samples=50, every
         ValueError: as `predictive_elbo`, or if `num_samples` or `every` < 1.
     """
     for name, value in (("num_weights", num_weights), ("every", every)):
-        _require_number(name, value)
+        require_whole(name, value)
     require_images(images, vae.image_shape)
     x = vae.observe(images.cpu(), torch.Generator().manual_seed(seed))[::every]
     totals, totals_of_squares = [], []
@@ -249,8 +249,3 @@ def predictive_log_likelihood(vae, images, num_weights=20, num_samples=50, every
         f"{num_samples} importance samples each"
     )
     return LogLikelihood(total - math.log(num_weights * num_samples), effective, protocol)
-
-
-def _require_number(name, value):
-    if value < 1:
-        raise ValueError(f"{name} was expected to be 1 or more, got {value}")

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from vae_utils.alt import set_alt_text
+from vae_utils.arguments import refusal, require_one_of
 from vae_utils.figures import COLOURS, GREY, SOLID_TRAIN_DASHED_TEST, Y_LABELS
 from vae_utils.files import ASSETS
 
@@ -37,7 +38,7 @@ def paper_curves(figure, panel):
     panels = _digitised()
     if (figure, panel) not in panels:
         known = ", ".join(repr(pair) for pair in panels)
-        raise ValueError(f"one of the paper's panels {known} was expected, got {(figure, panel)!r}")
+        raise ValueError(refusal("the panel", f"to be one of the paper's, {known}", repr((figure, panel))))
     return {curve: (np.array(samples), np.array(nats)) for curve, (samples, nats) in panels[figure, panel].items()}
 
 
@@ -60,10 +61,9 @@ def read_curves(path):
         reader = csv.DictReader(file)
         expected = ["figure", "panel", "curve", "samples", "nats", "seed"]
         if reader.fieldnames != expected:
-            raise ValueError(
-                f"{path} was expected to have the columns {', '.join(expected)}, but has "
-                f"{reader.fieldnames}; make it again with python -m vae_utils.reproduce"
-            )
+            remedy = "make it again with python -m vae_utils.reproduce"
+            sentence = refusal("the columns", f"to be {', '.join(expected)}", reader.fieldnames, remedy)
+            raise ValueError(f"{path}: {sentence}")
         for row in reader:
             seeds = panels.setdefault((row["figure"], row["panel"]), {}).setdefault(row["curve"], {})
             samples, nats = seeds.setdefault(row["seed"], ([], []))
@@ -190,8 +190,7 @@ def plot_paper_curves(ax, panel, curves=("AEVB train", "AEVB test"), figure="Fig
     """
     known = paper_curves(figure, panel)
     for curve in curves:
-        if curve not in known:
-            raise ValueError(f"one of the curves {', '.join(known)} was expected, got {curve!r}")
+        require_one_of("the curve", curve, known)
         method, part = curve.split()
         samples, nats = known[curve]
         ax.plot(

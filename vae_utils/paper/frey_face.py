@@ -86,7 +86,7 @@ def _read_frey_faces(path, files):
     frames = np.ascontiguousarray(pixels.T)
     digest, _ = files[path.name]
     if hashlib.sha256(frames).hexdigest() != digest:
-        raise ValueError("a damaged one: its pixels have not the checksum of Frey Face")
+        raise ValueError("a damaged one, whose pixels do not have the checksum of Frey Face")
     return frames
 
 

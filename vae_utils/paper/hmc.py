@@ -8,6 +8,8 @@ number, in nats, for each chain: shape [...].
 
 import torch
 
+from vae_utils.arguments import require_whole
+
 
 def value_and_gradient(log_density, z):
     """log p(z) and its gradient with respect to z, for each chain.
@@ -44,8 +46,7 @@ def leapfrog(log_density, z, momentum, step_size, num_leapfrog):
     Raises:
         ValueError: if `num_leapfrog` < 1.
     """
-    if num_leapfrog < 1:
-        raise ValueError(f"num_leapfrog was expected to be 1 or more steps, got {num_leapfrog}")
+    require_whole("num_leapfrog", num_leapfrog)
     step = torch.as_tensor(step_size, dtype=z.dtype, device=z.device).unsqueeze(-1)  # [1] or [..., 1]
     start, gradient = value_and_gradient(log_density, z)
     kinetic = momentum.square().sum(-1) / 2
@@ -116,11 +117,9 @@ def hmc_sample(log_density, z, num_samples, burn_in, num_leapfrog, step_size=0.1
     Raises:
         ValueError: if a count is below 1 (`burn_in`: below 0).
     """
-    if min(num_samples, thin) < 1 or burn_in < 0:
-        raise ValueError(
-            "num_samples and thin were expected to be 1 or more and burn_in 0 or more, got "
-            f"{num_samples}, {thin} and {burn_in}"
-        )
+    require_whole("num_samples", num_samples)
+    require_whole("thin", thin)
+    require_whole("burn_in", burn_in, least=0)
     steps = z.new_full(z.shape[:-1], step_size)
     for move in range(burn_in):
         z, accepted = hmc_step(log_density, z, steps, num_leapfrog)

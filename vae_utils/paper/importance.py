@@ -109,8 +109,7 @@ def log_likelihood(vae, images, num_samples=5000, every=1, seed=0, device=None, 
         ValueError: if `images` are not grey images in [0, 1], or `num_samples` or `every` < 1.
     """
     require_images(images, vae.image_shape)
-    if every < 1:
-        raise ValueError(f"every was expected to be 1 (score all images) or more, got {every}")
+    require_whole("every", every)
     x = vae.observe(images.cpu(), torch.Generator().manual_seed(seed))[::every]
     batches = x.split(16)
     chunks = [min(64, num_samples - done) for done in range(0, num_samples, 64)] or [num_samples]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
+from vae_utils.arguments import refusal, require_whole
 from vae_utils.data import require_images
 from vae_utils.paper.hmc import hmc_sample
 from vae_utils.paper.importance import importance_log_weights, log_joint
@@ -72,13 +73,11 @@ def quadrature_log_likelihood(vae, images, points=None, extent=5.0, tolerance=0.
     """
     require_images(images, vae.image_shape)
     if vae.latent_size > MOST_DIMENSIONS:
-        raise ValueError(
-            f"a model of at most {MOST_DIMENSIONS} latent dimensions was expected, got one of "
-            f"{vae.latent_size}, for which no grid is fine enough; use importance.log_likelihood"
-        )
+        expected = f"to be {MOST_DIMENSIONS} or less, or no grid is fine enough"
+        raise ValueError(refusal("latent_size", expected, vae.latent_size, "use importance.log_likelihood"))
     points = POINTS[vae.latent_size] if points is None else points
     if points < 2 or points % 2:
-        raise ValueError(f"points was expected to be an even number of 2 or more, got {points}")
+        raise ValueError(refusal("points", "to be an even number of 2 or more", points))
     x = vae.observe(images, torch.Generator().manual_seed(seed))
     size, side = vae.latent_size, 2 * extent / points
     # Pairs of neighbours along each axis, in the order of `_halves`: the first grid is one that was halved too.
@@ -202,10 +201,7 @@ def posterior_sample_log_likelihood(vae, images, num_samples=50, num_leapfrog=4,
         ValueError: if `num_samples` < 8, or `images` are not grey images in [0, 1].
     """
     require_images(images, vae.image_shape)
-    if num_samples < 8:
-        raise ValueError(
-            f"num_samples was expected to be 8 or more, for two halves of which one is split again, got {num_samples}"
-        )
+    require_whole("num_samples", num_samples, least=8, remedy="of two halves, one is split again")
     x = vae.observe(images, torch.Generator().manual_seed(seed))
     with fixed_seed(seed):
         return torch.cat(

@@ -9,6 +9,8 @@ import torch
 from torch.distributions import Independent, LowRankMultivariateNormal, Normal, TransformedDistribution
 from torch.distributions.transforms import ReshapeTransform
 
+from vae_utils.arguments import refusal, require_whole
+
 
 def pixel_gaussians(images):
     """The most likely model without a code: one Gaussian for each pixel, independent of all others.
@@ -27,10 +29,8 @@ def pixel_gaussians(images):
     images = images.double()
     scale = images.std(0, correction=0)
     if not (scale > 0).all():
-        raise ValueError(
-            f"pixels that differ between images were expected, but {int((scale == 0).sum())} are the "
-            "same in all of them, and the density of a constant has no upper bound; leave them out"
-        )
+        given = f"{int((scale == 0).sum())} that are the same in all of them, whose density has no upper bound"
+        raise ValueError(refusal("pixels", "to differ between images", given, "leave them out"))
     return Independent(Normal(images.mean(0), scale), images.ndim - 1)
 
 
@@ -55,19 +55,17 @@ def ppca(images, latent_size):
     _require_several(images, 3)
     shape, x = images.shape[1:], images.double().flatten(1)
     most = min(len(x) - 1, x.shape[1]) - 1
-    if not 1 <= latent_size <= most:
-        raise ValueError(
-            f"a latent size from 1 to {most} was expected for {len(x)} images of {x.shape[1]} pixels, got {latent_size}"
-        )
+    require_whole(
+        "latent_size", latent_size, 1, most, f"{len(x)} images of {x.shape[1]} pixels have no more directions"
+    )
     mean = x.mean(0)
     eigenvalues, directions = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
     eigenvalues, directions = eigenvalues.flip(0).clamp(min=0), directions.flip(1)  # largest first
     kept, noise = eigenvalues[:latent_size], eigenvalues[latent_size:].mean()
     if not noise > 1e-12 * kept[0]:
-        raise ValueError(
-            f"images that differ in more than {latent_size} directions were expected; with nothing "
-            "left over for the noise the density has no upper bound: choose a smaller latent size"
-        )
+        expected = f"to differ in more than {latent_size} directions"
+        given = "nothing that is left over for the noise, and a density without an upper bound"
+        raise ValueError(refusal("images", expected, given, "choose a smaller latent size"))
     factor = directions[:, :latent_size] * (kept - noise).sqrt()  # W: [D, K]
     flat = LowRankMultivariateNormal(mean, factor, noise.expand_as(mean))
     return TransformedDistribution(flat, ReshapeTransform(mean.shape, shape))
@@ -75,4 +73,4 @@ def ppca(images, latent_size):
 
 def _require_several(images, least):
     if images.ndim != 4 or len(images) < least or math.prod(images.shape[1:]) == 0:
-        raise ValueError(f"{least} or more images of shape [N, 1, H, W] were expected, got {list(images.shape)}")
+        raise ValueError(refusal("images", f"with shape [N, 1, H, W], {least} or more", list(images.shape)))
