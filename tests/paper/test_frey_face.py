@@ -162,7 +162,7 @@ CHANGED[559, 1964] ^= 1
         (mat_file(gg=PIXELS), "got nothing under the key ff"),
         (mat_file(ff=PIXELS.T), "got uint8 of shape [1965, 560] under the key ff"),
         (mat_file(ff=PIXELS / 256), "got float64 of shape [560, 1965] under the key ff"),
-        (mat_file(ff=CHANGED), "a damaged one: its pixels do not have the checksum of Frey Face"),
+        (mat_file(ff=CHANGED), "a damaged one, whose pixels do not have the checksum of Frey Face"),
     ],
     ids=["truncated", "header only", "empty", "a web page", "overwritten", "no key", "transposed", "floats", "one bit"],
 )
