@@ -53,6 +53,16 @@ from vae_utils.explore.widgets import FramePlayer, GapExplorer, LatentExplorer
 from vae_utils.models import VAE, load_vae
 vae = load_vae("manifold")
 """
+# Five pictures, each of one grey, from white to black.
+SHEETS = """
+import io
+from PIL import Image
+sheets = []
+for grey in (255, 191, 127, 64, 0):
+    file = io.BytesIO()
+    Image.new("L", (56, 56), grey).save(file, "PNG")
+    sheets.append(file.getvalue())
+"""
 
 
 # --- pages that several tests visit: opening one costs seconds
@@ -87,9 +97,7 @@ CELLS = {  # of the notebook "workshop.ipynb"
     "kernel": KERNEL_DECODED + "LatentExplorer(fussy)",
     "many": "LatentExplorer({'conv': load_vae('conv'), 'mlp': load_vae('mlp')}, data=mnist)",
     "gap": "z = torch.linspace(-8, 8, 2001)\nGapExplorer(z, -0.5 * z**2 - 2 * (z - 1)**2)",
-    "frames": "from vae_utils.figures import png_bytes\n"
-    "FramePlayer([png_bytes(torch.full((1, 28, 28), k / 4), scale=2) for k in range(5)],\n"
-    "            ['none', 'some', 'half', 'much', 'all'], 'ink', start=0)",
+    "frames": SHEETS + "FramePlayer(sheets, ['none', 'some', 'half', 'much', 'all'], 'ink', start=0)",
     "pair": "LatentExplorer({'left': vae, 'right': vae})",
     "alive": ALIVE,
 }

@@ -46,8 +46,6 @@ FOLDERS = {
     "IPYTHONDIR": "ipython",
 }
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-# Errors in the console that are not the widget's, as parts of their text, each with its reason.
-NOT_OURS = ()
 
 
 # --- JupyterLab
@@ -232,13 +230,9 @@ def new_page(browser, **options):
     page = browser.new_context(**({"viewport": {"width": 1280, "height": 720}} | options)).new_page()
     page.complaints, page.strangers = [], []
 
-    def complain(text):
-        if not any(part in text for part in NOT_OURS):
-            page.complaints.append(text)
-
     def listen(message):
         if message.type == "error":
-            complain(f"{message.text} [{message.location['url'].partition('?')[0]}]")
+            page.complaints.append(f"{message.text} [{message.location['url'].partition('?')[0]}]")
 
     def note(request):
         address = urlsplit(request.url)
@@ -246,7 +240,7 @@ def new_page(browser, **options):
             page.strangers.append(request.url)
 
     page.on("console", listen)
-    page.on("pageerror", lambda error: complain(str(error)))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
     page.on("request", note)
     return page
 

@@ -217,21 +217,28 @@ def measure(page, index, name, mover, moves, seconds):
 
 @torch.no_grad()
 def require_last_position(name, flood):
-    """After a fast drag: the point is where the hand was last, and the picture is of that z."""
+    """After a fast drag: the point is where the hand was last, and the picture is of that z.
+
+    Raises:
+        RuntimeError: if not.
+    """
     vae = load_vae(name)
     z = torch.tensor(flood["z"], dtype=torch.float32)
     shown = torch.tensor(flood["pixels"]).reshape(28, 28, 4)[..., 0]
     difference = (shown - (255 - 255 * vae.decode(z).mean[0])).abs().max()
-    assert difference <= 1.5, f"the last picture differs from the decoder's by {difference:.1f} grey levels"
+    if difference > 1.5:
+        raise RuntimeError(f"the decoder's last picture was expected, got one {difference:.1f} grey levels from it")
     for index, value in flood["sliders"].items():
-        assert abs(z[int(index)] - value) < 0.026, f"slider {index} says {value}, the picture {z[int(index)]}"
-    if flood["sent"]:
-        for sent, point in zip(flood["sent"], flood["point"]):
-            assert abs(sent - point) < 0.005, f"hand at {flood['sent']}, point at {flood['point']}"
+        if abs(z[int(index)] - value) >= 0.026:
+            raise RuntimeError(f"slider {index} was expected to say {z[int(index)]} as the picture does, got {value}")
+    if flood["sent"] and any(abs(sent - point) >= 0.005 for sent, point in zip(flood["sent"], flood["point"])):
+        raise RuntimeError(f"the point was expected where the hand is, at {flood['sent']}, got {flood['point']}")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m vae_utils.authoring.explorer_speed", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--moves", type=int, default=240, help="events to measure (default: 240)")
     parser.add_argument("--seconds", type=float, default=3, help="length of the fast drag (default: 3)")
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder of the record (default: assets)")

@@ -1,1 +1,1 @@
-"""What answers the reader's hand, in JupyterLab and on pages: widgets, and networks as programs for the page."""
+"""The reader's: pieces that answer the hand, in JupyterLab and on pages, and networks as programs for the page."""

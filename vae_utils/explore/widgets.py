@@ -24,9 +24,9 @@ import torch
 import traitlets
 from PIL import Image
 
-from vae_utils.evaluation import active_units, kl_per_dimension, posterior_parameters
+from vae_utils.evaluation import active_units, kl_per_dimension, manifold, posterior_parameters
 from vae_utils.explore.program import NotPortable, decoder_program
-from vae_utils.figures import COLOURS, DIGIT_COLOURS, GREY, figure_png, image_wall, manifold, scatter_codes, show_images
+from vae_utils.figures import COLOURS, DIGIT_COLOURS, GREY, figure_png, image_wall, scatter_codes, show_images
 from vae_utils.models import VAE
 
 NUM_SHOWN = 1000  # test images whose codes are drawn: 0.8 MB with their pixels
