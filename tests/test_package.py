@@ -30,7 +30,6 @@ COMMANDS = {
 CORE = (
     {"arguments"},
     {"files", "runtime", "alt"},
-    {"provenance"},
     {"data"},
     {"likelihoods", "objectives"},
     {"models"},
@@ -38,13 +37,9 @@ CORE = (
     {"training", "figures"},
 )
 # ... and a package from these beside itself.
-ALLOWED = {
-    "paper": {"core"},
-    "explore": {"core"},
-    "checks": {"core"},
-    "reproduce": {"core", "paper", "explore", "checks"},
-    "authoring": {"core", "paper", "explore", "checks"},
-}
+ALLOWED = {"paper": {"core"}, "explore": {"core"}, "checks": {"core"}}
+ALLOWED["reproduce"] = {"core", *ALLOWED}
+ALLOWED["authoring"] = {"core", *ALLOWED}
 REFUSALS = ("ValueError", "TypeError", "FileNotFoundError", "OSError", "ArgumentTypeError")
 # name to import: name to install
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "math_core": "math-core"}

@@ -45,8 +45,8 @@ class Evaluation:
 
     def __str__(self):
         return (
-            f"ELBO {Estimate.of(self.elbo)} nats per image = -(distortion {self.distortion.mean():.2f} "
-            f"+ rate {self.rate.mean():.2f})   [{self.protocol}]"
+            f"ELBO {Estimate.of(self.elbo)} nats per image = -(distortion {self.distortion.mean():.2f} + rate "
+            f"{self.rate.mean():.2f})   [{self.protocol}]"
         )
 
 

@@ -220,8 +220,8 @@ def show_manifold(vae: VAE, n: int = 20) -> Figure:
     ax.set(xlabel="$z_1$: quantile of the prior (value)", ylabel="$z_2$: quantile of the prior (value)")
     return set_alt_text(
         figure,
-        f"{n * n} images, decoded at equal steps of the prior's probability: z1 rises from left "
-        "to right, z2 from bottom to top.",
+        f"{n * n} images, decoded at equal steps of the prior's probability: z1 rises from left to right, z2 from "
+        "bottom to top.",
     )
 
 

@@ -74,8 +74,8 @@ class History(list):
             return self.stopped or "not trained"
         last = self[-1]
         lines = [
-            f"{last.samples:,} images ({last.epochs:.3g} epochs) in {last.seconds:.0f} s: "
-            f"train ELBO {last.train_elbo:.2f}"
+            f"{last.samples:,} images ({last.epochs:.3g} epochs) in {last.seconds:.0f} s: train ELBO "
+            f"{last.train_elbo:.2f}"
             + ("" if math.isnan(last.test_elbo) else f", test ELBO {last.test_elbo:.2f}")
             + " nats per image"
         ]
@@ -235,8 +235,8 @@ def fit(
                 run.start_watch()
         except KeyboardInterrupt:
             run.history.stopped = (
-                f"interrupted from the keyboard after {run.samples:,} images "
-                f"({run.samples / len(images):.3g} epochs); the model keeps what it has learned"
+                f"interrupted from the keyboard after {run.samples:,} images ({run.samples / len(images):.3g} "
+                "epochs); the model keeps what it has learned"
             )
             if run.count:
                 run.report(None)
@@ -274,8 +274,8 @@ def _ascend(run, objective, x):
 
 def _not_finite(what, step, samples):
     return FloatingPointError(
-        f"{what} stopped being a finite number at step {step} (after {samples:,} images); "
-        "the model was put back to its last report; try a learning rate 3 to 10 times smaller"
+        f"{what} stopped being a finite number at step {step} (after {samples:,} images); the model was put back to "
+        "its last report; try a learning rate 3 to 10 times smaller"
     )
 
 

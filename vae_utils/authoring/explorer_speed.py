@@ -36,7 +36,7 @@ from vae_utils.authoring.browser import (
 )
 from vae_utils.files import ASSETS
 from vae_utils.models import load_vae
-from vae_utils.provenance import versions, write_record
+from vae_utils.reproduce.provenance import versions, write_record
 
 PACKAGES = ("jupyterlab", "ipywidgets", "anywidget", "matplotlib")
 PREPARE = """

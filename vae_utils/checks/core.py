@@ -174,8 +174,8 @@ def judge(answer, reference, cases, mistakes=(), *, right, probes=()):
             return Verdict(
                 False,
                 False,
-                f"Not attempted yet: in `{name}`, put your own lines in the place "
-                "of the one that raises NotImplementedError, and run the cell again.",
+                f"Not attempted yet: in `{name}`, put your own lines in the place of the one that raises "
+                "NotImplementedError, and run the cell again.",
             )
     return Verdict(False, True, sentence)
 
@@ -386,8 +386,8 @@ def _defect(given, expected, cases, name):
             return f"{start} returns {_count(shapes)} where the task asks for {_count(asked)}."
         if asked and shapes and shapes != asked:
             return (
-                f"{start} returns shape {_in_words(shapes)}, but the task asks for {_in_words(asked)}. "
-                "Look at the dimensions over which you sum or average."
+                f"{start} returns shape {_in_words(shapes)}, but the task asks for {_in_words(asked)}. Look at the "
+                "dimensions over which you sum or average."
             )
         if ours.problem:
             end = ": is a `return` missing?" if "returns None" in ours.problem else "."
@@ -395,15 +395,15 @@ def _defect(given, expected, cases, name):
         for value, goal in zip(ours.values, right.values, strict=True):
             if not torch.isfinite(value[torch.isfinite(goal)]).all():
                 return (
-                    f"{start} returns a number that is not finite (nan or inf), where the right "
-                    "answer is finite. Look for a logarithm of 0, a division by 0, or an exponential of "
-                    "a large number; in training, one nan spreads to every weight."
+                    f"{start} returns a number that is not finite (nan or inf), where the right answer is finite. "
+                    "Look for a logarithm of 0, a division by 0, or an exponential of a large number; in training, "
+                    "one nan spreads to every weight."
                 )
     for ours, right, case in zip(given, expected, cases, strict=True):
         if all(map(_is_zero, ours.gradients)) and not all(map(_is_zero, right.gradients)):
             return (
-                f"For {case.name}, `{name}` returns numbers that carry no gradient, so nothing could "
-                "learn from them: a detach(), item(), sample() or no_grad() cuts the way back."
+                f"For {case.name}, `{name}` returns numbers that carry no gradient, so nothing could learn from them: "
+                "a detach(), item(), sample() or no_grad() cuts the way back."
             )
     return None
 
@@ -436,9 +436,8 @@ def _counter_example(given, expected, cases, name, reference):
     worst, place, number, (value, goal), case = max(found, key=lambda item: item[0], default=nothing)
     if worst <= 1:
         return (
-            f"The values of `{name}` are right, but their gradient is not: somewhere on the way a "
-            "detach(), item(), sample() or no_grad() cuts off a part of it, and training would follow "
-            "the rest alone."
+            f"The values of `{name}` are right, but their gradient is not: somewhere on the way a detach(), item(), "
+            "sample() or no_grad() cuts off a part of it, and training would follow the rest alone."
         )
     place = tuple(int(index) for index in np.unravel_index(place, value.shape))
     got, goal = _distinct(value[place].item(), goal[place].item())
@@ -446,8 +445,8 @@ def _counter_example(given, expected, cases, name, reference):
     where = f" at {list(place)}" if place else ""
     inputs = "" if case.view else _small_inputs(case, reference, place)
     return (
-        f"Not right yet. The largest deviation is for {case.name}{which}{where}: "
-        f"expected {goal}, got {got}{inputs}.{_pattern(given, expected, cases)}"
+        f"Not right yet. The largest deviation is for {case.name}{which}{where}: expected {goal}, got "
+        f"{got}{inputs}.{_pattern(given, expected, cases)}"
     )
 
 

@@ -42,9 +42,8 @@ def kl(answer):
         cases,
         KL_MISTAKES,
         right=(
-            "One number for each image, summed over its latents, and zero only where q equals its prior: this "
-            "is the rate that the bound charges for a code, and with a prior N(0, I) it is Appendix B's "
-            "formula."
+            "One number for each image, summed over its latents, and zero only where q equals its prior: this is the "
+            "rate that the bound charges for a code, and with a prior N(0, I) it is Appendix B's formula."
         ),
     )
 
@@ -90,81 +89,78 @@ KL_MISTAKES = combinations(
         Slip(
             "sign",
             -1,
-            "The sign is turned: this is minus the KL, as the paper prints it for the bound. A KL "
-            "is never negative; subtracted from the fit, yours would reward q for leaving the "
-            "prior, and the bound would grow without end.",
+            "The sign is turned: this is minus the KL, as the paper prints it for the bound. A KL is never negative; "
+            "subtracted from the fit, yours would reward q for leaving the prior, and the bound would grow without "
+            "end.",
         ),
         Slip(
             "factor",
             1.0,
-            "The factor ½ is lost: every KL is twice what it should be. Training would weigh "
-            "it with β = 2, and the codes would say less than the bound allows.",
+            "The factor ½ is lost: every KL is twice what it should be. Training would weigh it with β = 2, and the "
+            "codes would say less than the bound allows.",
         ),
         Slip(
             "reduce",
             lambda terms: terms.mean(-1),
-            "You take the mean over the latents where the KL is their sum: D independent dimensions cost D "
-            "times one. Training would weigh the KL with β = 1/D: codes move far from the prior, and samples "
-            "from the prior suffer.",
+            "You take the mean over the latents where the KL is their sum: D independent dimensions cost D times "
+            "one. Training would weigh the KL with β = 1/D: codes move far from the prior, and samples from the "
+            "prior suffer.",
         ),
         Slip(
             "reduce",
             lambda terms: terms.sum(),
-            "You sum over the whole batch: one number for all images instead of one for each. The KL would "
-            "grow with the size of the batch; added to a fit that is averaged over images, it would smother "
-            "it.",
+            "You sum over the whole batch: one number for all images instead of one for each. The KL would grow with "
+            "the size of the batch; added to a fit that is averaged over images, it would smother it.",
         ),
         Slip(
             "reduce",
             lambda terms: terms.mean(),
-            "You take the mean over images and latents at once: one number for the whole batch, and divided "
-            "by D, which makes the KL D times too cheap (β = 1/D). Sum over the latents, and keep one number "
-            "for each image.",
+            "You take the mean over images and latents at once: one number for the whole batch, and divided by D, "
+            "which makes the KL D times too cheap (β = 1/D). Sum over the latents, and keep one number for each "
+            "image.",
         ),
         Slip(
             "reduce",
             lambda terms: terms.sum(-1).mean(),
-            "You average over the images. The sum over the latents is right, but the task asks for one number "
-            "for each image: the average over the batch belongs to the training loop, once, at the end.",
+            "You average over the images. The sum over the latents is right, but the task asks for one number for "
+            "each image: the average over the batch belongs to the training loop, once, at the end.",
         ),
         Slip(
             "reduce",
             lambda terms: terms.sum(0),
-            "You sum over the wrong axis: over the images, not over their latents. It goes unnoticed when the "
-            "batch is as large as the latent space; each image is then charged for other images' codes.",
+            "You sum over the wrong axis: over the images, not over their latents. It goes unnoticed when the batch "
+            "is as large as the latent space; each image is then charged for other images' codes.",
         ),
         Slip(
             "turned",
             True,
-            "The two distributions have changed places: this is KL(prior || q). It would make "
-            "q cover the whole prior instead of staying where the image allows; the bound "
-            "needs KL(q || prior).",
+            "The two distributions have changed places: this is KL(prior || q). It would make q cover the whole "
+            "prior instead of staying where the image allows; the bound needs KL(q || prior).",
         ),
         Slip(
             "prior",
             False,
-            "You compare with N(0, I) whatever the prior is: prior_mean and prior_log_var are "
-            "not used. Appendix B's formula is the special case; here the prior may lie "
-            "elsewhere.",
+            "You compare with N(0, I) whatever the prior is: prior_mean and prior_log_var are not used. Appendix B's "
+            "formula is the special case; here the prior may lie elsewhere.",
         ),
         Slip(
             "read",
             lambda log_var: 2 * log_var,
-            "exp(log_var) is used as σ. It is σ²: the standard deviation is exp(log_var / 2). With the ½ lost "
-            "there, each q is taken for narrower (or wider) than it is, and training settles at a wrong "
-            "width, without any error.",
+            "exp(log_var) is used as σ. It is σ²: the standard deviation is exp(log_var / 2). With the ½ lost there, "
+            "each q is taken for narrower (or wider) than it is, and training settles at a wrong width, without any "
+            "error.",
         ),
         Slip(
             "variance",
             lambda log_var: torch.exp(log_var / 2),
-            "exp(log_var / 2) is σ, but the formula has σ² there, which is exp(log_var). Training would find "
-            "widths that no longer belong to the bound.",
+            "exp(log_var / 2) is σ, but the formula has σ² there, which is exp(log_var). Training would find widths "
+            "that no longer belong to the bound.",
         ),
         Slip(
             "variance",
             lambda log_var: torch.exp(2 * log_var),
-            "exp(log_var) is already σ², and you square it once more in the variance terms. Training would "
-            "find widths that no longer belong to the bound.",
+            "exp(log_var) is already σ², and you square it once more in the variance terms. Training would find "
+            "widths that no longer belong to the bound.",
         ),
         Slip(
             "variance",
@@ -175,21 +171,21 @@ KL_MISTAKES = combinations(
         Slip(
             "variance",
             torch.square,
-            "log_var is used as if it were σ, and squared. It is the logarithm of σ²: the variance is "
-            "exp(log_var). Training would drive log_var to 1 or -1, not σ to where the bound is best.",
+            "log_var is used as if it were σ, and squared. It is the logarithm of σ²: the variance is exp(log_var). "
+            "Training would drive log_var to 1 or -1, not σ to where the bound is best.",
         ),
         Slip(
             "scale",
             False,
-            "The squared distance of the means is not divided by the prior's variance. A "
-            "narrow prior would then tolerate codes far outside it.",
+            "The squared distance of the means is not divided by the prior's variance. A narrow prior would then "
+            "tolerate codes far outside it.",
         ),
         Slip(
             "one",
             0.0,
-            "The -1 for each latent is lost, so a q that equals its prior would cost ½ nat for "
-            "each latent. The gradient is the same and training would not notice, but the number "
-            "is no KL, and no bound made with it is right.",
+            "The -1 for each latent is lost, so a q that equals its prior would cost ½ nat for each latent. The "
+            "gradient is the same and training would not notice, but the number is no KL, and no bound made with it "
+            "is right.",
         ),
     ],
 )
@@ -222,9 +218,9 @@ def width_gradients(answer):
         cases,
         WIDTH_MISTAKES,
         right=(
-            "Both have the true gradient as their average. The encoder learns its σ by the first one, so a "
-            "draw far from the mean says more about the width than one close to it; the second multiplies f by "
-            "noise² - 1 instead, and is the noisier of the two for any smooth f."
+            "Both have the true gradient as their average. The encoder learns its σ by the first one, so a draw far "
+            "from the mean says more about the width than one close to it; the second multiplies f by noise² - 1 "
+            "instead, and is the noisier of the two for any smooth f."
         ),
     )
 
@@ -252,8 +248,8 @@ WIDTH_MISTAKES = combinations(
         Slip(
             "path",
             lambda slope, noise, width: slope,
-            "Path: this is the gradient for the mean. By the chain rule z = μ + σε has the derivative ε for "
-            "σ, so f'(z) has to be multiplied by the noise; without it σ would be pushed the way the mean is.",
+            "Path: this is the gradient for the mean. By the chain rule z = μ + σε has the derivative ε for σ, so "
+            "f'(z) has to be multiplied by the noise; without it σ would be pushed the way the mean is.",
         ),
         Slip(
             "path",
@@ -263,26 +259,26 @@ WIDTH_MISTAKES = combinations(
         Slip(
             "path",
             lambda slope, noise, width: slope * noise * width,
-            "Path: there is a factor σ too many. It belongs to the gradient for log σ; with it a narrow q "
-            "would hardly be moved at all.",
+            "Path: there is a factor σ too many. It belongs to the gradient for log σ; with it a narrow q would "
+            "hardly be moved at all.",
         ),
         Slip(
             "path",
             lambda slope, noise, width: slope * noise / width,
-            "Path: there is a division by σ too many; that belongs to the score function. The derivative of z "
-            "= μ + σε with respect to σ is ε alone.",
+            "Path: there is a division by σ too many; that belongs to the score function. The derivative of z = μ + "
+            "σε with respect to σ is ε alone.",
         ),
         Slip(
             "score",
             lambda value, noise, width: value * noise / width,
-            "Score: this is the score for the mean, ε / σ. Differentiate log q with respect to σ instead: "
-            "-1/σ from -log σ, and ε²/σ from the square.",
+            "Score: this is the score for the mean, ε / σ. Differentiate log q with respect to σ instead: -1/σ from "
+            "-log σ, and ε²/σ from the square.",
         ),
         Slip(
             "score",
             lambda value, noise, width: value * noise**2 / width,
-            "Score: the -1 is lost, which comes from -log σ in log q(z). Without it the score does not "
-            "average to zero, and σ would shrink or grow whenever f has a constant in it.",
+            "Score: the -1 is lost, which comes from -log σ in log q(z). Without it the score does not average to "
+            "zero, and σ would shrink or grow whenever f has a constant in it.",
         ),
         Slip(
             "score",
@@ -302,14 +298,14 @@ WIDTH_MISTAKES = combinations(
         Slip(
             "reduce",
             lambda estimates: estimates.mean(),
-            "You average over the draws; the task asks for one estimate for each entry of `noise`, so that "
-            "their spread can be measured. A mean alone does not say how noisy one draw is.",
+            "You average over the draws; the task asks for one estimate for each entry of `noise`, so that their "
+            "spread can be measured. A mean alone does not say how noisy one draw is.",
         ),
         Slip(
             "reduce",
             lambda estimates: estimates.sum(),
-            "You sum over the draws; the task asks for one estimate for each entry of `noise`. A sum grows "
-            "with the number of draws, and so would the step that is made with it.",
+            "You sum over the draws; the task asks for one estimate for each entry of `noise`. A sum grows with the "
+            "number of draws, and so would the step that is made with it.",
         ),
         Slip(
             "swapped",
@@ -357,8 +353,8 @@ def landing_bound(answer):
         cases,
         LANDING_MISTAKES,
         right=(
-            "The value is that of Eq. 6, and at the posterior no draw pushes q away: the closer q comes, the "
-            "quieter the gradient. What you cut off was the score, which averages to zero and was only noise."
+            "The value is that of Eq. 6, and at the posterior no draw pushes q away: the closer q comes, the quieter "
+            "the gradient. What you cut off was the score, which averages to zero and was only noise."
         ),
     )
 
@@ -398,8 +394,8 @@ def _log_density(z, mean, width):
 
 
 SAMPLED = (
-    "z itself is detached, as if drawn by sample(): nothing is left of the path, and the rest is no "
-    "gradient of the bound. Hold the parameters inside log q fixed, and let z move."
+    "z itself is detached, as if drawn by sample(): nothing is left of the path, and the rest is no gradient of the "
+    "bound. Hold the parameters inside log q fixed, and let z move."
 )
 LANDING_MISTAKES = [Mistake(partial(_landing, path=False, hold=()), SAMPLED)] + combinations(
     _landing,
@@ -407,73 +403,70 @@ LANDING_MISTAKES = [Mistake(partial(_landing, path=False, hold=()), SAMPLED)] + 
         Slip(
             "hold",
             (),
-            "The value is Eq. 6, and nothing is cut off yet: μ and σ still reach log q(z) as its "
-            "parameters. That route is the score, which averages to zero and keeps shaking q even "
-            "at the posterior.",
+            "The value is Eq. 6, and nothing is cut off yet: μ and σ still reach log q(z) as its parameters. That "
+            "route is the score, which averages to zero and keeps shaking q even at the posterior.",
         ),
         Slip(
             "hold",
             ("mean",),
-            "Half done: the mean is held fixed as a parameter of q, the width is not. Its score is noise just "
-            "as well, and keeps shaking σ at the posterior.",
+            "Half done: the mean is held fixed as a parameter of q, the width is not. Its score is noise just as "
+            "well, and keeps shaking σ at the posterior.",
         ),
         Slip(
             "hold",
             ("width",),
-            "Half done: the width is held fixed as a parameter of q, the mean is not. Its "
-            "score is noise just as well, and keeps shaking μ at the posterior.",
+            "Half done: the width is held fixed as a parameter of q, the mean is not. Its score is noise just as "
+            "well, and keeps shaking μ at the posterior.",
         ),
         Slip(
             "hold",
             ("z",),
-            "You cut the wrong route: log q(z) no longer sees z move, and the parameters of q, which "
-            "should be held fixed, still learn. The path through z is the one to keep.",
+            "You cut the wrong route: log q(z) no longer sees z move, and the parameters of q, which should be held "
+            "fixed, still learn. The path through z is the one to keep.",
         ),
         Slip(
             "hold",
             ("mean", "width", "z"),
-            "All of log q(z) is held fixed, so both routes are cut. The term that keeps q from collapsing to "
-            "a point is gone from the gradient: σ would shrink towards zero. Keep z moving, and hold only the "
-            "parameters of q.",
+            "All of log q(z) is held fixed, so both routes are cut. The term that keeps q from collapsing to a point "
+            "is gone from the gradient: σ would shrink towards zero. Keep z moving, and hold only the parameters of "
+            "q.",
         ),
         Slip("path", False, SAMPLED),
         Slip(
             "entropy",
             "exact",
-            "This is Eq. 7, with the KL in closed form. The task asks for Eq. 6, whose three terms are all "
-            "taken at the draw: only there can the noise cancel at the posterior.",
+            "This is Eq. 7, with the KL in closed form. The task asks for Eq. 6, whose three terms are all taken at "
+            "the draw: only there can the noise cancel at the posterior.",
         ),
         Slip(
             "prior",
             False,
-            "log p(z) is missing: the weight is p(x, z) / q(z), and p(x, z) = p(x|z) p(z). "
-            "Without the prior this is no bound on log p(x), and q would settle elsewhere.",
+            "log p(z) is missing: the weight is p(x, z) / q(z), and p(x, z) = p(x|z) p(z). Without the prior this is "
+            "no bound on log p(x), and q would settle elsewhere.",
         ),
         Slip(
             "sign",
             -1,
-            "log q(z) has the wrong sign: Eq. 6 subtracts it. As it stands q would gain by being "
-            "narrow, and collapse to a point.",
+            "log q(z) has the wrong sign: Eq. 6 subtracts it. As it stands q would gain by being narrow, and "
+            "collapse to a point.",
         ),
         Slip(
             "constant",
             False,
-            "A 2π is missing in log p(x|z): every value is 0.919 nats too high. Training "
-            "does not notice a constant, but the number is no longer a bound on log p(x).",
+            "A 2π is missing in log p(x|z): every value is 0.919 nats too high. Training does not notice a constant, "
+            "but the number is no longer a bound on log p(x).",
         ),
         Slip(
             "scale",
             NOISE_VARIANCE,
-            "s² is used as the standard deviation of p(x|z). Its square root belongs "
-            "there; as it stands the model claims far less noise than it has, and q "
-            "becomes too narrow.",
+            "s² is used as the standard deviation of p(x|z). Its square root belongs there; as it stands the model "
+            "claims far less noise than it has, and q becomes too narrow.",
         ),
         Slip(
             "reduce",
             lambda values: values.mean(),
-            "You average over the draws; the task asks for one value "
-            "for each entry of `noise`, so that the gradient of every "
-            "draw can be seen.",
+            "You average over the draws; the task asks for one value for each entry of `noise`, so that the gradient "
+            "of every draw can be seen.",
         ),
     ],
 )

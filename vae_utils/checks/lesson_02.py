@@ -40,8 +40,8 @@ def elbo(answer):
         BOUND_MISTAKES,
         probes=[_how_it_draws, _how_it_averages],
         right=(
-            "Pixels and latents are summed, draws averaged, and every image draws its own noise, through which "
-            "the gradient reaches both μ and σ. More draws make the number less noisy, not larger."
+            "Pixels and latents are summed, draws averaged, and every image draws its own noise, through which the "
+            "gradient reaches both μ and σ. More draws make the number less noisy, not larger."
         ),
     )
 
@@ -71,8 +71,8 @@ def elbo_at_mean(answer):
         MEAN_MISTAKES,
         probes=[_draws_anyway],
         right=(
-            "The rate is that of a noisy code, and the distortion that of a noiseless one, so the sum is no "
-            "bound on log p(x): it flatters, and the more so the wider q is."
+            "The rate is that of a noisy code, and the distortion that of a noiseless one, so the sum is no bound on "
+            "log p(x): it flatters, and the more so the wider q is."
         ),
     )
 
@@ -175,94 +175,92 @@ SLIPS = [
     Slip(
         "pixels",
         lambda terms: terms.mean((-3, -2, -1)),
-        "You take the mean over the pixels: log p(x|z) is the sum over all 784. The KL then weighs 784 "
-        "times too much (β = 784), and training ends in posterior collapse: every sample is the mean "
-        "image.",
+        "You take the mean over the pixels: log p(x|z) is the sum over all 784. The KL then weighs 784 times too "
+        "much (β = 784), and training ends in posterior collapse: every sample is the mean image.",
     ),
     Slip(
         "latents",
         lambda terms: terms.mean(-1),
-        "You take the mean over the latents: the KL is the sum over all D. It then weighs D times too "
-        "little (β = 1/D): sharp reconstructions, and samples from the prior that are no digits.",
+        "You take the mean over the latents: the KL is the sum over all D. It then weighs D times too little (β = "
+        "1/D): sharp reconstructions, and samples from the prior that are no digits.",
     ),
     Slip(
         "latents",
         lambda terms: terms.sum(0),
-        "You sum the KL over the wrong axis: over the images, not over the latents. It goes unnoticed "
-        "when the batch is as large as the latent space, and charges each image for the codes of the "
-        "others.",
+        "You sum the KL over the wrong axis: over the images, not over the latents. It goes unnoticed when the batch "
+        "is as large as the latent space, and charges each image for the codes of the others.",
     ),
     Slip(
         "pixels",
         lambda terms: terms.sum((-2, -1)),
-        "Your sum over pixels leaves an axis of length 1 behind, and [B, 1] minus [B] is broadcast to [B, "
-        "B]: every image's fit beside every image's KL. Sum over the last three axes.",
+        "Your sum over pixels leaves an axis of length 1 behind, and [B, 1] minus [B] is broadcast to [B, B]: every "
+        "image's fit beside every image's KL. Sum over the last three axes.",
     ),
     Slip(
         "batch",
         lambda values: values.sum(),
-        "You sum over the batch; the task asks for one number for each image. Summed, the step would grow "
-        "with the size of the batch.",
+        "You sum over the batch; the task asks for one number for each image. Summed, the step would grow with the "
+        "size of the batch.",
     ),
     Slip(
         "batch",
         lambda values: values.mean(),
-        "You average over the batch, which the training loop does, once, at the end; the task asks for "
-        "one number for each image, so that images can be compared.",
+        "You average over the batch, which the training loop does, once, at the end; the task asks for one number "
+        "for each image, so that images can be compared.",
     ),
     Slip(
         "weight",
         -0.5,
-        "The KL has the wrong sign: the bound is the fit minus the KL. As it stands "
-        "training is paid for codes far from the prior, and the number grows without end.",
+        "The KL has the wrong sign: the bound is the fit minus the KL. As it stands training is paid for codes far "
+        "from the prior, and the number grows without end.",
     ),
     Slip(
         "sign",
         -1,
-        "The sign of the whole is turned: this is the loss, minus the bound. Maximising it "
-        "would make the model worse with every step.",
+        "The sign of the whole is turned: this is the loss, minus the bound. Maximising it would make the model "
+        "worse with every step.",
     ),
     Slip(
         "weight",
         1.0,
-        "The factor ½ of the KL is lost, so it weighs twice what it should (β = 2): fewer "
-        "nats in the code, softer pictures, a worse bound.",
+        "The factor ½ of the KL is lost, so it weighs twice what it should (β = 2): fewer nats in the code, softer "
+        "pictures, a worse bound.",
     ),
     Slip(
         "weight",
         0.0,
-        "The KL is missing: this is the fit alone, as of a plain autoencoder. Codes would "
-        "drift apart, q would become a needle, and draws from the prior would mean nothing.",
+        "The KL is missing: this is the fit alone, as of a plain autoencoder. Codes would drift apart, q would "
+        "become a needle, and draws from the prior would mean nothing.",
     ),
     Slip(
         "squash",
         torch.sigmoid,
-        "A sigmoid is applied twice: your sigmoid's output is taken for logits, which passes through a "
-        "sigmoid again. No pixel can then be fainter than 0.5 or surer than 0.73, and pictures stay grey.",
+        "A sigmoid is applied twice: your sigmoid's output is taken for logits, which passes through a sigmoid "
+        "again. No pixel can then be fainter than 0.5 or surer than 0.73, and pictures stay grey.",
     ),
     Slip(
         "read",
         lambda log_variance: 2 * log_variance,
-        "exp(log-variance) is used as σ. It is σ²: the standard deviation is exp(½ log-variance). With "
-        "that ½ lost the widths that training finds are not those that the encoder says.",
+        "exp(log-variance) is used as σ. It is σ²: the standard deviation is exp(½ log-variance). With that ½ lost "
+        "the widths that training finds are not those that the encoder says.",
     ),
     Slip(
         "variance",
         lambda log_variance: torch.exp(log_variance / 2),
-        "In the KL, σ stands where σ² belongs: the variance is exp(log-variance). Training would charge "
-        "for another noise than the one it draws.",
-    ),
-    Slip(
-        "variance",
-        lambda log_variance: torch.exp(2 * log_variance),
-        "In the KL, exp(log-variance) is squared, but it is σ² already. Training would charge for another "
+        "In the KL, σ stands where σ² belongs: the variance is exp(log-variance). Training would charge for another "
         "noise than the one it draws.",
     ),
     Slip(
         "variance",
+        lambda log_variance: torch.exp(2 * log_variance),
+        "In the KL, exp(log-variance) is squared, but it is σ² already. Training would charge for another noise than "
+        "the one it draws.",
+    ),
+    Slip(
+        "variance",
         lambda log_variance: log_variance,
-        "In the KL, the log-variance stands where the variance belongs: an exp() is missing. A "
-        "log-variance is often negative, and the cost would have no minimum where it should.",
+        "In the KL, the log-variance stands where the variance belongs: an exp() is missing. A log-variance is often "
+        "negative, and the cost would have no minimum where it should.",
     ),
 ]
 BOUND_MISTAKES = combinations(
@@ -272,30 +270,26 @@ BOUND_MISTAKES = combinations(
         Slip(
             "draws",
             lambda values: values.sum(0),
-            "You sum over the draws where Eq. 7 averages: with L draws "
-            "the fit counts L times and the KL once, so the KL weighs "
-            "too little (β = 1/L).",
+            "You sum over the draws where Eq. 7 averages: with L draws the fit counts L times and the KL once, so "
+            "the KL weighs too little (β = 1/L).",
         ),
         Slip(
             "draws",
             lambda values: values.logsumexp(0),
-            "This is the log of a sum over the draws, log L too "
-            "large and no average of logs: Eq. 7 averages log "
+            "This is the log of a sum over the draws, log L too large and no average of logs: Eq. 7 averages log "
             "p(x|z) itself.",
         ),
         Slip(
             "draws",
             lambda values: values.mean(1),
-            "You average over the wrong axis: over the images, not "
-            "over the draws. It goes unnoticed when there are as many "
-            "draws as images.",
+            "You average over the wrong axis: over the images, not over the draws. It goes unnoticed when there are "
+            "as many draws as images.",
         ),
         Slip(
             "path",
             False,
-            "The draw is detached, as by sample() or no_grad(): the gradient of the fit does "
-            "not reach the encoder, which then learns from the KL alone and collapses to the "
-            "prior. Use rsample().",
+            "The draw is detached, as by sample() or no_grad(): the gradient of the fit does not reach the encoder, "
+            "which then learns from the KL alone and collapses to the prior. Use rsample().",
         ),
     ],
 )
@@ -306,9 +300,8 @@ MEAN_MISTAKES = combinations(
         Slip(
             "at",
             "prior",
-            "You decode the prior's mean, z = 0, for every image: take the mean of q(z|x), which "
-            "the encoder gives. As it stands the number knows nothing of how well the code "
-            "describes the image.",
+            "You decode the prior's mean, z = 0, for every image: take the mean of q(z|x), which the encoder gives. "
+            "As it stands the number knows nothing of how well the code describes the image.",
         )
     ],
 )
@@ -356,20 +349,20 @@ def _how_it_draws(answer):
     within, between = first.std().item(), (first - second).abs().max().item()
     if within < 1e-3 and between < 1e-3:
         return (
-            "Equal images give equal results, every time: no noise is drawn, and the mean of q stands "
-            "for z. The number is no bound then (it flatters), and in training q's width would cost "
-            "something and be good for nothing."
+            "Equal images give equal results, every time: no noise is drawn, and the mean of q stands for z. The "
+            "number is no bound then (it flatters), and in training q's width would cost something and be good for "
+            "nothing."
         )
     if within < 1e-3:
         return (
-            "All images of a batch get the same noise: equal images give equal results, another one at "
-            "every call. Draw noise of shape [B, D]. Shared noise leaves the average right, but the "
-            "errors of a batch no longer cancel, and gradients are as noisy as those of a single image."
+            "All images of a batch get the same noise: equal images give equal results, another one at every call. "
+            "Draw noise of shape [B, D]. Shared noise leaves the average right, but the errors of a batch no longer "
+            "cancel, and gradients are as noisy as those of a single image."
         )
     if between < 1e-3:
         return (
-            "The noise is the same at every call: a seed is set inside the function. Training would fit "
-            "this one draw and not the distribution."
+            "The noise is the same at every call: a seed is set inside the function. Training would fit this one "
+            "draw and not the distribution."
         )
     slopes, std = torch.tensor(SLOPES).double(), torch.tensor(STD).double()
     spreads = [
@@ -382,18 +375,18 @@ def _how_it_draws(answer):
         ),
         (
             (slopes * 2 * std.log()).norm(),
-            "The log-variance is used as σ in the draw: an exp(½ ·) is missing. Codes are then blurred the more, "
-            "the surer the encoder is.",
+            "The log-variance is used as σ in the draw: an exp(½ ·) is missing. Codes are then blurred the more, the "
+            "surer the encoder is.",
         ),
         (
             (slopes * std).sum(),
-            "All latents of an image get the same noise: draw noise of shape [B, D], not [B, 1]. With one number "
-            "for all dimensions z stays on a line, and the decoder never sees the rest of q.",
+            "All latents of an image get the same noise: draw noise of shape [B, D], not [B, 1]. With one number for "
+            "all dimensions z stays on a line, and the decoder never sees the rest of q.",
         ),
         (
             (slopes * std).norm() / math.sqrt(12),
-            "The noise is uniform, from torch.rand: it should be Gaussian with mean 0, from torch.randn. Codes "
-            "are shifted to one side, and the KL charges for another distribution.",
+            "The noise is uniform, from torch.rand: it should be Gaussian with mean 0, from torch.randn. Codes are "
+            "shifted to one side, and the KL charges for another distribution.",
         ),
     ]
     spread = torch.cat([first, second]).std()
@@ -409,22 +402,21 @@ def _how_it_averages(answer):
     shrinks = one.std().item() / many.std().item() if many.std() > 1e-6 else math.inf
     if (many.mean() - one.mean()).item() > 0.35:  # the standard error is about 0.07
         return (
-            "This is the log of a mean of p(x|z) over the draws; Eq. 7 is a mean of logs. More draws "
-            "make yours larger: with the KL beside it that is neither the ELBO nor the "
-            "importance-weighted bound of lesson 05."
+            "This is the log of a mean of p(x|z) over the draws; Eq. 7 is a mean of logs. More draws make yours "
+            "larger: with the KL beside it that is neither the ELBO nor the importance-weighted bound of lesson 05."
         )
     if shrinks < 1.5:  # the root of 8 is 2.8
         return (
-            "More draws do not make the result less noisy: all draws of an image get the same noise. "
-            "Draw noise of shape [L, B, D]."
+            "More draws do not make the result less noisy: all draws of an image get the same noise. Draw noise of "
+            "shape [L, B, D]."
         )
     signs = torch.ones(len(x))
     signs[::2] = -1.0  # equal images: what is not noise cancels
     (gradient,) = torch.autograd.grad((answer(vae, x, 1) * signs).sum(), vae.encoder.log_variance)
     if gradient.abs().max() < 1e-2:  # about 5 to 10 where it is right
         return (
-            "σ is detached in the draw: the fit's gradient reaches the encoder's mean, not its "
-            "log-variance, which then learns from the KL alone, and q becomes as wide as the prior."
+            "σ is detached in the draw: the fit's gradient reaches the encoder's mean, not its log-variance, which "
+            "then learns from the KL alone, and q becomes as wide as the prior."
         )
     return None
 
@@ -436,7 +428,7 @@ def _draws_anyway(answer):
         first, second = (answer(vae, x) for _ in range(2))
     if (first - second).abs().max() > 1e-3:
         return (
-            "Two calls give two results: there is still a draw in it. Here z is to be the mean of "
-            "q(z|x), so that you can see what that shortcut does."
+            "Two calls give two results: there is still a draw in it. Here z is to be the mean of q(z|x), so that "
+            "you can see what that shortcut does."
         )
     return None

@@ -78,82 +78,81 @@ _IMAGE_SLIPS = [
     Slip(
         "constant",
         0.0,
-        "The 2π is missing: every image is off by ½ log 2π ≈ 0.92 nats a pixel, 720 nats for MNIST. "
-        "Training does not notice, since a constant has no gradient; but the numbers are no "
-        "log-likelihood, and comparing them with anybody else's is wrong.",
+        "The 2π is missing: every image is off by ½ log 2π ≈ 0.92 nats a pixel, 720 nats for MNIST. Training does "
+        "not notice, since a constant has no gradient; but the numbers are no log-likelihood, and comparing them "
+        "with anybody else's is wrong.",
     ),
     Slip(
         "count",
         lambda x: 0,
-        "Only the squares are there; (P/2) log(2πσ²) is missing. With a fixed σ training does not "
-        "notice. A learned σ would grow without end, for nothing makes it pay.",
+        "Only the squares are there; (P/2) log(2πσ²) is missing. With a fixed σ training does not notice. A learned "
+        "σ would grow without end, for nothing makes it pay.",
     ),
     Slip(
         "count",
         lambda x: 1,
-        "(1/2) log(2πσ²) is counted once for each image, but every pixel has its own: it takes the "
-        "factor P. A learned σ would come out far too large, and the pictures blurred.",
+        "(1/2) log(2πσ²) is counted once for each image, but every pixel has its own: it takes the factor P. A "
+        "learned σ would come out far too large, and the pictures blurred.",
     ),
     Slip(
         "count",
         lambda x: _pixels(x) ** 2,
-        "(1/2) log(2πσ²) is counted P times too often: it was added for the whole image at each pixel, "
-        "and then summed over pixels. A learned σ would shrink to almost nothing.",
+        "(1/2) log(2πσ²) is counted P times too often: it was added for the whole image at each pixel, and then "
+        "summed over pixels. A learned σ would shrink to almost nothing.",
     ),
     Slip(
         "count",
         lambda x: 784,
-        "The number of pixels is fixed to 784, and some images of this test have another size. "
-        "x[0].numel() counts them, whatever the data set.",
+        "The number of pixels is fixed to 784, and some images of this test have another size. x[0].numel() counts "
+        "them, whatever the data set.",
     ),
     Slip(
         "count",
         lambda x: -_pixels(x),
-        "The logarithm has the wrong sign. Then a larger σ is better in both terms, and a learned σ "
-        "would grow without end.",
+        "The logarithm has the wrong sign. Then a larger σ is better in both terms, and a learned σ would grow "
+        "without end.",
     ),
     Slip(
         "scale",
         -1.0,
-        "The sign is turned: this is −log p(x|z), a loss. The task asks for log p(x|z), which the ELBO "
-        "adds; with this sign in an ELBO, training would make images as improbable as it can.",
+        "The sign is turned: this is −log p(x|z), a loss. The task asks for log p(x|z), which the ELBO adds; with "
+        "this sign in an ELBO, training would make images as improbable as it can.",
     ),
     Slip(
         "scale",
         2.0,
-        "The factor ½ is missing: every result is twice what it should be. In an ELBO the KL then has "
-        "half its weight, as with β = ½.",
+        "The factor ½ is missing: every result is twice what it should be. In an ELBO the KL then has half its "
+        "weight, as with β = ½.",
     ),
     Slip(
         "squares",
         1.0,
-        "The ½ before the squares is missing. It is the likelihood of another σ, smaller by √2, under "
-        "the normaliser of this one: a learned σ would come out √2 times too large.",
+        "The ½ before the squares is missing. It is the likelihood of another σ, smaller by √2, under the normaliser "
+        "of this one: a learned σ would come out √2 times too large.",
     ),
     Slip(
         "logs",
         1.0,
-        "The ½ before log(2πσ²) is missing, or stands for σ² where σ was meant. A learned σ would come "
-        "out √2 times too small.",
+        "The ½ before log(2πσ²) is missing, or stands for σ² where σ was meant. A learned σ would come out √2 times "
+        "too small.",
     ),
     Slip(
         "mean_of_squares",
         True,
-        "The squares are averaged over pixels, the logarithms are summed. The error then weighs P times "
-        "too little: with σ fixed, the decoder has hardly a reason to look at the image, and the code "
-        "collapses.",
+        "The squares are averaged over pixels, the logarithms are summed. The error then weighs P times too little: "
+        "with σ fixed, the decoder has hardly a reason to look at the image, and the code collapses.",
     ),
     Slip(
         "power",
         1,
-        "The squares are divided by σ, not by σ². A learned σ would come out at half the mean squared "
-        "error, instead of its root.",
+        "The squares are divided by σ, not by σ². A learned σ would come out at half the mean squared error, instead "
+        "of its root.",
     ),
     Slip(
         "sigma",
         torch.exp,
-        "exp(log_variance) is used as σ, but it is σ². Take σ = exp(½ log_variance). The model still "
-        "trains, with a σ that is the square of what it reports.",
+        "exp(log_variance) is used as σ, but it is σ². Take σ = exp(½ log_variance). The model still trains, with a "
+        "σ that is the square of what it reports.",
     ),
 ]
 
@@ -178,9 +177,8 @@ def _image_mistakes():
     return [
         Mistake(
             lambda *a: right(*a) / _pixels(a[0]),
-            "This is the mean over pixels, and an image's log-density is their sum. Beside a KL that "
-            "is summed over latents, the mean makes the KL P times dearer (β = 784 for MNIST): the "
-            "posterior collapses.",
+            "This is the mean over pixels, and an image's log-density is their sum. Beside a KL that is summed over "
+            "latents, the mean makes the KL P times dearer (β = 784 for MNIST): the posterior collapses.",
         ),
         *combinations(right, _IMAGE_SLIPS),
         Mistake(
@@ -188,19 +186,18 @@ def _image_mistakes():
         ),
         Mistake(
             lambda *a: right(*a).mean(),
-            "The mean over the batch is taken too early; the task asks for one number for each image, "
-            "shape [B]. Whoever compares two models image by image needs them all.",
+            "The mean over the batch is taken too early; the task asks for one number for each image, shape [B]. "
+            "Whoever compares two models image by image needs them all.",
         ),
         Mistake(
             lambda *a: right(*a).mean() / _pixels(a[0]),
-            "The mean is taken over everything, images and pixels. Pixels are summed, and images stay "
-            "apart: shape [B]. Beside a summed KL, a mean over pixels is β = 784, and the posterior "
-            "collapses.",
+            "The mean is taken over everything, images and pixels. Pixels are summed, and images stay apart: shape "
+            "[B]. Beside a summed KL, a mean over pixels is β = 784, and the posterior collapses.",
         ),
         Mistake(
             at_each_pixel,
-            "These are the log-densities of single pixels. The pixels of one image are independent "
-            "given z, so sum over channels, rows and columns; only the batch remains: shape [B].",
+            "These are the log-densities of single pixels. The pixels of one image are independent given z, so sum "
+            "over channels, rows and columns; only the batch remains: shape [B].",
         ),
         Mistake(misread_as_variance, _MISREAD_VARIANCE),
         Mistake(_refusing_nan(misread_as_variance), _MISREAD_VARIANCE),
@@ -209,13 +206,13 @@ def _image_mistakes():
         Mistake(misread_as_sigma_and_squared, _MISREAD_SIGMA),
         Mistake(
             lambda x, mean, log_variance: right(x, mean, log_variance.detach()),
-            "The values are right, but log_variance gets no gradient: item(), float(), math.exp() or "
-            "a new tensor cuts it off. A learned σ would stay where it began, whatever the error.",
+            "The values are right, but log_variance gets no gradient: item(), float(), math.exp() or a new tensor "
+            "cuts it off. A learned σ would stay where it began, whatever the error.",
         ),
         Mistake(
             lambda x, mean, log_variance: right(x, mean.detach(), log_variance),
-            "The values are right, but the mean gets no gradient: a detach(), a no_grad() or a new "
-            "tensor cuts it off. The decoder would never learn.",
+            "The values are right, but the mean gets no gradient: a detach(), a no_grad() or a new tensor cuts it "
+            "off. The decoder would never learn.",
         ),
     ]
 
@@ -268,34 +265,34 @@ def implied_sigma(answer):
     mistakes = [
         Mistake(
             lambda a, b: b / (2 * a),
-            "This is σ², the variance; the task asks for σ. For a loss near b = 2a the two hardly "
-            "differ, which is why the slip lives long.",
+            "This is σ², the variance; the task asks for σ. For a loss near b = 2a the two hardly differ, which is "
+            "why the slip lives long.",
         ),
         Mistake(
             lambda a, b: (b / a) ** 0.5,
-            "The ½ of 1/(2σ²) is missing, so every σ is √2 too large. By this formula SSE + KL would "
-            "be σ = 1, but it is σ = 0.71.",
+            "The ½ of 1/(2σ²) is missing, so every σ is √2 too large. By this formula SSE + KL would be σ = 1, but "
+            "it is σ = 0.71.",
         ),
         Mistake(lambda a, b: b / a, "This is b / a: the ½ of 1/(2σ²) is missing, and so is the square root."),
         Mistake(
             lambda a, b: (2 * a / b) ** 0.5,
-            "This is 1/σ: the fraction is upside down. A heavy weight on the squares means a model "
-            "that expects little noise, so a larger `a` makes σ smaller.",
+            "This is 1/σ: the fraction is upside down. A heavy weight on the squares means a model that expects "
+            "little noise, so a larger `a` makes σ smaller.",
         ),
         Mistake(
             lambda a, b: (a / (2 * b)) ** 0.5,
-            "The two weights have changed places. A heavy weight on the squares means a model that "
-            "expects little noise, so a larger `a` makes σ smaller.",
+            "The two weights have changed places. A heavy weight on the squares means a model that expects little "
+            "noise, so a larger `a` makes σ smaller.",
         ),
         Mistake(
             lambda a, b: (1 / (2 * a)) ** 0.5,
-            "The KL's weight b is left out. Only the ratio of the two weights counts: divide the loss "
-            "by b, and then compare.",
+            "The KL's weight b is left out. Only the ratio of the two weights counts: divide the loss by b, and then "
+            "compare.",
         ),
         Mistake(
             lambda a, b: (1 / (2 * a * b)) ** 0.5,
-            "The loss was multiplied by b, but the KL stands alone only after dividing by b. A "
-            "cheaper KL means a smaller σ.",
+            "The loss was multiplied by b, but the KL stands alone only after dividing by b. A cheaper KL means a "
+            "smaller σ.",
         ),
         Mistake(
             lambda a, b: (b / 2) ** 0.5,
@@ -332,18 +329,18 @@ def winner_at(answer):
         ),
         Mistake(
             lambda beta, rate, distortion: int((rate + beta * distortion).argmin()),
-            "β stands before the distortion. It is the price of rate: at a large β the winner has a "
-            "small rate. The curve comes out the wrong way round.",
+            "β stands before the distortion. It is the price of rate: at a large β the winner has a small rate. The "
+            "curve comes out the wrong way round.",
         ),
         Mistake(
             lambda beta, rate, distortion: int((distortion + beta * rate).argmax()),
-            "This finds the highest D + βR, the worst model. D + βR is a loss: lower is better. (The "
-            "ELBO has a minus before both terms, so there higher is better.)",
+            "This finds the highest D + βR, the worst model. D + βR is a loss: lower is better. (The ELBO has a "
+            "minus before both terms, so there higher is better.)",
         ),
         Mistake(
             lambda beta, rate, distortion: int((distortion - beta * rate).argmin()),
-            "Rate is subtracted. Both terms are costs, and a model may not be paid for its rate: this "
-            "always prefers much rate.",
+            "Rate is subtracted. Both terms are costs, and a model may not be paid for its rate: this always prefers "
+            "much rate.",
         ),
         Mistake(
             lambda beta, rate, distortion: int(distortion.argmin()),

@@ -55,86 +55,81 @@ _DENSITY_SLIPS = [
     Slip(
         "images",
         lambda log_p: log_p.mean(1),
-        "This is the mean of the logarithms; the task asks for the logarithm of the mean. A code needs "
-        "one image that lies near it, but the mean of logs asks all images at once: it falls to hundreds "
-        "of nats below log q(z) even in the middle of a class, and would call the whole plane a hole.",
+        "This is the mean of the logarithms; the task asks for the logarithm of the mean. A code needs one image "
+        "that lies near it, but the mean of logs asks all images at once: it falls to hundreds of nats below log "
+        "q(z) even in the middle of a class, and would call the whole plane a hole.",
     ),
     Slip(
         "images",
         lambda log_p: log_p.logsumexp(1),
-        "log N is missing: this is the logarithm of the sum over images, not of their mean. q(z) would "
-        "integrate to N, and with 60,000 images every log q(z) is 11 nats too high: no hole would ever "
-        "be found.",
+        "log N is missing: this is the logarithm of the sum over images, not of their mean. q(z) would integrate to "
+        "N, and with 60,000 images every log q(z) is 11 nats too high: no hole would ever be found.",
     ),
     Slip(
         "images",
         lambda log_p: log_p.logsumexp(1) - math.log(len(log_p)),
-        "You divide by M, the number of codes asked about, but the mean is over the N images. Where M = "
-        "N nobody notices; elsewhere the density of a place depends on how many places you ask about.",
+        "You divide by M, the number of codes asked about, but the mean is over the N images. Where M = N nobody "
+        "notices; elsewhere the density of a place depends on how many places you ask about.",
     ),
     Slip(
         "images",
         lambda log_p: log_p.logsumexp(0) - math.log(len(log_p)),
-        "The sum runs over the codes z, dimension 0, instead of over the images, dimension 1. With as "
-        "many codes as images even the shape is right, and the numbers say how typical an image is, not "
-        "a place.",
+        "The sum runs over the codes z, dimension 0, instead of over the images, dimension 1. With as many codes as "
+        "images even the shape is right, and the numbers say how typical an image is, not a place.",
     ),
     Slip(
         "images",
         lambda log_p: log_p.amax(1) - math.log(log_p.shape[1]),
-        "Only the nearest image is counted, by max in the place of logsumexp. Where many ellipses "
-        "overlap, in the middle of the plane, q(z) comes out several times too small.",
+        "Only the nearest image is counted, by max in the place of logsumexp. Where many ellipses overlap, in the "
+        "middle of the plane, q(z) comes out several times too small.",
     ),
     Slip(
         "images",
         lambda log_p: log_p.exp().mean(1).log(),
-        "The formula is right, but not in floating point: far from all images every exp(...) underflows "
-        "to 0, and log 0 is −inf, just where you look for holes. logsumexp takes the largest term out "
-        "first.",
+        "The formula is right, but not in floating point: far from all images every exp(...) underflows to 0, and "
+        "log 0 is −inf, just where you look for holes. logsumexp takes the largest term out first.",
     ),
     Slip(
         "images",
         lambda log_p: _log_mean(log_p).exp(),
-        "This is the density q(z); the task asks for its logarithm, in nats. Far from all images q(z) "
-        "underflows to 0, and cannot be compared any more.",
+        "This is the density q(z); the task asks for its logarithm, in nats. Far from all images q(z) underflows to "
+        "0, and cannot be compared any more.",
     ),
     Slip(
         "latents",
         lambda log_p: log_p.mean(-1),
-        "The logarithms are averaged over the latents; a density over all D of them is a product, so "
-        "they are summed. With 32 latents the mean would make every place look 32 times less extreme in "
-        "nats.",
+        "The logarithms are averaged over the latents; a density over all D of them is a product, so they are "
+        "summed. With 32 latents the mean would make every place look 32 times less extreme in nats.",
     ),
     Slip(
         "width",
         torch.sqrt,
-        "The square root of `scale` is used as σ, as if scale were a variance. It is σ already: the "
-        "ellipses come out too wide, and cover the holes between them.",
+        "The square root of `scale` is used as σ, as if scale were a variance. It is σ already: the ellipses come "
+        "out too wide, and cover the holes between them.",
     ),
     Slip(
         "width",
         torch.square,
-        "scale² is used as σ. The square belongs into the exponent, (z − mean)² / scale², and Normal "
-        "takes σ itself: the ellipses come out too narrow, and the plane full of holes that are not "
-        "there.",
+        "scale² is used as σ. The square belongs into the exponent, (z − mean)² / scale², and Normal takes σ itself: "
+        "the ellipses come out too narrow, and the plane full of holes that are not there.",
     ),
     Slip(
         "width",
         torch.exp,
-        "exp(scale) is used as σ, as if scale were a logarithm. It is σ already. Every ellipse would be "
-        "wider than the prior, and no hole left.",
+        "exp(scale) is used as σ, as if scale were a logarithm. It is σ already. Every ellipse would be wider than "
+        "the prior, and no hole left.",
     ),
     Slip(
         "width",
         lambda scale: (0.5 * scale).exp(),
-        "exp(½ scale) is used as σ, as if scale were a log-variance. It is σ already. Every ellipse "
-        "would be wider than the prior, and no hole left.",
+        "exp(½ scale) is used as σ, as if scale were a log-variance. It is σ already. Every ellipse would be wider "
+        "than the prior, and no hole left.",
     ),
     Slip(
         "constant",
         0.5 * math.log(2 * math.pi),
-        "The 2π is missing: log q(z) is off by ½ log 2π ≈ 0.92 nats a latent. It cancels only if log "
-        "p(z), with which it will be compared, leaves it out too.",
+        "The 2π is missing: log q(z) is off by ½ log 2π ≈ 0.92 nats a latent. It cancels only if log p(z), with "
+        "which it will be compared, leaves it out too.",
     ),
 ]
 
@@ -156,22 +151,21 @@ def _density_mistakes():
         return Normal(mean.mean(0), variance.sqrt()).log_prob(z).sum(-1)
 
     one = (
-        "Averaging parameters gives one Gaussian; averaging densities gives a mixture with one hill for "
-        "each image. Only the mixture has valleys, and they are the holes."
+        "Averaging parameters gives one Gaussian; averaging densities gives a mixture with one hill for each image. "
+        "Only the mixture has valleys, and they are the holes."
     )
     return [
         *combinations(_log_aggregate, _DENSITY_SLIPS),
         Mistake(
             images_and_codes_paired,
-            "Each code is compared with one image only, the one in the same row, as broadcasting "
-            "pairs them when M = N. Every code needs every image: z[:, None] makes room for "
-            "them, shape [M, N, D].",
+            "Each code is compared with one image only, the one in the same row, as broadcasting pairs them when M = "
+            "N. Every code needs every image: z[:, None] makes room for them, shape [M, N, D].",
         ),
         Mistake(
             latents_apart,
-            "Each latent is averaged over images on its own, before the latents are summed. That "
-            "forgets which numbers belong to the same image: a place with one image's z1 and "
-            "another's z2 looks full. Sum over latents first, inside the logsumexp.",
+            "Each latent is averaged over images on its own, before the latents are summed. That forgets which "
+            "numbers belong to the same image: a place with one image's z1 and another's z2 looks full. Sum over "
+            "latents first, inside the logsumexp.",
         ),
         Mistake(one_gaussian, f"This is a Gaussian with the mean of all means and of all widths. {one}"),
         Mistake(fitted_gaussian, f"This is one Gaussian with the mixture's mean and variance. {one}"),
@@ -252,65 +246,65 @@ _MEMORY_SLIPS = [
     Slip(
         "noise",
         lambda rows: torch.randn(rows.shape[1]).to(rows),
-        "All draws share one draw of the noise: it is drawn with shape [D], once. Every code is moved by "
-        "the same step, so that this is the old cloud, shifted, and nothing new is ever drawn. Draw "
-        "noise of shape [count, D].",
+        "All draws share one draw of the noise: it is drawn with shape [D], once. Every code is moved by the same "
+        "step, so that this is the old cloud, shifted, and nothing new is ever drawn. Draw noise of shape [count, "
+        "D].",
     ),
     Slip(
         "noise",
         lambda rows: torch.randn(len(rows), 1).to(rows),
-        "All latents of one draw share one number of noise: codes move along a single direction, and the "
-        "rest of the latent space stays as empty as it was. Draw noise of shape [count, D].",
+        "All latents of one draw share one number of noise: codes move along a single direction, and the rest of the "
+        "latent space stays as empty as it was. Draw noise of shape [count, D].",
     ),
     Slip(
         "noise",
         torch.zeros_like,
-        "No noise arrives: sampling has been replaced by its mean. Whatever the width, this returns "
-        "codes of training images and nothing else, a copying machine.",
+        "No noise arrives: sampling has been replaced by its mean. Whatever the width, this returns codes of "
+        "training images and nothing else, a copying machine.",
     ),
     Slip(
         "noise",
         torch.rand_like,
-        "The noise is uniform between 0 and 1 (rand), not Gaussian (randn): it moves all codes the same "
-        "way, and has no more than 0.29 of the width asked for.",
+        "The noise is uniform between 0 and 1 (rand), not Gaussian (randn): it moves all codes the same way, and has "
+        "no more than 0.29 of the width asked for.",
     ),
     Slip(
         "spread",
         lambda codes: 1.0,
-        "The noise has the same width in every latent, whatever the codes do: it is not multiplied by "
-        "their standard deviation, codes.std(0). An autoencoder's codes have no unit; what is a whisper "
-        "in one latent drowns another.",
+        "The noise has the same width in every latent, whatever the codes do: it is not multiplied by their standard "
+        "deviation, codes.std(0). An autoencoder's codes have no unit; what is a whisper in one latent drowns "
+        "another.",
     ),
     Slip(
         "spread",
         lambda codes: codes.std(),
-        "One standard deviation is used for all latents. They differ, so take it in each dimension, "
-        "codes.std(0): else the narrow latents drown in the noise of the wide ones.",
+        "One standard deviation is used for all latents. They differ, so take it in each dimension, codes.std(0): "
+        "else the narrow latents drown in the noise of the wide ones.",
     ),
     Slip(
         "spread",
         lambda codes: codes.var(0),
-        "The noise is multiplied by the variance of the codes, not by their standard deviation. A Gaussian "
-        "step of width s is s times a standard normal draw.",
+        "The noise is multiplied by the variance of the codes, not by their standard deviation. A Gaussian step of "
+        "width s is s times a standard normal draw.",
     ),
     Slip(
         "strength",
         math.sqrt,
-        "The square root of `width` is used. It is in standard deviations already, so it multiplies the "
-        "noise as it is.",
+        "The square root of `width` is used. It is in standard deviations already, so it multiplies the noise as it "
+        "is.",
     ),
     Slip("strength", lambda width: 1.0, "`width` has no effect: the noise is as wide as the codes at every setting."),
     Slip(
         "rows",
         lambda codes, count: codes[:count],
-        "These are the first codes, in order, not random ones; if `count` is larger than the number of "
-        "codes, there are too few. torch.randint(len(codes), (count,)) chooses rows.",
+        "These are the first codes, in order, not random ones; if `count` is larger than the number of codes, there "
+        "are too few. torch.randint(len(codes), (count,)) chooses rows.",
     ),
     Slip(
         "rows",
         lambda codes, count: codes[torch.randperm(len(codes))[:count]],
-        "randperm never chooses a code twice, so it cannot return more draws than there are codes. A "
-        "sample is drawn with replacement: torch.randint(len(codes), (count,)).",
+        "randperm never chooses a code twice, so it cannot return more draws than there are codes. A sample is drawn "
+        "with replacement: torch.randint(len(codes), (count,)).",
     ),
     Slip(
         "rows",
@@ -322,14 +316,14 @@ _MEMORY_SLIPS = [
         lambda codes, count: torch.stack(
             [column[torch.randint(len(column), (count,))] for column in codes.unbind(1)], 1
         ),
-        "Each latent is taken from another image. That keeps the width of every latent and forgets which "
-        "numbers go together: choose whole rows.",
+        "Each latent is taken from another image. That keeps the width of every latent and forgets which numbers go "
+        "together: choose whole rows.",
     ),
     Slip(
         "rows",
         lambda codes, count: codes.mean(0).expand(count, -1),
-        "The draws start from the mean of all codes, not from codes: this is one Gaussian, and has "
-        "forgotten what it should remember.",
+        "The draws start from the mean of all codes, not from codes: this is one Gaussian, and has forgotten what it "
+        "should remember.",
     ),
 ]
 # No pairs: an average over draws does not tell all of them apart.
@@ -423,14 +417,14 @@ _TURNING_SLIPS = [
     Slip(
         "logs",
         1.0,
-        "log σ stands where log σ² is needed: take 2 log σ. With the identity as rotation nothing may be "
-        "lost, and that is a quick test of such slips.",
+        "log σ stands where log σ² is needed: take 2 log σ. With the identity as rotation nothing may be lost, and "
+        "that is a quick test of such slips.",
     ),
     Slip(
         "logs",
         0.0,
-        "The second sum, of log σ², is missing. With the identity as rotation nothing may be lost, and "
-        "that is a quick test of such slips.",
+        "The second sum, of log σ², is missing. With the identity as rotation nothing may be lost, and that is a "
+        "quick test of such slips.",
     ),
     Slip(
         "logs",
@@ -441,32 +435,32 @@ _TURNING_SLIPS = [
     Slip(
         "power",
         2,
-        "This is the diagonal of S itself, the variances, in the place of the precisions: R diag(σ⁻²) Rᵀ "
-        "has the inverse variances in the middle.",
+        "This is the diagonal of S itself, the variances, in the place of the precisions: R diag(σ⁻²) Rᵀ has the "
+        "inverse variances in the middle.",
     ),
     Slip(
         "weight",
         lambda rotation: rotation,
-        "The diagonal of R diag(σ⁻²) Rᵀ has the squares of R's entries: λ_j = Σ_k R_jk² σ_k⁻². With R "
-        "itself a precision can even come out negative, and its logarithm as nan.",
+        "The diagonal of R diag(σ⁻²) Rᵀ has the squares of R's entries: λ_j = Σ_k R_jk² σ_k⁻². With R itself a "
+        "precision can even come out negative, and its logarithm as nan.",
     ),
     Slip(
         "weight",
         lambda rotation: rotation.square().T,
-        "The rotation goes the other way: this is the diagonal of Rᵀ diag(σ⁻²) R, the cost of turning by "
-        "R's inverse. With a symmetric R nobody would notice.",
+        "The rotation goes the other way: this is the diagonal of Rᵀ diag(σ⁻²) R, the cost of turning by R's "
+        "inverse. With a symmetric R nobody would notice.",
     ),
     Slip(
         "over",
         lambda terms: terms.mean(-1),
-        "The terms are averaged over the latents. A KL of independent dimensions is their sum, in nats "
-        "per image; the mean makes 32 latents look as cheap as one.",
+        "The terms are averaged over the latents. A KL of independent dimensions is their sum, in nats per image; "
+        "the mean makes 32 latents look as cheap as one.",
     ),
     Slip(
         "over",
         lambda terms: terms.sum(0),
-        "The sum runs over the images, dimension 0, instead of over the latents. With as many images as "
-        "latents even the shape is right.",
+        "The sum runs over the images, dimension 0, instead of over the latents. With as many images as latents even "
+        "the shape is right.",
     ),
     Slip(
         "over",
@@ -491,9 +485,9 @@ def _turning_mistakes():
     return [
         Mistake(
             other_direction,
-            "This is the nearest diagonal Gaussian in the other direction, KL(N(μ, S) ‖ Q), which "
-            "keeps the variances, the diagonal of S. The bound loses KL(q ‖ posterior), q first: "
-            "there the precisions are kept, the diagonal of S⁻¹, and q comes out narrower.",
+            "This is the nearest diagonal Gaussian in the other direction, KL(N(μ, S) ‖ Q), which keeps the "
+            "variances, the diagonal of S. The bound loses KL(q ‖ posterior), q first: there the precisions are "
+            "kept, the diagonal of S⁻¹, and q comes out narrower.",
         ),
         *combinations(_cost_of_turning, _TURNING_SLIPS),
     ]

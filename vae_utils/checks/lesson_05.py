@@ -8,10 +8,9 @@ from torch.distributions import Normal
 from vae_utils.checks.core import Case, Mistake, Slip, combinations, judge
 
 _OVERFLOW = (
-    "The formula is right for small numbers, but an exponential comes before the mean: e to the "
-    "power of 2,000 is inf and e to the power of -2,000 is 0, whose logarithm is -inf. Real images "
-    "have log-likelihoods in the hundreds and thousands. `logsumexp` takes the largest term out "
-    "first, and nothing overflows."
+    "The formula is right for small numbers, but an exponential comes before the mean: e to the power of 2,000 is "
+    "inf and e to the power of -2,000 is 0, whose logarithm is -inf. Real images have log-likelihoods in the "
+    "hundreds and thousands. `logsumexp` takes the largest term out first, and nothing overflows."
 )
 
 
@@ -59,28 +58,28 @@ _IMPORTANCE_SLIPS = [
     Slip(
         "weigh",
         lambda x_given_z, prior, q: x_given_z - q,
-        "The prior is missing from the weights: w = p(x|z) p(z) / q(z|x). Without p(z) every code counts as "
-        "if all were equally likely: the result is no bound any more, and a model that hides its images far "
-        "from the origin, where the prior never draws, is not charged for it.",
+        "The prior is missing from the weights: w = p(x|z) p(z) / q(z|x). Without p(z) every code counts as if all "
+        "were equally likely: the result is no bound any more, and a model that hides its images far from the "
+        "origin, where the prior never draws, is not charged for it.",
     ),
     Slip(
         "weigh",
         lambda x_given_z, prior, q: x_given_z + prior,
-        "Nothing is divided by q(z|x): codes that the encoder draws often are counted often. The estimate "
-        "is then of E_q[p(x, z)], which says more about the width of q than about the image.",
+        "Nothing is divided by q(z|x): codes that the encoder draws often are counted often. The estimate is then of "
+        "E_q[p(x, z)], which says more about the width of q than about the image.",
     ),
     Slip(
         "weigh",
         lambda x_given_z, prior, q: x_given_z,
-        "These are the likelihoods alone: w = p(x|z) p(z) / q(z|x) has two more factors. An average of "
-        "p(x|z) over draws of q is what the decoder makes of codes that were chosen for this image; it "
-        "leaves out what the choice costs.",
+        "These are the likelihoods alone: w = p(x|z) p(z) / q(z|x) has two more factors. An average of p(x|z) over "
+        "draws of q is what the decoder makes of codes that were chosen for this image; it leaves out what the "
+        "choice costs.",
     ),
     Slip(
         "weigh",
         lambda x_given_z, prior, q: x_given_z + prior + q,
-        "log q(z|x) has the wrong sign: the weights divide by q(z|x), so its logarithm is subtracted. "
-        "Multiplied, it favours the encoder's favourite codes once more instead of making up for it.",
+        "log q(z|x) has the wrong sign: the weights divide by q(z|x), so its logarithm is subtracted. Multiplied, it "
+        "favours the encoder's favourite codes once more instead of making up for it.",
     ),
     Slip(
         "weigh",
@@ -90,15 +89,14 @@ _IMPORTANCE_SLIPS = [
     Slip(
         "average",
         lambda log_w: log_w.mean(0),
-        "This is the mean of the logarithms, and the task asks for the logarithm of the mean. The mean of "
-        "log w is the ELBO (Eq. 6): more draws make it less noisy, but not tighter, so 5,000 draws would "
-        "buy nothing.",
+        "This is the mean of the logarithms, and the task asks for the logarithm of the mean. The mean of log w is "
+        "the ELBO (Eq. 6): more draws make it less noisy, but not tighter, so 5,000 draws would buy nothing.",
     ),
     Slip(
         "average",
         lambda log_w: log_w.logsumexp(0),
-        "log K is missing: this is the logarithm of the sum of the weights, not of their mean. It grows by "
-        "log K, 8.5 nats for 5,000 draws, so that a model looks better the longer you measure it.",
+        "log K is missing: this is the logarithm of the sum of the weights, not of their mean. It grows by log K, "
+        "8.5 nats for 5,000 draws, so that a model looks better the longer you measure it.",
     ),
     Slip(
         "average",
@@ -113,8 +111,8 @@ _IMPORTANCE_SLIPS = [
     Slip(
         "average",
         lambda log_w: log_w.logsumexp(1) - math.log(log_w.shape[1]),
-        "The average runs over the images, dimension 1, instead of over the draws, dimension 0. With K = B "
-        "even the shape is right, and you would mix the evidence of all images into each.",
+        "The average runs over the images, dimension 1, instead of over the draws, dimension 0. With K = B even the "
+        "shape is right, and you would mix the evidence of all images into each.",
     ),
     Slip(
         "average",
@@ -129,28 +127,26 @@ _IMPORTANCE_SLIPS = [
     Slip(
         "over_latents",
         lambda log_p: log_p.mean(-1),
-        "The log-densities are averaged over the latent dimensions instead of summed. The density of a code "
-        "is the product over its dimensions; a mean charges D dimensions the price of one, so many latents "
-        "look cheap.",
+        "The log-densities are averaged over the latent dimensions instead of summed. The density of a code is the "
+        "product over its dimensions; a mean charges D dimensions the price of one, so many latents look cheap.",
     ),
     Slip(
         "over_latents",
         _identity,
-        "The log-densities of z still have one number for each latent dimension: [K, B, D]. Sum over the "
-        "last dimension before you add them to the [K, B] of the likelihood; where K = B = D, broadcasting "
-        "hides this.",
+        "The log-densities of z still have one number for each latent dimension: [K, B, D]. Sum over the last "
+        "dimension before you add them to the [K, B] of the likelihood; where K = B = D, broadcasting hides this.",
     ),
     Slip(
         "scale",
         torch.sqrt,
-        "`std` is used as a variance: what q(z|x) was drawn with is the standard deviation itself. The "
-        "weights then judge the draws by a Gaussian of another width, and their mean is p(x) no more.",
+        "`std` is used as a variance: what q(z|x) was drawn with is the standard deviation itself. The weights then "
+        "judge the draws by a Gaussian of another width, and their mean is p(x) no more.",
     ),
     Slip(
         "scale",
         torch.square,
-        "The standard deviation is squared before it is used as one (`Normal` wants the standard deviation, "
-        "not the variance). The weights then judge the draws by a Gaussian of another width.",
+        "The standard deviation is squared before it is used as one (`Normal` wants the standard deviation, not the "
+        "variance). The weights then judge the draws by a Gaussian of another width.",
     ),
     Slip(
         "scale",
@@ -165,14 +161,14 @@ _IMPORTANCE_SLIPS = [
     Slip(
         "constant",
         0.5 * math.log(2 * math.pi),
-        "The 2π is missing from the prior but not from q(z|x). In the quotient it cancels, or it has to be "
-        "in both: as it is, each latent dimension gives away 0.92 nats.",
+        "The 2π is missing from the prior but not from q(z|x). In the quotient it cancels, or it has to be in both: "
+        "as it is, each latent dimension gives away 0.92 nats.",
     ),
     Slip(
         "constant",
         -0.5 * math.log(2 * math.pi),
-        "The 2π is missing from q(z|x) but not from the prior. In the quotient it cancels, or it has to be "
-        "in both: as it is, each latent dimension costs 0.92 nats too much.",
+        "The 2π is missing from q(z|x) but not from the prior. In the quotient it cancels, or it has to be in both: "
+        "as it is, each latent dimension costs 0.92 nats too much.",
     ),
 ]
 
@@ -244,26 +240,23 @@ def _place_first(gradient, z, speed, step_size, num_steps):
 _LEAPFROG_MISTAKES = [
     Mistake(
         _forward_euler,
-        "Place and speed both move a whole step from the *old* state: Euler's method. Each step gains "
-        "energy, so that the ball climbs out of every valley, and the test at the end refuses nearly all "
-        "long moves.",
+        "Place and speed both move a whole step from the *old* state: Euler's method. Each step gains energy, so "
+        "that the ball climbs out of every valley, and the test at the end refuses nearly all long moves.",
     ),
     Mistake(
         lambda *arguments: _leapfrog(*arguments, first=1.0, last=0.0),
-        "The speed takes whole steps only, always before the place: the half steps at the two ends are "
-        "missing. Then rolling back does not lead home, and a move that cannot be undone does not keep "
-        "the posterior.",
+        "The speed takes whole steps only, always before the place: the half steps at the two ends are missing. Then "
+        "rolling back does not lead home, and a move that cannot be undone does not keep the posterior.",
     ),
     Mistake(
         lambda *arguments: _leapfrog(*arguments, first=0.0, last=1.0),
-        "The place moves first and the speed takes whole steps only: the half steps at the two ends are "
-        "missing. Then rolling back does not lead home, and a move that cannot be undone does not keep "
-        "the posterior.",
+        "The place moves first and the speed takes whole steps only: the half steps at the two ends are missing. "
+        "Then rolling back does not lead home, and a move that cannot be undone does not keep the posterior.",
     ),
     Mistake(
         _place_first,
-        "This halves the steps of the *place* instead of the speed. It is a leapfrog too, one that can "
-        "be undone and is as accurate; the lesson's form starts and ends with half a step of the speed.",
+        "This halves the steps of the *place* instead of the speed. It is a leapfrog too, one that can be undone and "
+        "is as accurate; the lesson's form starts and ends with half a step of the speed.",
     ),
     Mistake(
         lambda *arguments: _leapfrog(*arguments)[::-1],
@@ -275,45 +268,45 @@ _LEAPFROG_MISTAKES = [
             Slip(
                 "sign",
                 -1,
-                "The gradient has the wrong sign: `gradient` is that of log p, and the ball rolls towards "
-                "larger log p. Yours is driven away from the posterior.",
+                "The gradient has the wrong sign: `gradient` is that of log p, and the ball rolls towards larger log "
+                "p. Yours is driven away from the posterior.",
             ),
             Slip(
                 "fresh",
                 False,
-                "The gradient is computed once, at the start, and used all the way. It has to be asked again at "
-                "each new place: as it is, the ball does not feel the landscape it rolls over.",
+                "The gradient is computed once, at the start, and used all the way. It has to be asked again at each "
+                "new place: as it is, the ball does not feel the landscape it rolls over.",
             ),
             Slip(
                 "first",
                 1.0,
-                "The first step of the speed is a whole one; it should be half a step, since the place has not "
-                "moved yet. The error of a move is then of the order of the step, not of its square, and the "
-                "move cannot be undone.",
+                "The first step of the speed is a whole one; it should be half a step, since the place has not moved "
+                "yet. The error of a move is then of the order of the step, not of its square, and the move cannot "
+                "be undone.",
             ),
             Slip(
                 "first",
                 0.0,
-                "The first half step of the speed is missing: the place starts with the push alone. The move "
-                "cannot be undone, and its energy error is of the order of the step, not of its square.",
+                "The first half step of the speed is missing: the place starts with the push alone. The move cannot "
+                "be undone, and its energy error is of the order of the step, not of its square.",
             ),
             Slip(
                 "last",
                 1.0,
-                "The last step of the speed is a whole one; it should be half a step. Place and speed are then "
-                "not those of the same moment, and the test at the end compares the wrong energies.",
+                "The last step of the speed is a whole one; it should be half a step. Place and speed are then not "
+                "those of the same moment, and the test at the end compares the wrong energies.",
             ),
             Slip(
                 "last",
                 0.0,
-                "The half step of the speed at the end is missing. Place and speed are then not those of the "
-                "same moment, and the test at the end compares the wrong energies.",
+                "The half step of the speed at the end is missing. Place and speed are then not those of the same "
+                "moment, and the test at the end compares the wrong energies.",
             ),
             Slip(
                 "between",
                 0.5,
-                "All steps of the speed are half steps. Only the first and the last are; between them two half "
-                "steps meet and make a whole one. As it is, the landscape counts for half its height.",
+                "All steps of the speed are half steps. Only the first and the last are; between them two half steps "
+                "meet and make a whole one. As it is, the landscape counts for half its height.",
             ),
             Slip("missing", 1, "There is one step too few: `num_steps` counts the whole steps of the place."),
             Slip("missing", -1, "There is one step too many: `num_steps` counts the whole steps of the place."),
@@ -373,14 +366,14 @@ _HARMONIC_SLIPS = [
     Slip(
         "outer",
         1,
-        "The minus in front of the logarithm is missing: this estimates -log p(x), and a better model gets "
-        "a lower number.",
+        "The minus in front of the logarithm is missing: this estimates -log p(x), and a better model gets a lower "
+        "number.",
     ),
     Slip(
         "average",
         lambda log_v: log_v.mean(0),
-        "This is the mean of the logarithms, and the task asks for the logarithm of a mean. The mean of log "
-        "p(x|z) over draws of the posterior is only the reconstruction: it leaves out what the codes cost.",
+        "This is the mean of the logarithms, and the task asks for the logarithm of a mean. The mean of log p(x|z) "
+        "over draws of the posterior is only the reconstruction: it leaves out what the codes cost.",
     ),
     Slip(
         "average",
@@ -395,17 +388,16 @@ _HARMONIC_SLIPS = [
     Slip(
         "average",
         lambda log_v: log_v.logsumexp(1) - math.log(log_v.shape[1]),
-        "The mean runs over the images, dimension 1, instead of over the draws, dimension 0. With L = B "
-        "even the shape is right.",
+        "The mean runs over the images, dimension 1, instead of over the draws, dimension 0. With L = B even the "
+        "shape is right.",
     ),
 ]
 
 _HARMONIC_MISTAKES = [
     Mistake(
         _log_mean,
-        "Both minus signs are missing: you average p(x|z) itself. That would be right for draws of the "
-        "*prior*; draws of the posterior were chosen because they explain the image, and the result is "
-        "far too high.",
+        "Both minus signs are missing: you average p(x|z) itself. That would be right for draws of the *prior*; "
+        "draws of the posterior were chosen because they explain the image, and the result is far too high.",
     ),
     *combinations(_harmonic_mean, _HARMONIC_SLIPS),
 ]

@@ -17,33 +17,33 @@ _UNIT_SLIPS = [
     Slip(
         "sign",
         1,
-        "The sign is turned: stretch the scale (a factor above 1), and probability per unit thins out, so "
-        "the log-density falls. The result is now further from the truth than if you had done nothing.",
+        "The sign is turned: stretch the scale (a factor above 1), and probability per unit thins out, so the "
+        "log-density falls. The result is now further from the truth than if you had done nothing.",
     ),
     Slip(
         "pixels",
         1,
         "The change is charged once for the image, but each pixel has its own scale to stretch: it counts "
-        "`num_pixels` times. For a frame of 560 pixels, dividing by 255 instead of 256 is worth 2.19 nats, "
-        "not 0.004.",
+        "`num_pixels` times. For a frame of 560 pixels, dividing by 255 instead of 256 is worth 2.19 nats, not "
+        "0.004.",
     ),
     Slip(
         "power",
         0.5,
-        "There is a factor ½ too many. It belongs to variances: the scale of brightness itself is "
-        "multiplied by `factor`, and one logarithm of it goes off for each pixel.",
+        "There is a factor ½ too many. It belongs to variances: the scale of brightness itself is multiplied by "
+        "`factor`, and one logarithm of it goes off for each pixel.",
     ),
     Slip(
         "power",
         2,
-        "There is a factor 2 too many. The square of the factor belongs to variances; a density changes by "
-        "one logarithm of the factor for each pixel.",
+        "There is a factor 2 too many. The square of the factor belongs to variances; a density changes by one "
+        "logarithm of the factor for each pixel.",
     ),
     Slip(
         "log",
         math.log2,
-        "The logarithm has base 2: that counts bits, while `nats` are counted with the natural logarithm. "
-        "Numbers in the two units must not be added.",
+        "The logarithm has base 2: that counts bits, while `nats` are counted with the natural logarithm. Numbers in "
+        "the two units must not be added.",
     ),
     Slip("log", math.log10, "The logarithm has base 10, while `nats` are counted with the natural logarithm."),
 ]
@@ -51,13 +51,13 @@ _UNIT_SLIPS = [
 _UNIT_MISTAKES = [
     Mistake(
         lambda nats, num_pixels, factor: nats * factor,
-        "The log-density is multiplied by the factor, but it is the *density* that changes, by a power "
-        "of the factor. In the logarithm that is a difference.",
+        "The log-density is multiplied by the factor, but it is the *density* that changes, by a power of the "
+        "factor. In the logarithm that is a difference.",
     ),
     Mistake(
         lambda nats, num_pixels, factor: nats / factor,
-        "The log-density is divided by the factor, but it is the *density* that is divided, once for "
-        "each pixel. In the logarithm that is a difference.",
+        "The log-density is divided by the factor, but it is the *density* that is divided, once for each pixel. In "
+        "the logarithm that is a difference.",
     ),
     *combinations(_in_another_unit, _UNIT_SLIPS),
 ]
@@ -122,122 +122,120 @@ _DENSITY_SLIPS = [
     Slip(
         "variance",
         torch.exp,
-        "exp(log_sigma) is σ, and you use it as the variance σ². Wherever a pixel is known to better than "
-        "the whole scale, σ is far larger than σ²: the model believes in more noise than the network has "
-        "asked for.",
+        "exp(log_sigma) is σ, and you use it as the variance σ². Wherever a pixel is known to better than the whole "
+        "scale, σ is far larger than σ²: the model believes in more noise than the network has asked for.",
     ),
     Slip(
         "variance",
         lambda log_sigma: torch.exp(0.5 * log_sigma),
-        "exp(log_sigma / 2) would be the standard deviation if the network gave the log-*variance*; here it "
-        "gives log σ, and the variance is exp(2 log σ). A quarter of the exponent is left.",
+        "exp(log_sigma / 2) would be the standard deviation if the network gave the log-*variance*; here it gives "
+        "log σ, and the variance is exp(2 log σ). A quarter of the exponent is left.",
     ),
     Slip(
         "variance",
         lambda log_sigma: torch.exp(4 * log_sigma),
-        "The variance is squared once too often: exp(2 log σ) is σ² already. The network then learns half "
-        "the log σ, and every width that you print is wrong.",
+        "The variance is squared once too often: exp(2 log σ) is σ² already. The network then learns half the log σ, "
+        "and every width that you print is wrong.",
     ),
     Slip(
         "variance",
         lambda log_sigma: log_sigma**2,
-        "log_sigma is used as σ itself: the exponential is missing. A width of log σ = 0, where σ is 1, "
-        "would be a division by zero.",
+        "log_sigma is used as σ itself: the exponential is missing. A width of log σ = 0, where σ is 1, would be a "
+        "division by zero.",
     ),
     Slip(
         "with_floor",
         lambda variance, floor: variance,
-        "The floor is missing. Without it the density of a pixel that never changes has no upper bound, and "
-        "training goes for it (section 3).",
+        "The floor is missing. Without it the density of a pixel that never changes has no upper bound, and training "
+        "goes for it (section 3).",
     ),
     Slip(
         "with_floor",
         lambda variance, floor: floor + variance,
-        "The floor is added to the variance unsquared. It is a standard deviation, one grey level: 1/256 as "
-        "a variance would be a σ of 1/16, sixteen grey levels.",
+        "The floor is added to the variance unsquared. It is a standard deviation, one grey level: 1/256 as a "
+        "variance would be a σ of 1/16, sixteen grey levels.",
     ),
     Slip(
         "with_floor",
         lambda variance, floor: (floor + variance.sqrt()) ** 2,
-        "The floor is added to σ; the task adds its square to the variance, as independent noises add. "
-        "Yours is a wider Gaussian, by a factor of up to √2 in σ.",
+        "The floor is added to σ; the task adds its square to the variance, as independent noises add. Yours is a "
+        "wider Gaussian, by a factor of up to √2 in σ.",
     ),
     Slip(
         "with_floor",
         lambda variance, floor: variance.clamp(min=floor**2),
-        "The variance is cut off at the floor; the task adds the two. Below a cut the gradient is zero, and "
-        "a σ that has once fallen below it never comes back.",
+        "The variance is cut off at the floor; the task adds the two. Below a cut the gradient is zero, and a σ that "
+        "has once fallen below it never comes back.",
     ),
     Slip(
         "constant",
         1.0,
-        "The 2π is missing. Each pixel then looks 0.92 nats better, 515 nats for a face, and your bound "
-        "cannot be compared with anybody else's. Training does not notice: that is why this slip lives "
-        "long.",
+        "The 2π is missing. Each pixel then looks 0.92 nats better, 515 nats for a face, and your bound cannot be "
+        "compared with anybody else's. Training does not notice: that is why this slip lives long.",
     ),
     Slip("constant", math.pi, "The 2 of 2π is missing: 0.35 nats for each pixel."),
     Slip(
         "log_weight",
         1.0,
-        "The ½ in front of log(2πσ²) is missing: log σ² is 2 log σ. The price of a wide σ is doubled, and "
-        "training settles at half the variance that the errors have.",
+        "The ½ in front of log(2πσ²) is missing: log σ² is 2 log σ. The price of a wide σ is doubled, and training "
+        "settles at half the variance that the errors have.",
     ),
     Slip(
         "log_weight",
         0.0,
-        "The logarithm of the variance is missing: what is left is a squared error, weighted by 1/σ². Its "
-        "best σ is infinite, since nothing is charged for doubt.",
+        "The logarithm of the variance is missing: what is left is a squared error, weighted by 1/σ². Its best σ is "
+        "infinite, since nothing is charged for doubt.",
     ),
     Slip(
         "square_weight",
         1.0,
-        "The ½ in front of the squared error is missing. Errors count double, and training settles at twice "
-        "the variance that the errors have.",
+        "The ½ in front of the squared error is missing. Errors count double, and training settles at twice the "
+        "variance that the errors have.",
     ),
     Slip(
         "sign",
         1,
-        "The sign is turned: this is the negative log-density, a loss. As a bound to be raised it would "
-        "drive the means away from the pixels.",
+        "The sign is turned: this is the negative log-density, a loss. As a bound to be raised it would drive the "
+        "means away from the pixels.",
     ),
     Slip(
         "reduce",
         lambda terms: terms.mean((1, 2, 3)),
-        "The mean over the pixels is taken instead of the sum. The likelihood of an image is then worth "
-        "that of one pixel, the KL of the codes keeps its full weight, and the codes collapse: it is a β of "
-        "the number of pixels.",
+        "The mean over the pixels is taken instead of the sum. The likelihood of an image is then worth that of one "
+        "pixel, the KL of the codes keeps its full weight, and the codes collapse: it is a β of the number of "
+        "pixels.",
     ),
     Slip(
         "reduce",
         lambda terms: terms.sum(),
-        "All images are summed into one number. Each image has a density of its own: sum over the last "
-        "three dimensions, so that [B] is left.",
+        "All images are summed into one number. Each image has a density of its own: sum over the last three "
+        "dimensions, so that [B] is left.",
     ),
     Slip(
         "reduce",
         lambda terms: terms.sum((1, 2, 3)).mean(),
-        "The images are averaged into one number. Each image has a density of its own: sum over the last "
-        "three dimensions and leave [B].",
+        "The images are averaged into one number. Each image has a density of its own: sum over the last three "
+        "dimensions and leave [B].",
     ),
     Slip(
         "reduce",
         lambda terms: terms.sum((0, 1, 2)),
-        "The sum runs over the images and leaves out the last dimension of the picture. With as many images "
-        "as columns even the shape is right: it has to run over the dimensions 1, 2 and 3.",
+        "The sum runs over the images and leaves out the last dimension of the picture. With as many images as "
+        "columns even the shape is right: it has to run over the dimensions 1, 2 and 3.",
     ),
     Slip(
         "reduce",
         lambda terms: terms.sum(-1),
-        "The sum runs over the last dimension only, as it would for pixels in one row. An image here is [1, "
-        "H, W]: sum over the last three dimensions.",
+        "The sum runs over the last dimension only, as it would for pixels in one row. An image here is [1, H, W]: "
+        "sum over the last three dimensions.",
     ),
 ]
 
 _DENSITY_MISTAKES = [
     Mistake(
         lambda *arguments: _floored_log_density(*arguments, log_weight=1.0, square_weight=1.0),
-        "The ½ is missing in front of both terms: this is twice the log-density. Against the KL of the "
-        "codes the pixels then count double, which is a β of ½.",
+        "The ½ is missing in front of both terms: this is twice the log-density. Against the KL of the codes the "
+        "pixels then count double, which is a β of ½.",
     ),
     *combinations(_floored_log_density, _DENSITY_SLIPS),
 ]
@@ -307,26 +305,26 @@ _PPCA_SLIPS = [
     Slip(
         "order",
         lambda eigenvalues: eigenvalues,
-        "The *smallest* eigenvalues are kept, and the largest are called noise: the order is that of "
-        "`eigvalsh`, smallest first. The codes would then describe what hardly varies.",
+        "The *smallest* eigenvalues are kept, and the largest are called noise: the order is that of `eigvalsh`, "
+        "smallest first. The codes would then describe what hardly varies.",
     ),
     Slip(
         "pool",
         lambda rest, size: rest.sum(),
-        "The noise s² is the *mean* of the eigenvalues that are left over, not their sum: it is the noise "
-        "of one pixel.",
+        "The noise s² is the *mean* of the eigenvalues that are left over, not their sum: it is the noise of one "
+        "pixel.",
     ),
     Slip(
         "pool",
         lambda rest, size: rest.sum() / size,
-        "The left-over eigenvalues are divided by D; there are D - K of them. The noise comes out too "
-        "small, as if the kept directions had none.",
+        "The left-over eigenvalues are divided by D; there are D - K of them. The noise comes out too small, as if "
+        "the kept directions had none.",
     ),
     Slip(
         "pool",
         lambda rest, size: rest.mean().sqrt(),
-        "You take the logarithm of s instead of s²: the eigenvalues are variances, and the formula has log "
-        "s². The noise directions then count half.",
+        "You take the logarithm of s instead of s²: the eigenvalues are variances, and the formula has log s². The "
+        "noise directions then count half.",
     ),
     Slip(
         "pool",
@@ -341,20 +339,20 @@ _PPCA_SLIPS = [
     Slip(
         "noise_log",
         0.0,
-        "The D - K directions of noise are missing from the determinant. They are most of the image: on the "
-        "face, 540 of 560 directions with 20 latents.",
+        "The D - K directions of noise are missing from the determinant. They are most of the image: on the face, "
+        "540 of 560 directions with 20 latents.",
     ),
     Slip(
         "constant",
         0.0,
-        "The 2π is missing: D/2 log 2π, 515 nats for the 560 pixels of a face, and the comparison with the "
-        "VAE's bound is off by as much.",
+        "The 2π is missing: D/2 log 2π, 515 nats for the 560 pixels of a face, and the comparison with the VAE's "
+        "bound is off by as much.",
     ),
     Slip(
         "quadratic",
         0.0,
-        "The last D is missing: the squared distances, averaged over the images the model was fitted to, "
-        "are one for each direction. Without it every evidence is D/2 nats too high, 280 for a face.",
+        "The last D is missing: the squared distances, averaged over the images the model was fitted to, are one for "
+        "each direction. Without it every evidence is D/2 nats too high, 280 for a face.",
     ),
     Slip(
         "scale",

@@ -31,21 +31,21 @@ _PRICE_SLIPS = [
     Slip(
         "sign",
         -1,
-        "The sign is turned: a KL divergence is never negative. In the bound a negative price would *pay* "
-        "for every weight that is known exactly.",
+        "The sign is turned: a KL divergence is never negative. In the bound a negative price would *pay* for every "
+        "weight that is known exactly.",
     ),
     Slip("factor", 1.0, "The factor ½ is missing: every term has it, log σ² is 2 log σ. The weights then cost double."),
     Slip(
         "with_mean",
         0.0,
-        "The mean m is missing: m² / α² / 2 is what a weight pays for being far from 0. It is the weight "
-        "decay of MAP; without it, weights may grow for nothing.",
+        "The mean m is missing: m² / α² / 2 is what a weight pays for being far from 0. It is the weight decay of "
+        "MAP; without it, weights may grow for nothing.",
     ),
     Slip(
         "spread",
         lambda sigma: sigma,
-        "σ is used as a variance: the formula wants σ². A weight known to ±0.05 is charged as if it were "
-        "known to ±0.22, less than half the price.",
+        "σ is used as a variance: the formula wants σ². A weight known to ±0.05 is charged as if it were known to "
+        "±0.22, less than half the price.",
     ),
     Slip(
         "spread",
@@ -60,8 +60,8 @@ _PRICE_SLIPS = [
     Slip(
         "unit",
         lambda alpha: alpha,
-        "α is used as a variance: it is the prior's standard deviation, and m and σ are divided by α, their "
-        "squares by α².",
+        "α is used as a variance: it is the prior's standard deviation, and m and σ are divided by α, their squares "
+        "by α².",
     ),
     Slip(
         "unit",
@@ -71,16 +71,14 @@ _PRICE_SLIPS = [
     Slip(
         "one",
         0.0,
-        "The -1 is missing: at m = 0 and σ = α, where q is the prior, the price has to be 0, and yours is ½ "
-        "for each weight. Training does not notice, but the bound on log p(X) is 40,000 nats too low for "
-        "80,284 weights.",
+        "The -1 is missing: at m = 0 and σ = α, where q is the prior, the price has to be 0, and yours is ½ for each "
+        "weight. Training does not notice, but the bound on log p(X) is 40,000 nats too low for 80,284 weights.",
     ),
     Slip(
         "log_ratio",
         False,
-        "log α is missing: the logarithm is that of σ / α, a ratio of widths. With α = 1 nobody notices; "
-        "with other priors the bound cannot be compared between them, and section 6 chooses the prior by "
-        "it.",
+        "log α is missing: the logarithm is that of σ / α, a ratio of widths. With α = 1 nobody notices; with other "
+        "priors the bound cannot be compared between them, and section 6 chooses the prior by it.",
     ),
 ]
 
@@ -92,9 +90,8 @@ def _reverse_price(m, sigma, alpha):
 _PRICE_MISTAKES = [
     Mistake(
         _reverse_price,
-        "This is the KL the other way round, of the prior from q. The bound has KL(q || p): the mean of "
-        "log q - log p over draws of q. The other one explodes where σ is small, and would forbid any "
-        "weight to be known.",
+        "This is the KL the other way round, of the prior from q. The bound has KL(q || p): the mean of log q - log "
+        "p over draws of q. The other one explodes where σ is small, and would forbid any weight to be known.",
     ),
     Mistake(
         lambda m, sigma, alpha: _price(m, sigma, alpha).sum(),
@@ -102,8 +99,8 @@ _PRICE_MISTAKES = [
     ),
     Mistake(
         lambda m, sigma, alpha: _price(m, sigma, alpha).mean(),
-        "The weights are averaged into one number; the task asks for the price of each. (In the bound "
-        "they are *summed*: a mean would make 80,284 weights as cheap as one.)",
+        "The weights are averaged into one number; the task asks for the price of each. (In the bound they are "
+        "*summed*: a mean would make 80,284 weights as cheap as one.)",
     ),
     *combinations(_price, _PRICE_SLIPS),
 ]
@@ -163,66 +160,66 @@ _WIDTH_SLIPS = [
     Slip(
         "share",
         lambda batch_size, number: 1.0,
-        "These are the widths of the *right* bound. With the factor N/M forgotten, a minibatch of M points "
-        "stands for itself alone: each point counts M/N times.",
+        "These are the widths of the *right* bound. With the factor N/M forgotten, a minibatch of M points stands "
+        "for itself alone: each point counts M/N times.",
     ),
     Slip(
         "share",
         lambda batch_size, number: number / batch_size,
-        "The share is upside down: N/M is the factor that was forgotten. Without it the data count M/N of "
-        "what they should, and the widths come out larger, not smaller.",
+        "The share is upside down: N/M is the factor that was forgotten. Without it the data count M/N of what they "
+        "should, and the widths come out larger, not smaller.",
     ),
     Slip(
         "share",
         lambda batch_size, number: batch_size,
-        "Each point counts M times here. On average over minibatches a point is in one of N/M of them, so "
-        "it counts M/N times.",
+        "Each point counts M times here. On average over minibatches a point is in one of N/M of them, so it counts "
+        "M/N times.",
     ),
     Slip(
         "share",
         lambda batch_size, number: 1 / number,
-        "Each point counts 1/N times here, as if the minibatch had been averaged. The slip is that it is "
-        "summed and not scaled: M/N times.",
+        "Each point counts 1/N times here, as if the minibatch had been averaged. The slip is that it is summed and "
+        "not scaled: M/N times.",
     ),
     Slip(
         "prior",
         0.0,
-        "The prior is missing: its precision, 1 for each weight, is added to that of the data. It matters "
-        "most where data count least, which is the point of the slip.",
+        "The prior is missing: its precision, 1 for each weight, is added to that of the data. It matters most where "
+        "data count least, which is the point of the slip.",
     ),
     Slip(
         "noise_power",
         1,
-        "`noise` is a standard deviation; the precision of a point is 1 / noise². Used as a variance it "
-        "makes each point count less.",
+        "`noise` is a standard deviation; the precision of a point is 1 / noise². Used as a variance it makes each "
+        "point count less.",
     ),
     Slip("power", -1.0, "This is the variance, 1 / precision. The width σ is its square root."),
     Slip("power", 1.0, "This is the precision. The width σ is 1 / √precision."),
     Slip(
         "power",
         0.5,
-        "This is the square root of the precision, upside down: the width σ is 1 / √precision. More data "
-        "must make it smaller.",
+        "This is the square root of the precision, upside down: the width σ is 1 / √precision. More data must make "
+        "it smaller.",
     ),
     Slip(
         "axis",
         1,
-        "The sum of squares runs over the weights, dimension 1, instead of over the points, dimension 0. "
-        "With as many points as weights even the shape is right.",
+        "The sum of squares runs over the weights, dimension 1, instead of over the points, dimension 0. With as "
+        "many points as weights even the shape is right.",
     ),
 ]
 
 _WIDTH_MISTAKES = [
     Mistake(
         _marginal_widths,
-        "These are the standard deviations of the full, correlated posterior. The best *diagonal* "
-        "Gaussian is narrower: its variances are 1 over the diagonal of the precision (`best_diagonal`, "
-        "section 2). The two agree when the inputs are orthogonal.",
+        "These are the standard deviations of the full, correlated posterior. The best *diagonal* Gaussian is "
+        "narrower: its variances are 1 over the diagonal of the precision (`best_diagonal`, section 2). The two "
+        "agree when the inputs are orthogonal.",
     ),
     Mistake(
         _scaled_prior,
-        "The prior was scaled together with the data. The slipped bound keeps the whole KL of the "
-        "weights, so the prior counts once and only the data count M/N.",
+        "The prior was scaled together with the data. The slipped bound keeps the whole KL of the weights, so the "
+        "prior counts once and only the data count M/N.",
     ),
     *combinations(_slipped_sigma, _WIDTH_SLIPS),
 ]
@@ -271,8 +268,8 @@ _VARIANCE_SLIPS = [
     Slip(
         "own",
         lambda own_draws: False,
-        "One ζ serves all images in both cases. With `own_draws` every image needs a ζ of its own, "
-        "[repeats, num_images] of them: noise that is shared across a batch does not average out.",
+        "One ζ serves all images in both cases. With `own_draws` every image needs a ζ of its own, [repeats, "
+        "num_images] of them: noise that is shared across a batch does not average out.",
     ),
     Slip(
         "own",
@@ -287,9 +284,8 @@ _VARIANCE_SLIPS = [
     Slip(
         "mean",
         True,
-        "The slopes are averaged over the images; the task asks for the derivative of the *sum* of log "
-        "p(x_n|θ_n). Then the variance is num_images² times as large. The ratio of the two cases is the "
-        "same.",
+        "The slopes are averaged over the images; the task asks for the derivative of the *sum* of log p(x_n|θ_n). "
+        "Then the variance is num_images² times as large. The ratio of the two cases is the same.",
     ),
     Slip("root", 0.5, "This is the standard deviation; the task asks for the variance, its square."),
     Slip(
@@ -300,14 +296,14 @@ _VARIANCE_SLIPS = [
     Slip(
         "data",
         1.0,
-        "The data are drawn anew with each ζ, and their own scatter is counted as noise of the gradient. "
-        "They are fixed: draw them once, and only ζ for each repeat.",
+        "The data are drawn anew with each ζ, and their own scatter is counted as noise of the gradient. They are "
+        "fixed: draw them once, and only ζ for each repeat.",
     ),
     Slip(
         "spread",
         0.0,
-        "Nothing varies: θ is set to its mean μ, and sampling has been replaced by the mean. That gradient "
-        "is exact for the mean weights and knows nothing of what σ costs.",
+        "Nothing varies: θ is set to its mean μ, and sampling has been replaced by the mean. That gradient is exact "
+        "for the mean weights and knows nothing of what σ costs.",
     ),
 ]
 

@@ -245,7 +245,7 @@ def predictive_log_likelihood(vae, images, num_weights=20, num_samples=50, every
     total = torch.stack(totals).logsumexp(0)
     effective = (2 * total - torch.stack(totals_of_squares).logsumexp(0)).exp()
     protocol = (
-        f"{len(x):,} images, {vae.likelihood.protocol}, {num_weights} draws of the weights with "
-        f"{num_samples} importance samples each"
+        f"{len(x):,} images, {vae.likelihood.protocol}, {num_weights} draws of the weights with {num_samples} "
+        "importance samples each"
     )
     return LogLikelihood(total - math.log(num_weights * num_samples), effective, protocol)

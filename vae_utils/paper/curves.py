@@ -169,8 +169,8 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
     which = panels[0] if len(panels) == 1 else f"{len(panels)} panels from {panels[0]} to {panels[-1]}"
     return set_alt_text(
         drawn,
-        f"{figure.replace('Fig', 'Figure ')} of the paper, {which}: our learning curves "
-        "over the paper's, train and test.",
+        f"{figure.replace('Fig', 'Figure ')} of the paper, {which}: our learning curves over the paper's, train and "
+        "test.",
     )
 
 

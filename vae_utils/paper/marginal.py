@@ -85,8 +85,8 @@ def quadrature_log_likelihood(vae, images, points=None, extent=5.0, tolerance=0.
     grid = _halve(torch.cartesian_prod(*[parents] * size).reshape(-1, size), side)  # [K, D]
     parts = [_refine(vae, batch, grid, side, tolerance) for batch in x.split(max(1, SHARED_PAIRS // len(grid)))]
     protocol = (
-        f"{len(x):,} images, {vae.likelihood.protocol}, quadrature over z from {points}^{size} cells on "
-        f"[-{extent:g}, {extent:g}], halved until coarser grids agree within {tolerance:g} nats"
+        f"{len(x):,} images, {vae.likelihood.protocol}, quadrature over z from {points}^{size} cells on [-{extent:g}, "
+        f"{extent:g}], halved until coarser grids agree within {tolerance:g} nats"
     )
     return Quadrature(*(torch.cat(part) for part in zip(*parts, strict=True)), protocol)
 

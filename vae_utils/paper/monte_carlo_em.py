@@ -183,8 +183,8 @@ class MCEMRun:
             total += share.item()
         if not math.isfinite(total):
             raise FloatingPointError(
-                "the log joint density stopped being a finite number in iteration "
-                f"{self.iteration}; try a learning rate 3 to 10 times smaller"
+                f"the log joint density stopped being a finite number in iteration {self.iteration}; try a learning "
+                "rate 3 to 10 times smaller"
             )
         self.optimiser.step()
         self.log_joint = total
