@@ -1,7 +1,6 @@
 """The exported page: alive without a kernel and a network, formulas included; `--to html` as ever."""
 
 import base64
-import re
 import subprocess
 import sys
 from importlib.metadata import files
@@ -17,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from vae_utils.authoring.browser import assert_healthy, new_page
 from vae_utils.authoring.exporter import LessonExporter
 
-from browser import chromium  # noqa: F401
+from browser import chromium, fetched  # noqa: F401
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 MARK = {"vae_utils": {"live": True}}
@@ -83,15 +82,6 @@ def notebook(*cells, **models):
 
 def export(*cells, **models):
     return LessonExporter().from_notebook_node(notebook(*cells, **models))[0]
-
-
-def fetched(page):
-    """Addresses on the network that a browser would ask for before anybody clicks."""
-    page = BeautifulSoup(page, "html.parser")
-    sources = [tag.get("src") or tag.get("href") for tag in page.select("[src], link[href]")]
-    styles = re.findall(r"(?:url\(|@import)\s*[\"']?([^\"')]+)", "".join(map(str, page.select("style"))))
-    imports = re.findall(r"import\s*\(?\s*[\"']([^\"']+)", "".join(map(str, page.select("script"))))
-    return [address for address in sources + styles + imports if re.match(r"(https?:)?//", address)]
 
 
 # --- formulas

@@ -14,7 +14,6 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
-from test_exporter import fetched
 
 from vae_utils.authoring.__main__ import KINDS, lessons, main, make
 from vae_utils.authoring.browser import assert_healthy, new_page
@@ -22,7 +21,7 @@ from vae_utils.authoring.copies import learner_copy, solutions_copy
 from vae_utils.authoring.lesson import blocks, exercises, is_answer, is_solution, tags, unfold
 from vae_utils.authoring.slides import MOST_LINES, align_comments, code_size, cut_code, lead, make_deck, without_results
 
-from browser import chromium  # noqa: F401
+from browser import chromium, fetched  # noqa: F401
 
 PATHS = lessons([])
 QUICK = "07"  # the lesson whose learner copy is run: 30 s

@@ -1,4 +1,4 @@
-"""`vae_utils.authoring.browser` as fixtures, to be imported by the tests that use them.
+"""`vae_utils.authoring.browser` as fixtures, to be imported by the tests that use them; and what a page asks for.
 
 Without playwright or a browser the tests skip and say so; with the environment variable VAE_BROWSER=required,
 which .ci/run sets, they fail instead, so that CI cannot be green for want of a browser.
@@ -9,8 +9,10 @@ other tests: so these live as long as one module.
 
 import contextlib
 import os
+import re
 
 import pytest
+from bs4 import BeautifulSoup
 
 from vae_utils.authoring.browser import new_page, running_chromium, running_lab
 
@@ -48,3 +50,12 @@ def page(chromium):
     page = new_page(chromium)
     yield page
     page.context.close()
+
+
+def fetched(page):
+    """Addresses on the network that a browser would ask for before anybody clicks."""
+    page = BeautifulSoup(page, "html.parser")
+    sources = [tag.get("src") or tag.get("href") for tag in page.select("[src], link[href]")]
+    styles = re.findall(r"(?:url\(|@import)\s*[\"']?([^\"')]+)", "".join(map(str, page.select("style"))))
+    imports = re.findall(r"import\s*\(?\s*[\"']([^\"']+)", "".join(map(str, page.select("script"))))
+    return [address for address in sources + styles + imports if re.match(r"(https?:)?//", address)]
