@@ -1,9 +1,9 @@
 """What a figure shows, in words, for readers who do not see it.
 
 A notebook stores a text beside each picture. JupyterLab 4 shows the picture and passes the text on to nobody,
-but our web pages and slides make it the picture's alternative text (`pages.picture`), which screen readers read
-out. matplotlib offers the size of the figure as that text; after `describe_figures` it is a sentence made from
-titles, labels and legends, or one of the author's own:
+but our web pages and slides make it the picture's alternative text (`authoring.exporter.picture`), which screen
+readers read out. matplotlib offers the size of the figure as that text; after `describe_figures` it is a sentence
+made from titles, labels and legends, or one of the author's own:
 
     figure = set_alt_text(show_images(rows), "Five samples; the third is a 7 that turns into a 1.")
 """

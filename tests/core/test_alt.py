@@ -7,10 +7,10 @@ import torch
 from bs4 import BeautifulSoup
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.pylabtools import select_figure_formats
-from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from vae_utils.alt import ALT_LETTERS, alt_text, set_alt_text
+from vae_utils.authoring.exporter import LessonExporter
 from vae_utils.explore.widgets import FramePlayer, GapExplorer, LatentExplorer
 from vae_utils.figures import figure_png, show_images, use_style
 from vae_utils.models import mlp_vae
@@ -88,8 +88,7 @@ def test_the_words_travel_from_a_cell_to_the_page(shell):
     stored, _ = shell.display_formatter.format(figure, include=["text/plain"])
     assert stored == {"text/plain": 'Three "digits" < 4.'}
     cell = new_code_cell("import vae_utils", outputs=[new_output("display_data", {**stored, "image/png": "AAAA"})])
-    exporter = HTMLExporter(preprocessors=["vae_utils.authoring.exporter.LivePage"])
-    page = exporter.from_notebook_node(new_notebook(cells=[nbformat.from_dict(cell)]))[0]
+    page = LessonExporter().from_notebook_node(new_notebook(cells=[nbformat.from_dict(cell)]))[0]
     images = BeautifulSoup(page, "html.parser").select("img")
     assert [image["alt"] for image in images] == ['Three "digits" < 4.']
 
