@@ -1,12 +1,18 @@
-"""The command that stores notebooks' outputs and the reader of their definitions, on throw-away notebooks."""
+"""The command that stores notebooks' outputs and the reader of their definitions, on throw-away notebooks.
 
+And the template, which nbval does not see.
+"""
+
+import shutil
 import sys
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from vae_utils.authoring.execution import fold_carriage_returns, fold_streams, main
+from vae_utils.authoring.__main__ import main
+from vae_utils.authoring.execution import execute, fold_carriage_returns, fold_streams
+from vae_utils.authoring.lesson import TEMPLATE, code_cells, read
 
 from notebook_definitions import definitions
 
@@ -66,13 +72,12 @@ def executed(tmp_path_factory):
     )
     runs = []
     for _ in range(2):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("sys.argv", ["execute_notebooks.py", str(path)])
-            main()
+        main(["execute", str(path)])
         runs.append((path.read_bytes(), nbformat.read(path, as_version=4)))
     return runs
 
 
+@pytest.mark.slow
 def test_a_second_run_changes_no_byte(executed):
     assert executed[0][0] == executed[1][0]
 
@@ -89,7 +94,8 @@ def test_only_the_cells_own_doing_is_stored(executed):
     assert "version" not in notebook.metadata.language_info
 
 
-def test_a_failing_cell_is_named_and_the_file_stays(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_failing_cell_is_named_and_the_file_stays(tmp_path):
     path = write(
         tmp_path / "broken.ipynb",
         new_markdown_cell("# Text"),
@@ -97,17 +103,26 @@ def test_a_failing_cell_is_named_and_the_file_stays(tmp_path, monkeypatch):
         new_code_cell("assert 1 == 2, 'one is not two'"),
     )
     before = path.read_bytes()
-    monkeypatch.setattr("sys.argv", ["execute_notebooks.py", str(path)])
-    with pytest.raises(SystemExit, match="(?s)one is not two.*broken.ipynb: cell 2 failed"):
-        main()
+    with pytest.raises(SystemExit, match="(?s)one is not two.*broken.ipynb was expected to run .* in cell 2 "):
+        main(["execute", str(path)])
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_missing_notebook_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["execute_notebooks.py", str(tmp_path / "none.ipynb")])
-    with pytest.raises(SystemExit, match="none.ipynb is not a file"):
-        main()
+def test_a_missing_notebook_is_named(tmp_path):
+    with pytest.raises(SystemExit, match="a notebook was expected to run, got .*none.ipynb, which is no file"):
+        main(["execute", str(tmp_path / "none.ipynb")])
+
+
+@pytest.mark.slow
+def test_the_template_runs_and_holds_what_its_cells_show(tmp_path):
+    def words(path):
+        outputs = [output for cell in code_cells(read(path).cells) for output in cell.outputs]
+        return [output.get("text") or output.data["text/plain"] for output in outputs]
+
+    copy = shutil.copy(TEMPLATE, tmp_path / "template.ipynb")
+    execute(copy)
+    assert words(copy) == words(TEMPLATE)
 
 
 @pytest.fixture

@@ -18,7 +18,19 @@ from PIL import Image
 from vae_utils.authoring.__main__ import KINDS, lessons, main, make
 from vae_utils.authoring.browser import assert_healthy, new_page
 from vae_utils.authoring.copies import learner_copy, solutions_copy
-from vae_utils.authoring.lesson import blocks, exercises, is_answer, is_solution, tags, unfold
+from vae_utils.authoring.lesson import (
+    TEMPLATE,
+    blocks,
+    code_cells,
+    exercises,
+    is_answer,
+    is_solution,
+    prose,
+    read,
+    tags,
+    unfold,
+)
+from vae_utils.authoring.needs import names
 from vae_utils.authoring.slides import MOST_LINES, align_comments, code_size, cut_code, lead, make_deck, without_results
 
 from browser import chromium, fetched  # noqa: F401
@@ -68,7 +80,7 @@ def path(request):
 
 @pytest.fixture
 def lesson(path):
-    return nbformat.read(path, as_version=4)
+    return read(path)
 
 
 def soup(made, kind, path):
@@ -127,7 +139,7 @@ def test_answers_are_told_from_hints():
 
 def test_an_exercise_ends_at_the_next_heading_inside_a_cell_too():
     nb = new_notebook(cells=[new_markdown_cell(SOURCE), new_code_cell("1")])
-    ((only,),) = [exercises(nb)[:1]]
+    (only,) = [exercise.cells for exercise in exercises(nb)]
     assert [cell.source.splitlines()[0] for cell in only] == ["### Exercise 1 · Predict · Why?"]
     assert "Because." in only[0].source and "Next" not in only[0].source
 
@@ -147,63 +159,29 @@ def test_blocks_keep_formulas_fences_and_lists_whole():
 
 
 def test_a_learner_copy_has_no_answers_and_keeps_all_else(made, path, lesson):
-    copy = nbformat.read(made / "learner" / path.name, as_version=4)
+    copy = read(made / "learner" / path.name)
     nbformat.validate(copy)
-    code = [cell for cell in copy.cells if cell.cell_type == "code"]
+    code = code_cells(copy.cells)
     assert [cell for cell in code if cell.outputs or cell.execution_count or is_solution(cell)] == []
-    assert [cell.source for cell in code] == [
-        cell.source for cell in lesson.cells if cell.cell_type == "code" and not is_solution(cell)
-    ]
-    folded = [
-        (summary, text)
-        for cell in copy.cells
-        if cell.cell_type == "markdown"
-        for summary, text in unfold(cell.source)
-        if summary is not None
-    ]
-    everything = [
-        (summary, text)
-        for cell in lesson.cells
-        if cell.cell_type == "markdown"
-        for summary, text in unfold(cell.source)
-        if summary is not None
-    ]
+    assert [cell.source for cell in code] == [cell.source for cell in code_cells(lesson.cells) if not is_solution(cell)]
+    folded, everything = (
+        [(summary, text) for summary, text in unfold(prose(nb.cells)) if summary is not None] for nb in (copy, lesson)
+    )
     assert folded == [(summary, text) for summary, text in everything if not is_answer(summary)]
     assert len(folded) < len(everything) or any(map(is_solution, lesson.cells))
-    assert not re.search(
-        r"<summary>(<\w+>)*(Answer|Solution|What you may find)", "".join(cell.source for cell in copy.cells)
-    )
+    assert not re.search(r"<summary>(<\w+>)*(Answer|Solution|What you may find)", prose(copy.cells))
 
 
 def test_no_cell_of_a_learner_copy_needs_a_name_from_a_solution(lesson):
     """The copy that is run below stands for all only if this holds."""
 
-    def names(cells, context):
-        trees = [ast.parse(cell.source) for cell in cells]
-        return (
-            {
-                node.id
-                for tree in trees
-                for node in ast.walk(tree)
-                if isinstance(node, ast.Name) and isinstance(node.ctx, context)
-            }
-            | {
-                node.name
-                for tree in trees
-                for node in ast.walk(tree)
-                if context is ast.Store and isinstance(node, (ast.FunctionDef, ast.ClassDef))
-            }
-            | {
-                node.arg
-                for tree in trees
-                for node in ast.walk(tree)
-                if context is ast.Store and isinstance(node, ast.arg)
-            }
-        )
+    def used_and_made(cells):
+        found = [names(statement) for cell in cells for statement in ast.parse(cell.source).body]
+        return [set().union(*sets) for sets in list(zip(*found))[:2]]
 
-    solutions = list(filter(is_solution, lesson.cells))
-    others = [cell for cell in learner_copy(lesson).cells if cell.cell_type == "code"]
-    assert (names(solutions, ast.Store) - names(others, ast.Store)) & names(others, ast.Load) == set()
+    _, solved = used_and_made(filter(is_solution, lesson.cells))
+    used, made = used_and_made(code_cells(learner_copy(lesson).cells))
+    assert (solved - made) & used == set()
 
 
 def test_a_learner_copy_runs_to_its_end(made, tmp_path):
@@ -220,7 +198,7 @@ def test_a_learner_copy_runs_to_its_end(made, tmp_path):
         timeout=900,
         env={name: value for name, value in os.environ.items() if name != "MPLBACKEND"},
     )
-    cells = [cell for cell in nbformat.read(run, as_version=4).cells if cell.cell_type == "code"]
+    cells = code_cells(read(run).cells)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     data = [output.get("data", {}) for cell in cells for output in cell.outputs]
     texts = [shown["text/plain"] for shown in data if "image/png" in shown]
@@ -235,7 +213,7 @@ def test_solutions_hold_each_exercise_with_its_answer_laid_open(made, path, less
     page = soup(made, "solutions", path)
     assert page.select("details") == []
     text = " ".join(page.get_text().split())
-    titles = [cells[0].source.splitlines()[0].lstrip("# ") for cells in exercises(lesson)]
+    titles = [exercise.title for exercise in exercises(lesson)]
     assert len(titles) >= 2
     headings = [heading.get_text().rstrip("¶") for heading in page.select("h2")]
     assert [heading for heading in headings if heading.startswith("Exercise")] == [
@@ -431,13 +409,38 @@ def test_lessons_are_found_by_number_or_name():
     assert lessons(["2", "01_elbo"]) == [PATHS[1], PATHS[0]]
     assert lessons(["04"]) == [PATHS[3]]
     for wrong in (["99"], ["1", "elbow"]):
-        with pytest.raises(ValueError, match=f"a lesson was expected.*got '{wrong[-1]}'"):
+        with pytest.raises(ValueError, match=f"a lesson was expected that is one of .*, got '{wrong[-1]}'"):
             lessons(wrong)
 
 
 def test_an_unknown_lesson_ends_the_command_in_one_sentence(tmp_path):
-    with pytest.raises(SystemExit, match="^a lesson was expected, one of 01_elbo, .*got '99'$"):
+    with pytest.raises(SystemExit, match="^a lesson was expected that is one of 01_elbo, .*got '99'$"):
         main(["slides", "99", "--out", str(tmp_path)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_lesson_is_the_template_under_its_title(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("vae_utils.authoring.__main__.LESSONS", tmp_path)
+    name = f"{len(PATHS) + 1:02d}_your_images"
+    main(["new", name, "What now?"])
+    begun, template = read(tmp_path / f"{name}.ipynb"), read(TEMPLATE)
+    assert begun.cells[0].source.splitlines()[0] == f"# {len(PATHS) + 1:02d} · What now?"
+    assert begun.cells[1:] == template.cells[1:]
+    assert "CONTRIBUTING.md" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name, question, sentence",
+    [
+        ("01_elbo", "What now?", "a name was expected that is the next number .*, got '01_elbo'"),
+        (f"{len(PATHS) + 1:02d}_Your images", "What now?", "a name was expected"),
+        (f"{len(PATHS) + 1:02d}_your_images", "Now.", "a title was expected that is a question, got 'Now.'; end it"),
+    ],
+)
+def test_a_new_lesson_is_refused_where_no_lesson_could_stand(tmp_path, monkeypatch, name, question, sentence):
+    monkeypatch.setattr("vae_utils.authoring.__main__.LESSONS", tmp_path)
+    with pytest.raises(SystemExit, match=sentence):
+        main(["new", name, question])
     assert list(tmp_path.iterdir()) == []
 
 

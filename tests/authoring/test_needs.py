@@ -6,25 +6,29 @@ Going back is no harm: no cell takes from an earlier one the name that it reads.
 import nbformat
 import pytest
 
-from vae_utils.authoring.needs import LESSONS, needs, overwritten, sections, sentence
+from vae_utils.authoring import lesson
+from vae_utils.authoring.needs import needs, overwritten, sentence
+
+from notebook_definitions import keeps
 
 
-@pytest.fixture(scope="module", params=LESSONS, ids=lambda path: path.stem)
-def lesson(request):
-    return request.param
+@pytest.fixture(scope="module", params=[*lesson.paths(), lesson.TEMPLATE], ids=lambda path: path.stem)
+def notebook(request):
+    return lesson.read(request.param)
 
 
-def test_each_section_says_what_it_needs(lesson):
-    prose = "\n".join(cell.source for cell in nbformat.read(lesson, as_version=4).cells if cell.cell_type == "markdown")
-    for title, needed in needs(lesson).items():
-        after = (
-            prose.split(f"\n## {title}\n", 1)[1] if f"\n## {title}\n" in prose else prose.removeprefix(f"## {title}\n")
-        )
-        assert after.lstrip("\n").startswith(sentence(needed)), f"under {title!r} should stand: {sentence(needed)}"
+def test_each_section_says_what_it_needs(notebook):
+    needed = needs(notebook)
+    for section in lesson.sections(notebook):
+        if section.title in needed:
+            line = sentence(needed[section.title])
+            _, _, below = section.cells[0].source.partition("\n\n")
+            missing = [] if below.startswith(line) else [f"{section.title!r}, below which should stand: {line}"]
+            keeps("After a restart", missing)
 
 
-def test_a_cell_can_run_again_after_later_ones(lesson):
-    assert overwritten(lesson) == []
+def test_a_cell_can_run_again_after_later_ones(notebook):
+    keeps("Going back is safe", overwritten(notebook))
 
 
 @pytest.mark.parametrize(
@@ -40,8 +44,8 @@ def test_a_cell_can_run_again_after_later_ones(lesson):
         ("print(x)", False),
     ],
 )
-def test_a_name_that_a_later_cell_takes_is_found(tmp_path, later, harm):
-    assert bool(overwritten(write(tmp_path, "x = 1", "print(x)", later))) is harm
+def test_a_name_that_a_later_cell_takes_is_found(later, harm):
+    assert bool(overwritten(write("x = 1", "print(x)", later))) is harm
 
 
 @pytest.mark.parametrize(
@@ -54,24 +58,22 @@ def test_a_name_that_a_later_cell_takes_is_found(tmp_path, later, harm):
         ("x = sorted(y)", False),
     ],
 )
-def test_a_cell_that_cannot_run_twice_is_found(tmp_path, cell, harm):
-    assert bool(overwritten(write(tmp_path, "x, y = [], []", cell))) is harm
+def test_a_cell_that_cannot_run_twice_is_found(cell, harm):
+    assert bool(overwritten(write("x, y = [], []", cell))) is harm
 
 
-def write(tmp_path, *cells):
-    """A notebook: text where a cell begins with #, else code; of a solution where that begins with `# Solution`."""
+def write(*cells):
+    """A notebook: text where a cell begins with ##, else code; of a solution where that begins with `# Solution`."""
     nb = nbformat.v4.new_notebook()
     for source in cells:
         make = nbformat.v4.new_markdown_cell if source.startswith("## ") else nbformat.v4.new_code_cell
         tags = {"tags": ["solution"]} if source.startswith("# Solution") else {}
         nb.cells.append(make(source, metadata=tags))
-    nbformat.write(nb, tmp_path / "lesson.ipynb")
-    return tmp_path / "lesson.ipynb"
+    return nb
 
 
-def test_needs_are_names_of_earlier_sections_and_theirs(tmp_path):
-    path = write(
-        tmp_path,
+def test_needs_are_names_of_earlier_sections_and_theirs():
+    nb = write(
         "import math\nx = 1",
         "## 1 · A",
         "a = x",
@@ -83,8 +85,8 @@ def test_needs_are_names_of_earlier_sections_and_theirs(tmp_path):
         "d = b",
         "## What to remember",
     )
-    assert needs(path) == {"1 · A": [], "2 · B": ["1 · A"], "3 · C": [], "4 · D": ["1 · A", "2 · B"]}
-    assert [title for title, _ in sections(path)][-1] == "What to remember"
+    assert needs(nb) == {"1 · A": [], "2 · B": ["1 · A"], "3 · C": [], "4 · D": ["1 · A", "2 · B"]}
+    assert [section.title for section in lesson.sections(nb)][-1] == "What to remember"
 
 
 @pytest.mark.parametrize(
@@ -104,19 +106,18 @@ def test_needs_are_names_of_earlier_sections_and_theirs(tmp_path):
         ("vae += 1", True),
     ],
 )
-def test_a_name_that_is_bound_before_it_is_read_is_no_need(tmp_path, code, needed):
-    path = write(tmp_path, "images = 1", "## 1 · A", "vae = 2", "## 2 · B", code)
-    assert needs(path)["2 · B"] == (["1 · A"] if needed else [])
+def test_a_name_that_is_bound_before_it_is_read_is_no_need(code, needed):
+    nb = write("images = 1", "## 1 · A", "vae = 2", "## 2 · B", code)
+    assert needs(nb)["2 · B"] == (["1 · A"] if needed else [])
 
 
-def test_who_uses_a_trained_model_needs_the_section_that_trained_it(tmp_path):
-    path = write(tmp_path, "## 1 · A", "vae = 1", "## 2 · B", "fit(vae, 3)", "## 3 · C", "print(vae)")
-    assert needs(path)["3 · C"] == ["1 · A", "2 · B"]
+def test_who_uses_a_trained_model_needs_the_section_that_trained_it():
+    nb = write("## 1 · A", "vae = 1", "## 2 · B", "fit(vae, 3)", "## 3 · C", "print(vae)")
+    assert needs(nb)["3 · C"] == ["1 · A", "2 · B"]
 
 
-def test_what_a_solution_defines_is_nothing_that_others_need(tmp_path):
-    path = write(
-        tmp_path,
+def test_what_a_solution_defines_is_nothing_that_others_need():
+    nb = write(
         "## 1 · A",
         "def f():\n    raise NotImplementedError",
         "## 2 · B",
@@ -124,7 +125,7 @@ def test_what_a_solution_defines_is_nothing_that_others_need(tmp_path):
         "## 3 · C",
         "f()",
     )
-    assert (needs(path)["2 · B"], needs(path)["3 · C"]) == ([], ["1 · A"])
+    assert (needs(nb)["2 · B"], needs(nb)["3 · C"]) == ([], ["1 · A"])
 
 
 @pytest.mark.parametrize(

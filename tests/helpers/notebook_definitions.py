@@ -1,22 +1,31 @@
-"""The functions and classes that a notebook writes out, for tests that hold them against the library's."""
+"""What tests of lessons share: the definitions that a notebook writes out, and the rules that a lesson keeps."""
 
 import ast
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
-import nbformat
+from vae_utils.authoring.lesson import LESSONS as NOTEBOOKS
+from vae_utils.authoring.lesson import code_cells, is_solution, read
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+# One rule a bullet: its name in bold, then what it asks and why.
+RULES = {
+    name: " ".join(text.split())
+    for name, text in re.findall(
+        r"^- \*\*(.+?)\.\*\*((?:.+\n)+?)(?=- |\n)", (NOTEBOOKS / "CONTRIBUTING.md").read_text("utf-8"), re.MULTILINE
+    )
+}
 
 
-def sources(path, cell_type, without_tag=None):
+def keeps(name, broken):
+    """Assert that nothing breaks the rule of this name; if something does, the failure says the rule and what it is."""
+    rule = f"notebooks/CONTRIBUTING.md: {name}. {RULES[name]}"
+    assert not broken, f"{rule}\nBroken by: {broken}"
+
+
+def sources(path, cell_type):
     """The texts of a notebook's cells of one type ("code" or "markdown"), in order."""
-    cells = nbformat.read(path, as_version=4).cells
-    return [
-        cell.source
-        for cell in cells
-        if cell.cell_type == cell_type and without_tag not in cell.metadata.get("tags", [])
-    ]
+    return [cell.source for cell in read(path).cells if cell.cell_type == cell_type]
 
 
 def definitions(notebook, *names, **given):
@@ -38,8 +47,8 @@ def definitions(notebook, *names, **given):
         ValueError: if one of `names` is not defined exactly once: the test could hold the wrong one.
     """
     path = Path(notebook) if str(notebook).endswith(".ipynb") else NOTEBOOKS / f"{notebook}.ipynb"
-    code = sources(path, "code", without_tag="solution")
-    statements = [statement for source in code for statement in ast.parse(source).body]
+    cells = [cell for cell in code_cells(read(path).cells) if not is_solution(cell)]
+    statements = [statement for cell in cells for statement in ast.parse(cell.source).body]
     found = [s for s in statements if isinstance(s, (ast.FunctionDef, ast.ClassDef)) and s.name in names]
     for name in names:
         count = sum(statement.name == name for statement in found)

@@ -5,34 +5,29 @@ import inspect
 import math
 import re
 import symtable
-from pathlib import Path
 
-import nbformat
 import pytest
 import torch
 from torch import distributions
 
 from vae_utils import evaluation, figures, objectives, training
+from vae_utils.authoring.lesson import LESSONS as NOTEBOOKS
+from vae_utils.authoring.lesson import exercises, headings, is_solution, paths, read
 from vae_utils.data import MNIST
 from vae_utils.likelihoods import PixelGaussian
 from vae_utils.models import mlp_vae
 from vae_utils.paper import bayes, importance, marginal
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+from notebook_definitions import keeps
+
 PAGE = (NOTEBOOKS / "TEACHING.md").read_text("utf-8")
-LESSONS = {path.name: nbformat.read(path, as_version=4) for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
+LESSONS = {path.name: read(path) for path in paths()}
 CELLS = {name: {cell.id: cell for cell in lesson.cells} for name, lesson in LESSONS.items()}
 PLANS = (50, 90, 180)
 LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 KINDS = {"a number": int, "a network": torch.nn.Module}
 NOTATION = bayes, evaluation, figures, importance, marginal, objectives  # modules that the table names
 SIZES = {"B": 4, "D": 2, "L": 3, "K": 5, "N": 7, "n": 6}  # no two alike, so that no axis stands for another
-
-
-def headings(markdown):
-    """The texts of all headings; between fences, # begins a comment."""
-    unfenced = re.sub(r"```.*?```", "", markdown, flags=re.DOTALL)
-    return [text.strip() for text in re.findall(r"^#{1,6} (.*)$", unfenced, re.MULTILINE)]
 
 
 def part(title):
@@ -72,7 +67,6 @@ def lesson_links(text):
 
 
 def test_every_link_resolves():
-    own = {slug(heading) for heading in headings(PAGE)}
     links = LINK.findall(PAGE)
     assert len(links) > 100
     for label, target in links:
@@ -83,8 +77,8 @@ def test_every_link_resolves():
         if path.endswith(".ipynb") and fragment:
             assert fragment.removeprefix("cell-id=") in CELLS[path], f"[{label}]({target})"
         elif fragment:
-            anchors = own if not path else set(map(slug, headings((NOTEBOOKS / path).read_text("utf-8"))))
-            assert fragment in anchors, target
+            page = (NOTEBOOKS / path).read_text("utf-8") if path else PAGE
+            assert fragment in {slug(heading) for _, heading in headings(page)}, target
 
 
 def test_sections_and_exercises_have_these_names_in_the_lessons():
@@ -95,7 +89,7 @@ def test_sections_and_exercises_have_these_names_in_the_lessons():
             continue
         name, cell = cell_of(target)
         lesson, wanted = re.fullmatch(r"(\d\d)(?: §|, )(.*)", label).groups()
-        found = [heading.lower() for heading in headings(cell.source)]
+        found = [heading.lower() for _, heading in headings(cell.source)]
         assert name.startswith(lesson) and wanted.lower() in found, f"[{label}]({target})"
         named += 1
     assert named > 50
@@ -105,7 +99,7 @@ def test_links_that_name_a_cell_lead_to_code_or_to_a_heading():
     for label, target in lesson_links(PAGE):
         cell = cell_of(target)[1]
         assert cell.cell_type == "code" or headings(cell.source), f"[{label}]({target})"
-        assert "solution" not in cell.metadata.get("tags", []), f"[{label}]({target}): not in a learner copy"
+        assert not is_solution(cell), f"[{label}]({target}): not in a learner copy"
 
 
 def test_numbers_with_a_decimal_point_stand_in_a_lesson_or_in_the_readme():
@@ -206,7 +200,7 @@ def test_cells_to_run_need_no_others(minutes):
     for name, cells in ways(minutes).items():
         have, later = set(dir(builtins)), set()
         for cell in cells:
-            if cell.cell_type == "code" and "solution" not in cell.metadata.get("tags", []):
+            if cell.cell_type == "code" and not is_solution(cell):
                 needed, in_functions, bound = names(cell.source)
                 assert needed - bound <= have, f"{name}, {cell.id} lacks {needed - bound - have}"
                 have, later = have | bound, later | in_functions
@@ -257,10 +251,8 @@ def test_every_outcome_is_shown_by_an_exercise_and_every_exercise_shows_one():
     rows = table(part("Learning outcomes"))
     assert all(lesson_links(row[-1]) for row in rows)
     shown = {target for row in rows for _, target in lesson_links(row[-1])}
-    for name, lesson in LESSONS.items():
-        for cell in lesson.cells:
-            if cell.cell_type == "markdown" and re.search(r"^### Exercise \d+", cell.source, re.MULTILINE):
-                assert f"{name}#cell-id={cell.id}" in shown, f"no outcome names {name}, {cell.id}"
+    made = {f"{name}#cell-id={ex.cells[0].id}": ex.title for name, nb in LESSONS.items() for ex in exercises(nb)}
+    keeps("Outcomes for the teacher", [f"{at} ({made[at]})" for at in made if at not in shown])
 
 
 def test_exam_has_ten_questions_with_folded_answers():

@@ -1,13 +1,18 @@
-"""Hand-outs made from the lessons: `python -m vae_utils.authoring [KIND] [LESSON ...]`.
+"""For those who write lessons and publish them: `python -m vae_utils.authoring COMMAND`.
+
+    new         begin a lesson from the template; its rules are in notebooks/CONTRIBUTING.md
+    execute     run notebooks and store their outputs
 
     learner     notebooks without outputs and solutions; hints and checks stay
     solutions   the exercises of a lesson with their answers, as a web page
     slides      a deck for a talk (reveal.js), made from the same cells
     pages       the whole lesson as a web page
+    all         these four, which is what no command means too
 
 The lessons in `notebooks/` are the only source; what is made goes to `handouts/`, which git ignores. Every
 page and every deck is one file that asks for nothing from the network.
 
-`lesson` knows the parts of a lesson, `copies` leaves parts of it out, `slides` lays it out, and the command is
-in `__main__`.
+`lesson` knows the parts of a lesson, `needs` which of its sections need which, `copies` leaves parts of it out,
+`execution` runs it, `exporter` and `slides` lay it out, and the commands are in `__main__`. Two tools for those who
+change the widgets stand beside them: `browser` and `explorer_speed`.
 """

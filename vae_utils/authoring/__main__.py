@@ -1,18 +1,20 @@
-"""The command line: `python -m vae_utils.authoring [KIND] [LESSON ...]`."""
+"""The command line: `python -m vae_utils.authoring [COMMAND ...]`."""
 
 import argparse
 import re
+import sys
+import time
 from pathlib import Path
 
 import nbformat
 
-from vae_utils.authoring.copies import learner_copy, solutions_copy
+from vae_utils.arguments import refusal
+from vae_utils.authoring.copies import learner_copy, new_lesson, solutions_copy
+from vae_utils.authoring.execution import execute
 from vae_utils.authoring.exporter import LessonExporter
+from vae_utils.authoring.lesson import LESSONS, paths, read
 from vae_utils.authoring.slides import SlideDeck
 from vae_utils.files import write_atomically
-
-PROJECT = Path(__file__).resolve().parents[2]
-LESSONS = PROJECT / "notebooks"
 
 
 def make_learner(nb, name, live):
@@ -58,7 +60,7 @@ def make(kind, path, folder, live=False):
         ModuleNotFoundError: if a deck is wanted and reveal.js is not installed.
     """
     maker, ending = KINDS[kind]
-    made = maker(nbformat.read(path, as_version=4), path.stem, live)
+    made = maker(read(path), path.stem, live)
     target = folder / kind / f"{path.stem}{ending}"
     target.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(target) as temporary:
@@ -72,40 +74,100 @@ def lessons(names):
     Raises:
         ValueError: if there is no such lesson.
     """
-    paths = sorted(LESSONS.glob("[0-9][0-9]_*.ipynb"))
-    known = {path.stem: path for path in paths} | {path.stem[:2]: path for path in paths}
+    known = {path.stem: path for path in paths()} | {path.stem[:2]: path for path in paths()}
     for name in names:
         if Path(name).stem.zfill(2) not in known:
-            raise ValueError(
-                f"a lesson was expected, one of {', '.join(path.stem for path in paths)}, or its number; got {name!r}"
-            )
-    return [known[Path(name).stem.zfill(2)] for name in names] or paths
+            stems = ", ".join(path.stem for path in paths())
+            raise ValueError(refusal("a lesson", f"that is one of {stems}, or its number", repr(name)))
+    return [known[Path(name).stem.zfill(2)] for name in names] or paths()
+
+
+def begin(name, question):
+    """Write a new lesson, a copy of the template.
+
+    Args:
+        name: of the file, without its ending: the next number and a few words, such as 08_your_images.
+        question: its title.
+
+    Returns:
+        Path of the notebook.
+
+    Raises:
+        ValueError: if the name has another form or number, or the title asks nothing.
+    """
+    number = len(paths()) + 1
+    if not re.fullmatch(rf"{number:02d}(_[a-z0-9]+)+", name):
+        form = f"that is the next number and small letters, such as {number:02d}_your_images"
+        raise ValueError(refusal("a name", form, repr(name)))
+    if not question.endswith("?"):
+        raise ValueError(refusal("a title", "that is a question", repr(question), "end it with a question mark"))
+    path = LESSONS / f"{name}.ipynb"
+    with write_atomically(path) as temporary:
+        nbformat.write(new_lesson(number, question), temporary)
+    return path
+
+
+# --- commands: each yields the lines that it prints
+
+
+def _make(options):
+    for kind in KINDS if options.kind == "all" else [options.kind]:
+        for path in lessons(options.lessons):
+            yield make(kind, path, options.out, options.live)
+
+
+def _execute(options):
+    for path in options.notebooks or paths():
+        if not path.is_file():
+            raise ValueError(refusal("a notebook", "to run", f"{path}, which is no file"))
+        start = time.perf_counter()
+        execute(path)
+        yield f"{path}: {time.perf_counter() - start:.0f} s, {path.stat().st_size / 1000:.0f} kB"
+
+
+def _new(options):
+    path = begin(options.name, options.question)
+    yield f"{path}: its rules are in {LESSONS / 'CONTRIBUTING.md'}"
+
+
+HAND_OUTS = {
+    "all": "the four kinds of hand-outs below (what no command means as well)",
+    "learner": "notebooks without outputs and solutions",
+    "solutions": "the exercises with their answers, as web pages",
+    "slides": "decks to show",
+    "pages": "lessons to read, as web pages",
+}
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m vae_utils.authoring", description="Write lessons, and make hand-outs from them."
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for kind, text in HAND_OUTS.items():
+        command = commands.add_parser(kind, help=text, description=f"Make {text}.")
+        command.set_defaults(run=_make, kind=kind)
+        command.add_argument("lessons", nargs="*", metavar="LESSON", help="such as 4 or 04_latent_manifold (all)")
+        command.add_argument("--out", type=Path, default=LESSONS.parent / "handouts", help="folder (handouts/)")
+        command.add_argument(
+            "--live", action="store_true", help="pages whose widgets work; each lesson is run for that, a minute or two"
+        )
+    command = commands.add_parser("execute", help="run notebooks and store their outputs")
+    command.set_defaults(run=_execute)
+    command.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="a path (all lessons)")
+    command = commands.add_parser("new", help="begin a lesson from the template")
+    command.set_defaults(run=_new)
+    command.add_argument("name", metavar="NAME", help="the next number and a few words, such as 08_your_images")
+    command.add_argument("question", metavar="QUESTION", help="the title, in quotes")
+    return parser
 
 
 def main(arguments=None):
-    """Make hand-outs; see `--help`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m vae_utils.authoring", description="Make hand-outs from the lessons."
-    )
-    parser.add_argument(
-        "kind",
-        nargs="?",
-        default="all",
-        choices=[*KINDS, "all"],
-        help="learner: notebooks without outputs and solutions; solutions: the exercises with "
-        "their answers; slides: a deck to show; pages: lessons to read (default: all)",
-    )
-    parser.add_argument("lessons", nargs="*", metavar="LESSON", help="such as 4 or 04_latent_manifold (default: all)")
-    parser.add_argument("--out", type=Path, default=PROJECT / "handouts", help="folder (default: handouts/)")
-    parser.add_argument(
-        "--live", action="store_true", help="pages whose widgets work; each lesson is run for that, a minute or two"
-    )
-    options = parser.parse_args(arguments)
+    """Run one command; see `--help`."""
+    options = _parser().parse_args((sys.argv[1:] if arguments is None else arguments) or ["all"])
     try:
-        paths = lessons(options.lessons)
-        for kind in KINDS if options.kind == "all" else [options.kind]:
-            for path in paths:
-                print(make(kind, path, options.out, options.live), flush=True)
+        for line in options.run(options):
+            print(line, flush=True)
     except (ValueError, ModuleNotFoundError, OSError) as error:
         raise SystemExit(str(error)) from None
 

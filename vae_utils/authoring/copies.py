@@ -1,4 +1,4 @@
-"""Notebooks with parts of a lesson left out."""
+"""Notebooks made from a notebook: what a learner gets, the solutions, the beginning of a new lesson."""
 
 import copy
 import re
@@ -6,7 +6,17 @@ import re
 from nbformat.v4 import new_markdown_cell
 
 from vae_utils.authoring.exporter import MARK
-from vae_utils.authoring.lesson import exercises, headings, is_answer, is_solution, unfold, without_answers
+from vae_utils.authoring.lesson import (
+    TEMPLATE,
+    exercises,
+    headings,
+    is_answer,
+    is_solution,
+    prose,
+    read,
+    unfold,
+    without_answers,
+)
 
 
 def learner_copy(nb):
@@ -44,10 +54,10 @@ def solutions_copy(nb):
         Notebook to be read, not to be run.
     """
     nb = copy.deepcopy(nb)
-    title = next((text for cell in nb.cells for _, text in headings(cell)), "")
+    _, title = headings(prose(nb.cells))[0]
     cells = [new_markdown_cell(f"# Exercises and solutions\n\nLesson {title}", id="solutions-title")]
     for number, exercise in enumerate(exercises(nb), start=1):
-        for part, cell in enumerate(exercise):
+        for part, cell in enumerate(exercise.cells):
             if cell.cell_type == "markdown":
                 cell.source = _opened(cell.source)
             cell.id = f"solutions-{number}-{part}"
@@ -56,6 +66,14 @@ def solutions_copy(nb):
             cells.append(cell)
     nb.cells = cells
     nb.metadata[MARK] = {"handout": "solutions"}
+    return nb
+
+
+def new_lesson(number, question):
+    """The template, as a lesson of this number under this title."""
+    nb = read(TEMPLATE)
+    _, _, rest = nb.cells[0].source.partition("\n")
+    nb.cells[0].source = f"# {number:02d} · {question}\n{rest}"
     return nb
 
 

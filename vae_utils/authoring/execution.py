@@ -1,19 +1,14 @@
-"""Run notebooks from top to bottom and store their outputs: the one way in which outputs get into a commit.
-
-    python tests/execute_notebooks.py [notebooks/02_mlp_vae.ipynb ...]      (default: all of notebooks/)
+"""Run a notebook from top to bottom and store its outputs: the one way in which outputs get into a commit.
 
 A notebook is written only if all its cells ran. What differs from run to run or from machine to machine
 though the cells say the same (timings, widget state, model ids, versions, the course of a progress bar) is
 left out, so that running an unchanged notebook again changes no byte of what its cells determine.
 """
 
-import argparse
 import base64
 import io
 import os
 import re
-import time
-from pathlib import Path
 
 import nbformat
 from jupyter_client.manager import AsyncKernelManager
@@ -22,9 +17,9 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 from PIL import Image
 
+from vae_utils.authoring.lesson import read
 from vae_utils.files import write_atomically
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 SECONDS_PER_CELL = 300  # as in pyproject.toml
 # Ids of widgets that no longer live, and copies of image/png.
 DROPPED_MIMES = ("application/vnd.jupyter.widget-view+json", "image/jpeg")
@@ -33,8 +28,12 @@ LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-pytho
 
 
 def execute(path):
-    """Run the notebook in this Python and return it, cleaned; SystemExit that names the cell if one fails."""
-    notebook = nbformat.read(path, as_version=4)
+    """Run the notebook at `path` in this Python, and write it with its outputs, cleaned.
+
+    Raises:
+        ValueError: if a cell fails; it is named, and the file stays as it is.
+    """
+    notebook = read(path)
     started = []
     manager = AsyncKernelManager(kernel_name=CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=NbvalKernelspecManager())
     client = NotebookClient(
@@ -42,16 +41,20 @@ def execute(path):
         km=manager,
         timeout=SECONDS_PER_CELL,
         record_timing=False,
-        resources={"metadata": {"path": str(path.parent)}},
+        resources={"metadata": {"path": str(path.resolve().parent)}},
         on_cell_execute=lambda cell, cell_index: started.append(cell_index),
     )
+    # a fixed backend would keep figures out of the outputs
+    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     try:
-        client.execute(cleanup_kc=True)  # the kernel ends too, though the manager is ours
+        client.execute(cleanup_kc=True, env=environment)  # the kernel ends too, though the manager is ours
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise SystemExit(
-            f"{error}\n{path}: cell {started[-1]} failed (counting all, from 0); the file is as it was."
+        raise ValueError(
+            f"{error}\n{path} was expected to run to its end, got this error in cell {started[-1]} (counting all, from 0); "
+            "correct the cell and run the command again, the file is as it was"
         ) from None
-    return clean(notebook)
+    with write_atomically(path) as temporary:
+        nbformat.write(clean(notebook), temporary)
 
 
 def clean(notebook):
@@ -113,21 +116,3 @@ def fold_carriage_returns(text):
         elif shown.strip():
             folded.append(shown.rstrip() + "\n" * line.endswith("\n"))
     return "".join(folded)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("notebooks", nargs="*", type=Path, help="default: all of notebooks/")
-    os.environ.pop("MPLBACKEND", None)  # a fixed backend would keep figures out of the outputs
-    for path in parser.parse_args().notebooks or sorted(NOTEBOOKS.glob("*.ipynb")):
-        if not path.is_file():
-            raise SystemExit(f"{path} is not a file: give the path of a notebook.")
-        start = time.perf_counter()
-        notebook = execute(path.resolve())
-        with write_atomically(path) as temporary:
-            nbformat.write(notebook, temporary)
-        print(f"{path}: {time.perf_counter() - start:.0f} s, {path.stat().st_size / 1000:.0f} kB", flush=True)
-
-
-if __name__ == "__main__":
-    main()

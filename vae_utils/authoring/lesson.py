@@ -1,7 +1,16 @@
-"""The parts of a lesson: exercises, what is folded away, the blocks of its prose."""
+"""What a lesson is made of: sections, exercises, what is folded away, the blocks of its prose.
+
+All that reads lessons, the tests as well, reads them with these functions. The rules are in notebooks/CONTRIBUTING.md.
+"""
 
 import re
+from dataclasses import dataclass
+from pathlib import Path
 
+import nbformat
+
+LESSONS = Path(__file__).resolve().parents[2] / "notebooks"
+TEMPLATE = Path(__file__).with_name("template.ipynb")  # what a new lesson begins as
 # What a learner copy must not show, as the summaries of folded Markdown begin.
 ANSWERS = ("Answer", "Solution", "What you may find")
 
@@ -11,6 +20,19 @@ _FOLDED = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _FENCED = re.compile(r"```.*?```", re.DOTALL)
+
+
+def paths():
+    """The lessons' files, in the order of the course."""
+    return sorted(LESSONS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def read(path):
+    """A notebook's content."""
+    return nbformat.read(path, as_version=4)
+
+
+# --- cells
 
 
 def tags(cell):
@@ -23,60 +45,102 @@ def is_solution(cell):
     return cell.cell_type == "code" and "solution" in tags(cell)
 
 
+def code_cells(cells):
+    """Those of the cells that hold code."""
+    return [cell for cell in cells if cell.cell_type == "code"]
+
+
+def prose(cells):
+    """The Markdown of the cells, as one text."""
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+def headings(source):
+    """The headings of Markdown as pairs of level and text; between fences, # begins a comment."""
+    found = re.findall(r"^(#{1,6}) +(.+)$", _FENCED.sub("", source), re.MULTILINE)
+    return [(len(marks), text.strip()) for marks, text in found]
+
+
+# --- parts
+
+
+@dataclass
+class Part:
+    """A heading and what stands below it.
+
+    Attributes:
+        level: of the heading; 0 for what stands before the first one.
+        title: its text.
+        cells: copies of the notebook's, the heading's first.
+    """
+
+    level: int
+    title: str
+    cells: list
+
+    @property
+    def code(self):
+        """Its code cells: of an exercise that asks for code, the stub and the solution."""
+        return code_cells(self.cells)
+
+    @property
+    def kind(self):
+        """Of an exercise, from its title `Exercise N · Kind · Title`: Predict, Code or Explore."""
+        return self.title.partition(" · ")[2].partition(" · ")[0]
+
+    @property
+    def folded(self):
+        """The summaries of what is folded away in it."""
+        return [summary for summary, _ in unfold(prose(self.cells)) if summary is not None]
+
+
+def sections(nb):
+    """The sections of a lesson: `Part`s from a heading of level 1 or 2 to the next."""
+    return _parts(nb, 2)
+
+
+def exercises(nb, kind=None):
+    """The exercises of a lesson, all or those of one kind: `Part`s from `### Exercise N` to the next heading."""
+    found = [part for part in _parts(nb, 3) if part.level == 3 and re.match(r"Exercise \d", part.title)]
+    return [part for part in found if kind in (None, part.kind)]
+
+
+def _parts(nb, deepest):
+    """A notebook cut before each heading of level `deepest` or above, inside cells too."""
+    found = [Part(0, "", [])]
+    for cell in nb.cells:
+        if cell.cell_type != "markdown":
+            found[-1].cells.append(cell.copy())
+            continue
+        for source in _cut(cell.source, deepest):
+            level, title = next(iter(headings(source)), (deepest + 1, ""))
+            if level <= deepest:
+                found.append(Part(level, title, []))
+            piece = cell.copy()
+            piece.source = source
+            found[-1].cells.append(piece)
+    return [part for part in found if part.cells]
+
+
+def _cut(source, deepest):
+    """Markdown cut before each of its headings of level `deepest` or above; no piece is empty."""
+    pieces = [""]
+    fenced = False
+    for line in source.splitlines(keepends=True):
+        fenced ^= line.startswith("```")
+        if re.match(rf"#{{1,{deepest}}} ", line) and not fenced:
+            pieces.append("")
+        pieces[-1] += line
+    return [piece.strip("\n") for piece in pieces if piece.strip()]
+
+
+# --- what is folded away
+
+
 def is_answer(summary):
     """Whether text folded under this summary gives the answer away, as a hint does not."""
     plain = re.sub(r"<[^>]*>|[*_]", "", summary).strip().lower()
     return plain.startswith(tuple(map(str.lower, ANSWERS)))
-
-
-def headings(cell):
-    """The headings of a cell as pairs of level and text; none of a code cell."""
-    if cell.cell_type != "markdown":
-        return []
-    return [
-        (len(marks), text.strip())
-        for marks, text in re.findall(r"^(#{1,6}) +(.+)$", _FENCED.sub("", cell.source), re.MULTILINE)
-    ]
-
-
-def exercises(nb):
-    """The cells of each exercise: from `### Exercise N` to the next heading of its level or above.
-
-    A cell in which an exercise begins below other text, or ends above it, is cut there.
-
-    Returns:
-        List of lists of cells, copies of the notebook's.
-    """
-    found = []
-    inside = False
-    for cell in nb.cells:
-        if cell.cell_type != "markdown":
-            if inside:
-                found[-1].append(cell.copy())
-            continue
-        for part in _sections(cell.source):
-            heading = re.match(r"(#{1,3}) +(.*)", part)
-            if heading:
-                inside = bool(re.match(r"Exercise \d+\b", heading[2])) and len(heading[1]) == 3
-                if inside:
-                    found.append([])
-            if inside and part.strip():
-                piece = cell.copy()
-                piece.source = part.strip("\n")
-                found[-1].append(piece)
-    return found
-
-
-def _sections(source):
-    """Markdown cut before each of its headings of the first three levels."""
-    parts = [""]
-    fenced = False
-    for line in source.splitlines(keepends=True):
-        fenced ^= line.startswith("```")
-        if re.match(r"#{1,3} ", line) and not fenced:
-            parts.append("")
-        parts[-1] += line
-    return parts
 
 
 def unfold(source):
@@ -99,6 +163,9 @@ def unfold(source):
 def without_answers(source):
     """Markdown without the folded parts that give an answer away."""
     return _FOLDED.sub(lambda match: "" if is_answer(match["summary"]) else match[0], source).strip("\n")
+
+
+# --- blocks
 
 
 def blocks(source):

@@ -5,62 +5,41 @@ Also which cells of it disturb one another when a reader goes back and runs one 
 
 import ast
 import builtins
-import re
 import symtable
 from itertools import chain, pairwise
-from pathlib import Path
 
-import nbformat
+from vae_utils.authoring.lesson import code_cells, is_solution, sections
 
-SECTION = re.compile(r"^## (?:(\d+) · )?(.+)$", re.MULTILINE)
 # Functions that change their first argument: who uses a trained model needs the section that trained it.
 CHANGING = {"fit", "train", "train_as_paper", "load_weights", "start_at_mean", "draw_parameters"}
 CHANGING_METHODS = {"append", "extend", "update", "load_state_dict"}
 
 
-def sections(path):
-    """[(title, code cells)] of a lesson; the first, with the title None, is what stands before any heading.
-
-    A cell that holds a heading in its middle begins a new section. Solutions count as part of theirs; the stub
-    that a solution defines again is what other cells see.
-    """
-    found = [(None, [])]
-    for cell in nbformat.read(path, as_version=4).cells:
-        if cell.cell_type == "markdown":
-            found += [(match.group(0).removeprefix("## "), []) for match in SECTION.finditer(cell.source)]
-        elif cell.cell_type == "code":
-            found[-1][1].append(cell)
-    return found
-
-
-def needs(path):
+def needs(nb):
     """{title of a section: titles of the earlier sections that have to run before it, in order}.
 
-    The cells before the first heading (imports, data) are always needed and never named.
+    The cells before the first section (imports, data) are always needed and never named. The stub that a solution
+    defines again is what other cells see.
     """
-    parts = sections(path)
-    latest, direct = {}, []  # name -> numbers of the sections that it is made of; needed by each section
-    for number, (_, cells) in enumerate(parts):
+    latest, needed = {}, {}  # name -> titles of the sections that it is made of; title -> those that it needs
+    for section in sections(nb):
+        own_title = {section.title} if section.level == 2 else set()
         wanted = set()
-        for cell in cells:
-            solution, own = "solution" in cell.metadata.get("tags", []), set()
+        for cell in section.code:
+            own = set()
             for statement in ast.parse(cell.source).body:
                 used, made, changed = names(statement)
                 wanted |= set(chain.from_iterable(latest.get(name, ()) for name in (used | changed) - own))
-                if solution:
+                if is_solution(cell):
                     own |= made
                 else:
-                    latest |= {name: {number} for name in made}
-                latest |= {name: latest.get(name, set()) | {number} for name in changed}
-        direct.append(wanted - {number, 0})
-    closed = []
-    for wanted in direct:
-        closed.append(wanted.union(*(closed[number] for number in wanted)))
-    return {
-        title: [parts[number][0] for number in sorted(wanted)]
-        for (title, cells), wanted in zip(parts, closed, strict=True)
-        if title and cells
-    }
+                    latest |= dict.fromkeys(made, own_title)
+                latest |= {name: latest.get(name, set()) | own_title for name in changed}
+        if section.level == 2 and section.code:
+            wanted -= own_title
+            wanted = wanted.union(*(needed[title] for title in wanted))
+            needed[section.title] = [title for title in needed if title in wanted]
+    return needed
 
 
 def names(statement):
@@ -99,14 +78,14 @@ def names(statement):
     return used - local, made, changed - local - made
 
 
-def overwritten(path):
+def overwritten(nb):
     """[(name, the cell that reads it, the later cell that binds it anew)]: whoever runs the first again gets it wrong.
 
     A cell that binds a name to what it was and more (`x = x[1:]`, `n += 1`) is there twice: it cannot run twice.
     Where both cells bind the name by the same statement, nothing is lost. Solutions do not count.
     """
     bound, found = {}, []  # name -> [(number of the cell, the statement that binds it)]
-    cells = [cell for _, cells in sections(path) for cell in cells if "solution" not in cell.metadata.get("tags", [])]
+    cells = [cell for cell in code_cells(nb.cells) if not is_solution(cell)]
     reads = []  # what each cell takes from cells before it
     for number, cell in enumerate(cells):
         own, outside = set(), set()
@@ -150,6 +129,3 @@ def sentence(needed):
         return cells + ".*"
     listed = numbers[0] if len(numbers) == 1 else ", ".join(numbers[:-1]) + " and " + numbers[-1]
     return f"{cells}, then section{'s' * (len(numbers) > 1)} {listed}.*"
-
-
-LESSONS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
