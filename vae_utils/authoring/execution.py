@@ -50,8 +50,8 @@ def execute(path):
         client.execute(cleanup_kc=True, env=environment)  # the kernel ends too, though the manager is ours
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise ValueError(
-            f"{error}\n{path} was expected to run to its end, got this error in cell {started[-1]} (counting all, from 0); "
-            "correct the cell and run the command again, the file is as it was"
+            f"{error}\n{path} was expected to run to its end, got this error in cell {started[-1]} "
+            "(counting all, from 0); correct the cell and run the command again, the file is as it was"
         ) from None
     with write_atomically(path) as temporary:
         nbformat.write(clean(notebook), temporary)
