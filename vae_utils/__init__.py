@@ -9,7 +9,7 @@ The files of this folder are what lessons 01 to 04 need, and can be read in this
     training      Algorithm 1
     evaluation    what a model is worth, in nats per image
     figures       pictures in one style; `alt` puts them into words
-    files, runtime, classifier    weights on disk; devices and seeds; a judge of digits
+    files, runtime, classifier    weights on disk; devices and seeds; a classifier of digits
 
 The folders hold the rest: `paper` (what lessons 05 to 07 add), `explore` (what answers the reader's hand), `checks`
 (what exercises answer), `reproduce` (what makes `assets/`), `authoring` (for those who write and publish lessons).

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from vae_utils import checks
-from vae_utils.checks.core import Case, Mistake, Slip, Verdict, combinations, judge
+from vae_utils.checks.core import Case, Mistake, Slip, Verdict, combinations, verdict_on
 
 
 def rate(x, weight, factor=2.0, sign=1, reduce=lambda terms: terms.sum(-1)):
@@ -41,7 +41,7 @@ MISTAKES = combinations(
 
 
 def verdict(answer, **kwargs):
-    return judge(answer, rate, cases(), MISTAKES, right="It mattered.", **kwargs)
+    return verdict_on(answer, rate, cases(), MISTAKES, right="It mattered.", **kwargs)
 
 
 # --- right
@@ -126,8 +126,8 @@ def test_the_version_with_the_same_gradient_is_preferred():
         Mistake(lambda x, weight: rate(x, weight, 1.0).detach() + 0 * weight.sum(), "does not move"),
     ]
     for order in (mistakes, mistakes[::-1]):
-        assert judge(mistakes[1].function, rate, cases(), order, right="").text == "does not move"
-        assert judge(mistakes[0].function, rate, cases(), order, right="").text == "moves"
+        assert verdict_on(mistakes[1].function, rate, cases(), order, right="").text == "does not move"
+        assert verdict_on(mistakes[0].function, rate, cases(), order, right="").text == "moves"
 
 
 def test_a_mistake_may_fail_where_shapes_do_not_fit():
@@ -137,20 +137,23 @@ def test_a_mistake_may_fail_where_shapes_do_not_fit():
         return 2 * (x.T * weight).sum(-1)
 
     mistakes = [Mistake(transposed, "Rows and columns have changed places.")]
-    assert judge(transposed, rate, cases(), mistakes, right="").text == mistakes[0].text
+    assert verdict_on(transposed, rate, cases(), mistakes, right="").text == mistakes[0].text
     # but failing alone is no evidence
-    failing = judge(lambda x, weight: x @ x, rate, cases(), mistakes, right="").text
+    failing = verdict_on(lambda x, weight: x @ x, rate, cases(), mistakes, right="").text
     assert "RuntimeError" in failing or "Rows" not in failing
 
 
 def test_a_mistake_that_equals_the_reference_on_all_cases_is_never_named():
     mistakes = [Mistake(rate, "no mistake at all")]
-    assert "no mistake" not in judge(lambda x, weight: x @ weight, rate, cases(), mistakes, right="").text
+    assert "no mistake" not in verdict_on(lambda x, weight: x @ weight, rate, cases(), mistakes, right="").text
 
 
 def test_nan_is_no_evidence_for_a_mistake():
     mistakes = [Mistake(lambda x, weight: rate(x, weight) * math.nan, "This one mistake.")]
-    assert "not finite" in judge(lambda x, weight: x.sum(1) / 0 - x.sum(1) / 0, rate, cases(), mistakes, right="").text
+    assert (
+        "not finite"
+        in verdict_on(lambda x, weight: x.sum(1) / 0 - x.sum(1) / 0, rate, cases(), mistakes, right="").text
+    )
 
 
 # --- defects and counter-examples
@@ -198,7 +201,7 @@ def test_the_counter_example_is_the_largest_and_shows_its_input():
     def clipped(x):
         return x.clamp(max=2.0)
 
-    given = judge(
+    given = verdict_on(
         clipped,
         lambda x: 1 * x,
         [Case("a few", (torch.tensor([1.0, 3.0, 7.5]),)), Case("one", (torch.tensor(2.5),))],
@@ -208,7 +211,7 @@ def test_the_counter_example_is_the_largest_and_shows_its_input():
 
 
 def test_close_numbers_are_printed_until_they_differ():
-    given = judge(lambda x: x + 0.002, lambda x: 1 * x, [Case("one", (123.456,))], right="").text
+    given = verdict_on(lambda x: x + 0.002, lambda x: 1 * x, [Case("one", (123.456,))], right="").text
     assert "expected 123.456, got 123.458" in given
 
 
@@ -224,7 +227,7 @@ def test_no_answer_can_spoil_the_arguments():
         return right.clone()
 
     given = cases()
-    judge(spoils, rate, given, MISTAKES, right="")
+    verdict_on(spoils, rate, given, MISTAKES, right="")
     assert given[0].arguments[1].tolist() == [1.0, -2.0, 0.5] and given[0].arguments[0].any()
     assert given[0].arguments[1].grad is None
 
@@ -248,11 +251,11 @@ def test_arguments_may_be_modules_numbers_and_functions():
 
     network = nn.Linear(3, 2)
     given = [Case("a network", (network, torch.tanh, 2.0))]
-    assert judge(lambda net, f, k: f(net(torch.ones(2, 3))) * k, applied, given, right="").right
-    detached = judge(lambda net, f, k: f(net(torch.ones(2, 3))).detach() * k, applied, given, right="").text
+    assert verdict_on(lambda net, f, k: f(net(torch.ones(2, 3))) * k, applied, given, right="").right
+    detached = verdict_on(lambda net, f, k: f(net(torch.ones(2, 3))).detach() * k, applied, given, right="").text
     assert "no gradient" in detached
     linear = nn.functional.linear
-    half = judge(
+    half = verdict_on(
         lambda net, f, k: k * f(linear(torch.ones(2, 3), net.weight, net.bias.detach())), applied, given, right=""
     ).text
     assert "gradient is not" in half
@@ -263,7 +266,7 @@ def test_arguments_may_be_modules_numbers_and_functions():
     "answer", [lambda a: a / 2, lambda a: np.float64(a / 2), lambda a: torch.tensor(a / 2), lambda a: np.array(a / 2)]
 )
 def test_a_number_may_be_of_any_kind(answer):
-    assert judge(answer, lambda a: a / 2, [Case("three", (3.0,))], right="").right
+    assert verdict_on(answer, lambda a: a / 2, [Case("three", (3.0,))], right="").right
 
 
 def test_tuples_are_compared_part_by_part():
@@ -271,9 +274,9 @@ def test_tuples_are_compared_part_by_part():
         return x + 1, x * 2
 
     given = [Case("x", (torch.arange(3.0),))]
-    assert judge(lambda x: [x + 1, 2 * x], both, given, right="").right
-    assert "in result 2" in judge(lambda x: (x + 1, x * 3), both, given, right="").text
-    assert "1 value where the task asks for 2 values" in judge(lambda x: x + 1, both, given, right="").text
+    assert verdict_on(lambda x: [x + 1, 2 * x], both, given, right="").right
+    assert "in result 2" in verdict_on(lambda x: (x + 1, x * 3), both, given, right="").text
+    assert "1 value where the task asks for 2 values" in verdict_on(lambda x: x + 1, both, given, right="").text
 
 
 # --- random answers
@@ -307,7 +310,7 @@ RANDOM = [
 )
 def test_draws_are_compared_by_what_averages_show(answer, phrase):
     mistakes = [Mistake(lambda mean, width: mean.expand(20_000), "There is no draw.")]
-    assert phrase in judge(answer, noisy, RANDOM, mistakes, right="").text
+    assert phrase in verdict_on(answer, noisy, RANDOM, mistakes, right="").text
 
 
 def test_every_call_draws_from_the_same_seed():
@@ -315,15 +318,15 @@ def test_every_call_draws_from_the_same_seed():
         return torch.randn(shape)
 
     given = [Case("3 draws", (3,)), Case("4 draws", (4,))]
-    assert judge(lambda shape: torch.randn(shape), draw, given, right="").right
-    assert not judge(lambda shape: torch.rand(shape), draw, given, right="").right
+    assert verdict_on(lambda shape: torch.randn(shape), draw, given, right="").right
+    assert not verdict_on(lambda shape: torch.rand(shape), draw, given, right="").right
 
 
 def test_a_view_that_fails_is_the_answers_fault():
     given = [Case("a distribution", (0.5,), view=lambda p: p.mean)]
     normal = torch.distributions.Normal
-    assert judge(lambda m: normal(m, 2.0), lambda m: normal(m, 1.0), given, right="").right
-    number = judge(lambda m: m, lambda m: normal(m, 1.0), given, right="").text
+    assert verdict_on(lambda m: normal(m, 2.0), lambda m: normal(m, 1.0), given, right="").right
+    number = verdict_on(lambda m: m, lambda m: normal(m, 1.0), given, right="").text
     assert "a float, which is not what was asked for" in number
 
 
@@ -343,7 +346,7 @@ def test_probes_speak_after_mistakes_and_before_counter_examples():
 
 def test_a_reference_that_fails_is_reported_to_its_author():
     with pytest.raises(RuntimeError, match="reference"):
-        judge(rate, lambda x: x, cases(), right="")
+        verdict_on(rate, lambda x: x, cases(), right="")
 
 
 # --- the package

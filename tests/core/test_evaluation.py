@@ -183,6 +183,3 @@ def test_a_cross_fade_has_relative_length_one_and_a_detour_more(images):
     expected = ((aside - first).norm() + (last - aside).norm()) / (last - first).norm()
     lengths = relative_path_length(torch.stack([fade, detour], 1))
     assert lengths.tolist() == pytest.approx([1, expected.item()], rel=1e-5)
-
-
-# The judge

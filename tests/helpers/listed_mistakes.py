@@ -6,7 +6,7 @@ from unittest.mock import patch
 def listed_mistakes(module, *checks):
     """What the checks of one module of `vae_utils.checks` say of single mistakes, in the order of their lists."""
     listed = []
-    with patch.object(module, "judge", lambda answer, reference, cases, mistakes, **_: listed.extend(mistakes)):
+    with patch.object(module, "verdict_on", lambda answer, reference, cases, mistakes, **_: listed.extend(mistakes)):
         for check in checks:
             check(None)
     return [mistake.text for mistake in listed if not mistake.text.startswith("Two things at once")]

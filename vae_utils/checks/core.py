@@ -1,7 +1,7 @@
 """How an exercise answers: it calls the learner's function, and says which mistake was made.
 
     def kl(answer):
-        return judge(answer, _kl, cases, mistakes, right="Each image pays for its own code.")
+        return verdict_on(answer, _kl, cases, mistakes, right="Each image pays for its own code.")
 
 A `Case` is one set of arguments; a `Mistake` is a wrong version of the function with a sentence about it. An
 answer that equals the right function on all cases is right; one that equals a mistake on all cases gets that
@@ -124,7 +124,7 @@ def combinations(formula, slips):
     return single + double
 
 
-def judge(answer, reference, cases, mistakes=(), *, right, probes=()):
+def verdict_on(answer, reference, cases, mistakes=(), *, right, probes=()):
     """Compare a learner's function with the right one and with known mistakes; no wrong answer raises.
 
     In this order: not attempted; right on all cases and probes; a known mistake (by values and gradients,

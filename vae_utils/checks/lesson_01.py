@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from vae_utils.checks.core import Case, Mistake, Slip, combinations, judge
+from vae_utils.checks.core import Case, Mistake, Slip, combinations, verdict_on
 
 # --- the KL of two diagonal Gaussians (Appendix B has the one to N(0, I))
 
@@ -36,7 +36,7 @@ def kl(answer):
             ),
         ),
     ]
-    return judge(
+    return verdict_on(
         answer,
         _kl,
         cases,
@@ -212,7 +212,7 @@ def width_gradients(answer):
         Case("f(z) = cos z, a width of 3", (torch.cos, lambda z: -torch.sin(z), 0.3, 3.0, noise)),
         Case("f(z) = exp z, 3 draws", (torch.exp, torch.exp, 2.0, 0.4, noise[2:5])),
     ]
-    return judge(
+    return verdict_on(
         answer,
         _width_gradients,
         cases,
@@ -347,7 +347,7 @@ def landing_bound(answer):
     cases.append(
         Case("one mean and one width for all draws", (single, single.detach().clone().requires_grad_(), noise))
     )
-    return judge(
+    return verdict_on(
         answer,
         _landing,
         cases,

@@ -7,7 +7,7 @@ from torch import nn
 from torch.distributions import Bernoulli, Independent, Normal
 from torch.nn import functional as F
 
-from vae_utils.checks.core import Case, Slip, combinations, judge
+from vae_utils.checks.core import Case, Slip, combinations, verdict_on
 
 IMAGE_SHAPE = (1, 28, 28)
 
@@ -33,7 +33,7 @@ def elbo(answer):
         Case("3 images, 5 latents, 2 draws, a wide q", _arguments(3, 5, log_variance=-0.6, listens=False) + (2,)),
         Case("4 images, 4 latents, 1 draw, a wide q", _arguments(4, 4, log_variance=-0.6, listens=False) + (1,)),
     ]
-    return judge(
+    return verdict_on(
         answer,
         _bound,
         cases,
@@ -64,7 +64,7 @@ def elbo_at_mean(answer):
             ("1 image, 2 latents", (1, 2)),
         )
     ]
-    return judge(
+    return verdict_on(
         answer,
         _bound_at_mean,
         cases,

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from vae_utils.checks.core import Case, Mistake, Slip, combinations, judge
+from vae_utils.checks.core import Case, Mistake, Slip, combinations, verdict_on
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -23,7 +23,7 @@ def image_log_likelihood(answer):
     Returns:
         Verdict.
     """
-    return judge(
+    return verdict_on(
         answer,
         _image_log_likelihood,
         _image_cases(),
@@ -299,7 +299,7 @@ def implied_sigma(answer):
             "The weight a of the squares is left out. Only the ratio of the two weights counts.",
         ),
     ]
-    return judge(
+    return verdict_on(
         answer,
         lambda a, b: (b / (2 * a)) ** 0.5,
         cases,
@@ -359,7 +359,7 @@ def winner_at(answer):
             "These are the values of D + βR, of all models; the task asks for the index of the lowest.",
         ),
     ]
-    return judge(
+    return verdict_on(
         answer,
         lambda beta, rate, distortion: int((distortion + beta * rate).argmin()),
         _price_cases(),

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch.distributions import Normal
 
-from vae_utils.checks.core import Case, Mistake, Slip, combinations, judge
+from vae_utils.checks.core import Case, Mistake, Slip, combinations, verdict_on
 
 # --- log q(z)
 
@@ -21,7 +21,7 @@ def log_aggregate(answer):
     Returns:
         Verdict.
     """
-    return judge(
+    return verdict_on(
         answer,
         _log_aggregate,
         _density_cases(),
@@ -213,7 +213,7 @@ def remembered(answer):
     Returns:
         Verdict.
     """
-    return judge(
+    return verdict_on(
         answer,
         _remembered,
         _memory_cases(),
@@ -387,7 +387,7 @@ def cost_of_turning(answer):
     Returns:
         Verdict.
     """
-    return judge(
+    return verdict_on(
         answer,
         _cost_of_turning,
         _turning_cases(),

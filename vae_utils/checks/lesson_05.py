@@ -5,7 +5,7 @@ import math
 import torch
 from torch.distributions import Normal
 
-from vae_utils.checks.core import Case, Mistake, Slip, combinations, judge
+from vae_utils.checks.core import Case, Mistake, Slip, combinations, verdict_on
 
 _OVERFLOW = (
     "The formula is right for small numbers, but an exponential comes before the mean: e to the power of 2,000 is "
@@ -197,7 +197,7 @@ def importance_estimate(answer):
         Case("1 draw for each of 5 images, 4 latents", _draws(1, 5, 4, -2.0, 2, torch.float64)),
     ]
     large = _survives(_importance_estimate, _draws(7, 2, 3, -2000.0, 3), _draws(4, 5, 3, 1300.0, 4))
-    return judge(
+    return verdict_on(
         answer,
         _importance_estimate,
         cases,
@@ -344,7 +344,7 @@ def leapfrog(answer):
             (_slope_of_a_bowl, *start(3, 3, 2, torch.float64), 0.1, 7),
         ),
     ]
-    return judge(
+    return verdict_on(
         answer,
         _leapfrog,
         cases,
@@ -414,7 +414,7 @@ def harmonic_mean(answer):
         Case("1 draw for each of 5 images", _draws(1, 5, 1, -3.0, 2, torch.float64)[:1]),
     ]
     large = _survives(_harmonic_mean, _draws(7, 2, 1, -2000.0, 3)[:1], _draws(4, 5, 1, 1300.0, 4)[:1])
-    return judge(
+    return verdict_on(
         answer,
         _harmonic_mean,
         cases,

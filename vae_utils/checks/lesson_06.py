@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from vae_utils.checks.core import Case, Mistake, Slip, combinations, judge
+from vae_utils.checks.core import Case, Mistake, Slip, combinations, verdict_on
 
 # --- another unit
 
@@ -75,7 +75,7 @@ def unit_change(answer):
         Case("one pixel, factor 3", (torch.tensor(0.5), 1, 3.0)),
         Case("5 pixels, factor 1", (torch.tensor([-1.0, 2.0]), 5, 1.0)),
     ]
-    return judge(
+    return verdict_on(
         answer,
         _in_another_unit,
         cases,
@@ -268,7 +268,7 @@ def floored_density(answer):
         ),
         Case("3 images of 1 × 1 pixel, σ above 1", (*_pixels(3, 1, 1, 1.0, 0.0, 3), 0.1)),
     ]
-    return judge(
+    return verdict_on(
         answer,
         _floored_log_density,
         cases,
@@ -381,7 +381,7 @@ def ppca_evidence(answer):
         Case("6 eigenvalues, 5 latents", (spectrum(6, -1.0, 4.0, 2), 5)),
         Case("560 eigenvalues from 1e-4 to 5, 10 latents", (spectrum(560, -9.2, 1.6, 3), 10)),
     ]
-    return judge(
+    return verdict_on(
         answer,
         _ppca_evidence,
         cases,

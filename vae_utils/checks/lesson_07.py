@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from vae_utils.checks.core import Case, Mistake, Slip, combinations, judge
+from vae_utils.checks.core import Case, Mistake, Slip, combinations, verdict_on
 
 # --- the price of a weight
 
@@ -128,7 +128,7 @@ def weight_price(answer):
         Case("2 × 3 weights, a prior of width 0.3", weights((2, 3), 0.3, 0.4, -4.0, 2, torch.float64)),
         Case("3 weights and a prior of width 1", weights((3,), 1.0, 1.0, -2.0, 3)),
     ]
-    return judge(
+    return verdict_on(
         answer,
         _price,
         cases,
@@ -242,7 +242,7 @@ def slipped_width(answer):
         Case("50 points, 4 weights, minibatches of 10", (inputs(50, 4, 2, torch.float32), 10, 2.0)),
         Case("5 points, 2 weights, all in one batch", (inputs(5, 2, 3), 5, 0.5)),
     ]
-    return judge(
+    return verdict_on(
         answer,
         _slipped_sigma,
         cases,
@@ -345,7 +345,7 @@ def slope_variance(answer):
         for n, s, sigma in ((100, 0.5, 0.1), (10, 0.8, 0.3))
         for own, who in ((False, "one draw for all"), (True, "own draws"))
     ]
-    return judge(
+    return verdict_on(
         answer,
         _slope_variance,
         cases,
