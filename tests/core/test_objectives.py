@@ -232,7 +232,7 @@ def test_bound_is_minus_rate_and_distortion_whatever_the_objective():
 @pytest.mark.parametrize("bound", [elbo, importance_log_weights, importance_weighted])
 @pytest.mark.parametrize("num_samples", [0, -1])
 def test_at_least_one_sample(bound, num_samples, images):
-    with pytest.raises(ValueError, match=f"num_samples were expected to be a whole number of 1 or more, got {num_samples}"):
+    with pytest.raises(ValueError, match=f"num_samples were expected .* of 1 or more, got {num_samples}"):
         bound(linear_vae(2, GreyCrossEntropy()), images.double(), num_samples=num_samples)
 
 
