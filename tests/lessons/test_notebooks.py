@@ -270,4 +270,6 @@ def test_every_check_belongs_to_one_exercise():
         for exercise in exercises(read(path), "Code")
         for name, _ in checks_called(last_statement(exercise.code[0]))
     ]
-    keeps("One check an exercise", {name for name in used if used.count(name) > 1} | set(checks.__all__) - set(used))
+    known = sorted({*checks.__all__, *used})
+    counts = [f"checks.{name}: {used.count(name)} exercises" for name in known if used.count(name) != 1]
+    keeps("One check an exercise", counts)
