@@ -131,7 +131,7 @@ def test_every_formula_of_the_lessons_becomes_mathml(path):
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
     page = export(*cells, new_code_cell("1", outputs=[widget("a")]), a=model())
     page = BeautifulSoup(page, "html.parser")
-    assert len(page.select("math")) > 30
+    assert page.select("math")
     for code in page.select("code, pre, script, style"):
         code.extract()
     assert [line for line in page.get_text().splitlines() if "$" in line or "\\" in line] == []

@@ -229,7 +229,7 @@ def test_solutions_hold_each_exercise_with_its_answer_laid_open(made, path, less
 
 def test_pages_are_complete(made, path, lesson):
     page = soup(made, "pages", path)
-    assert len(page.select("math")) > 30 and page.select("script[src], link[href]") == []
+    assert page.select("math") and page.select("script[src], link[href]") == []
     solutions = page.select("details.vae-solution")
     assert [" ".join(found.select_one(".highlight").get_text().split()) for found in solutions] == [
         " ".join(cell.source.split()) for cell in filter(is_solution, lesson.cells)
