@@ -1,116 +1,70 @@
 """Figure 2's lower row from end to end, on a toy film: what is written, what goes on, and what is never looked at."""
 
-import csv
 import json
 import shutil
-import time
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from vae_utils import training
-from vae_utils.paper.frey_face import FreyFace
 from vae_utils.evaluation import evaluate, kl_per_dimension
 from vae_utils.models import load_vae
+from vae_utils.paper.frey_face import FreyFace
 from vae_utils.paper.ppca import pixel_gaussians, ppca
-from vae_utils.reproduce import common, curves, frey
+from vae_utils.reproduce import curves, fig2_frey, resuming
+from vae_utils.reproduce.__main__ import main
 
-SAMPLES = 12_000
-
-
-@pytest.fixture(scope="module")
-def film():
-    """A bright square that moves over a grey ground, with a camera's noise."""
-    generator = torch.Generator().manual_seed(0)
-    frames = 0.4 + 0.05 * torch.randn(240, 1, 28, 20, generator=generator)
-    corners = torch.randint(2, 10, (240, 2), generator=generator).tolist()
-    for frame, (top, left) in zip(frames[:, 0], corners, strict=True):
-        frame[top : top + 8, left : left + 8] += 0.3
-    frames = frames.clamp(0, 255 / 256)
-    return FreyFace(frames[:200], frames[200:], "VAE_DATA", True)
-
-
-def shrink(patch, film, folder):
-    patch.setattr(frey, "load_frey_faces", lambda: film)
-    patch.setattr(common, "DATA", folder / "data")
-    patch.setattr(frey, "HIDDEN", 20)
-    patch.setattr(frey, "PROBE", 10_500)
+CALL = ("fig2-frey", "--samples", "12000", "--latents", "2")
 
 
 @pytest.fixture(autouse=True)
-def small(film, monkeypatch, tmp_path):
-    shrink(monkeypatch, film, tmp_path)
-
-
-@pytest.fixture
-def out(tmp_path):
-    folder = tmp_path / "out"
-    folder.mkdir()
-    return folder
-
-
-def options(out, **others):
-    return SimpleNamespace(
-        **{
-            "out": out,
-            "seed": 0,
-            "samples": SAMPLES,
-            "latents": [2],
-            "epochs": None,
-            "held_out": False,
-            "start": time.perf_counter(),
-        }
-        | others
-    )
-
-
-def record_of(out, name="fig2-frey"):
-    return json.loads((out / f"{name}.json").read_text("utf-8"))
-
-
-def rows_of(out, name="fig2-frey"):
-    with open(out / f"{name}.csv", newline="") as file:
-        return list(csv.DictReader(file))
+def small(small_frey, film, states, monkeypatch):
+    small_frey(monkeypatch, film)
 
 
 @pytest.fixture(scope="module")
-def once(film, tmp_path_factory):
+def once(small_frey, film, tmp_path_factory):
     """One run of the command, for all tests that only read what it has written."""
     folder = tmp_path_factory.mktemp("once")
-    (folder / "out").mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        shrink(patch, film, folder)
-        frey.fig2_frey(options(folder / "out"))
+        small_frey(patch, film)
+        patch.setattr(resuming, "DATA", folder / "data")
+        main([*CALL, "--out", str(folder / "out")])
     return folder
 
 
 @pytest.fixture
-def made(once, tmp_path):
-    shutil.copytree(once, tmp_path, dirs_exist_ok=True)
-    return tmp_path / "out"
+def made(once, out):
+    shutil.copytree(once / "out", out)
+    return out
 
 
-def test_the_command_leaves_curves_picture_weights_and_record(made, film):
+def record_of(out):
+    return json.loads((out / "fig2-frey.json").read_text("utf-8"))
+
+
+@pytest.mark.slow
+def test_the_command_leaves_curves_picture_weights_and_record(made, once, rows_of):
     assert {path.name for path in made.iterdir()} == {
         "fig2-frey.csv",
         "fig2-frey.json",
         "fig2-frey.png",
         "frey-2.safetensors",
     }
-    rows = rows_of(made)
+    rows = rows_of(made / "fig2-frey.csv")
     assert list(rows[0]) == ["figure", "panel", "curve", "samples", "nats", "seed"]
     assert {(row["figure"], row["panel"], row["seed"]) for row in rows} == {("Fig2", "Frey Nz=2", "0")}
     assert {row["curve"] for row in rows} == {
         f"{method} {part}" for method in ("AEVB", "WS") for part in ("train", "test")
     }
     record = record_of(made)
-    assert record["command"] == f"python -m vae_utils.reproduce fig2-frey --samples {SAMPLES}"
+    assert record["command"] == "python -m vae_utils.reproduce fig2-frey --samples 12000"
     assert set(record["results"]["runs"]) == {"AEVB 2", "WS 2"}
-    assert list((made.parent / "data" / "reproduce").iterdir()) == []  # states are gone
+    assert list((once / "data" / "reproduce").iterdir()) == []  # states are gone
 
 
-def test_the_record_says_what_the_stored_weights_are(made, film):
+@pytest.mark.slow
+def test_the_record_says_what_the_stored_weights_are(made, film, rows_of):
     run = record_of(made)["results"]["runs"]["AEVB 2"]
     vae = load_vae(made / "frey-2.safetensors")
     assert vae.image_shape == (1, 28, 20) and vae.likelihood.floor == 1 / 256
@@ -122,10 +76,11 @@ def test_the_record_says_what_the_stored_weights_are(made, film):
     assert sum(run["kl_per_dimension"]) == pytest.approx(run["rate"], abs=0.01)
     assert kl_per_dimension(vae, film.test).tolist() == pytest.approx(run["kl_per_dimension"], abs=0.1)
     assert run["smallest_sigma"] >= 1 / 256 - 1e-5
-    last = [float(row["nats"]) for row in rows_of(made) if row["curve"] == "AEVB test"]
+    last = [float(row["nats"]) for row in rows_of(made / "fig2-frey.csv") if row["curve"] == "AEVB test"]
     assert run["best_test"]["elbo"] == pytest.approx(max(last), abs=0.01)
 
 
+@pytest.mark.slow
 def test_exact_evidence_is_that_of_models_of_the_training_frames(made, film):
     found = record_of(made)["results"]["exact"]
     assert set(found) == {"pixel_gaussians", "ppca 2", "ppca 5", "ppca 10", "ppca 20"}
@@ -141,10 +96,11 @@ def test_a_plateau_is_where_the_bound_is_that_of_a_model_without_a_code(film):
         return training.Report(samples, 1.0, 1.0, 0.0, 0.0, 0.0, level + nats, rate, 0.0)
 
     history = [report(100, -50, 9), report(200, -8, 0.3), report(300, 2, 0.01), report(400, 9, 0.2), report(500, 30, 5)]
-    assert frey.plateau(history, film) == {"from": 200, "to": 400, "largest_rate": 0.3}
-    assert frey.plateau(history[-1:], film) is None
+    assert fig2_frey.plateau(history, film) == {"from": 200, "to": 400, "largest_rate": 0.3}
+    assert fig2_frey.plateau(history[-1:], film) is None
 
 
+@pytest.mark.slow
 def test_the_learning_rate_is_the_best_of_the_first_training_bounds(made):
     for run in record_of(made)["results"]["runs"].values():
         tried = {row["learning_rate"]: row["train"] for row in run["learning_rates"]}
@@ -153,30 +109,20 @@ def test_the_learning_rate_is_the_best_of_the_first_training_bounds(made):
         assert known[run["learning_rate"]] == max(known.values())
 
 
-def test_the_test_frames_choose_nothing(film, monkeypatch, made):
+@pytest.mark.slow
+def test_the_test_frames_choose_nothing(film, monkeypatch, made, run, tmp_path):
     """With other test frames the choice and the weights are the same."""
-    monkeypatch.setattr(frey, "load_frey_faces", lambda: FreyFace(film.train, 1 - film.test, "VAE_DATA", True))
-    other = made.parent / "other"
-    other.mkdir()
-    frey.fig2_frey(options(other))
+    monkeypatch.setattr(fig2_frey, "load_frey_faces", lambda: FreyFace(film.train, 1 - film.test, "VAE_DATA", True))
+    other = tmp_path / "other"
+    run(*CALL, to=other)
     for name in ("AEVB 2", "WS 2"):
         ours, theirs = (record_of(folder)["results"]["runs"][name] for folder in (made, other))
         assert ours["learning_rates"] == theirs["learning_rates"] and ours["train"] == theirs["train"]
         assert ours["elbo"] != theirs["elbo"]
 
 
-def test_what_is_there_is_not_trained_again_and_other_curves_join_it(made, monkeypatch, capsys):
-    before = rows_of(made)
-    frey.fig2_frey(options(made, latents=[5]))
-    assert [row for row in rows_of(made) if row["panel"] == "Frey Nz=2"] == before
-    assert set(record_of(made)["results"]["runs"]) == {"AEVB 2", "WS 2", "AEVB 5", "WS 5"}
-    monkeypatch.setattr(frey, "train", lambda *_, **__: pytest.fail("it trained again"))
-    capsys.readouterr()
-    frey.fig2_frey(options(made, latents=[2, 5]))
-    assert capsys.readouterr().out.count("has it already") == 4
-
-
-def test_an_interrupted_command_goes_on_to_the_same_numbers(made, monkeypatch):
+@pytest.mark.slow
+def test_an_interrupted_command_goes_on_to_the_same_numbers(made, run, rows_of, tmp_path, monkeypatch):
     ascend, calls = training._ascend, []
 
     def interrupted(*arguments):
@@ -186,48 +132,29 @@ def test_an_interrupted_command_goes_on_to_the_same_numbers(made, monkeypatch):
         return ascend(*arguments)
 
     monkeypatch.setattr(training, "_ascend", interrupted)
-    again = made.parent / "again"
-    again.mkdir()
+    again = tmp_path / "again"
     with pytest.raises(SystemExit, match="fig2-frey AEVB 2: interrupted .*the same command goes on"):
-        frey.fig2_frey(options(again))
+        run(*CALL, to=again)
     assert list(again.iterdir()) == []
-    frey.fig2_frey(options(again))
-    assert rows_of(again) == rows_of(made)
+    run(*CALL, to=again)
+    assert rows_of(again / "fig2-frey.csv") == rows_of(made / "fig2-frey.csv")
 
 
-def test_a_stand_in_makes_no_numbers(out, film, monkeypatch):
-    monkeypatch.setattr(frey, "load_frey_faces", lambda: FreyFace(film.train, film.test, "stand-in", False))
+def test_a_stand_in_makes_no_numbers(run, out, film, monkeypatch):
+    monkeypatch.setattr(fig2_frey, "load_frey_faces", lambda: FreyFace(film.train, film.test, "stand-in", False))
     with pytest.raises(SystemExit, match="needs Frey Face, and only a stand-in was found: connect .*, or let VAE_DATA"):
-        frey.fig2_frey(options(out))
+        run(*CALL)
     assert list(out.iterdir()) == []
-
-
-def test_the_search_reports_each_try_and_those_that_failed(out, monkeypatch, film):
-    def overflowing(label, method, latent_size, rate, *arguments, **kwargs):
-        if rate == 0.1:
-            raise FloatingPointError("the loss stopped being a finite number")
-        return frey_train(label, method, latent_size, rate, *arguments, **kwargs)
-
-    frey_train = frey.train
-    monkeypatch.setattr(frey, "train", overflowing)
-    frey.frey_search(options(out, samples=2_000, latents=None))
-    runs = record_of(out, "fig2-frey-search")["results"]["runs"]
-    assert len(runs) == len(frey.tries()) == 9
-    failed = {name for name, run in runs.items() if run.get("outcome", "").startswith("diverged")}
-    assert failed == {name for name, run in runs.items() if run["rate"] == 0.1} and len(failed) == 2
-    assert {row["curve"].rpartition(": ")[0] for row in rows_of(out, "fig2-frey-search")} == set(runs) - failed
-    floors = {run["floor"] for run in runs.values()}
-    assert floors == {0.0, 1 / 256}
-    monkeypatch.setattr(frey, "train", lambda *_, **__: pytest.fail("it trained again"))
-    frey.frey_search(options(out, samples=2_000, latents=None))
 
 
 @pytest.mark.parametrize("method", ["AEVB", "WS"])
 def test_the_model_is_the_papers(film, method):
-    vae, history = frey.train("a curve", method, 5, 0.01, 300, 0, film)
+    vae, history = fig2_frey.train_frey_curve("a curve", method, 5, 0.01, 300, 0, film)
     assert vae.latent_size == 5 and vae.settings["hidden"] == [20] and vae.settings["activation"] == "tanh"
     assert history[-1].samples == 300
-    start, _ = frey.train("another", method, 5, 0.02, 300, 0, film)  # the first 100 steps only gather squares
+    start, _ = fig2_frey.train_frey_curve(
+        "another", method, 5, 0.02, 300, 0, film
+    )  # the first 100 steps only gather squares
     for name, value in start.state_dict().items():
         torch.testing.assert_close(vae.state_dict()[name], value, rtol=0, atol=0)
     assert 0.008 < vae.decoder.output.weight.std() < 0.012

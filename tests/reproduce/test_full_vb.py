@@ -1,10 +1,9 @@
 """`full-vb` from end to end at toy size: what it writes, how it goes on when interrupted, what chooses."""
 
-import csv
+import contextlib
+import io
 import json
-import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,54 +13,58 @@ from vae_utils.files import load_tensors
 from vae_utils.models import load_weights, mlp_vae
 from vae_utils.paper.bayes import BayesianVAE, weight_prior
 from vae_utils.reproduce import full_vb
+from vae_utils.reproduce.__main__ import main
 
 SIZES, SEEDS = (20, 40), 2
 
 
-@pytest.fixture(autouse=True)
-def small(full_toy_mnist, monkeypatch, tmp_path):
-    toy = dict(
-        full_mnist=full_toy_mnist,
-        DATA=tmp_path / "data",
-        SIZES=SIZES,
-        SAMPLES=80,
-        BATCH_SIZE=20,
-        NUM_REPORTS=2,
-        NUM_SEEDS=SEEDS,
-        LATENT_SIZE=2,
-        HIDDEN=4,
-        EVERY_ELBO=8,
-        EVERY_TIGHT=20,
-        NUM_WEIGHTS=2,
-        NUM_DRAWS=2,
-        NUM_WEIGHTS_ELBO=2,
-        STORED_SIZES=(40,),
-    )
-    toy["METHODS"] = {
+def held_out_from(toy, test=None):
+    """Stands for `full_mnist`: the first 30 training images are the held-out ones."""
+
+    def full_mnist(hold_out=0):
+        if hold_out:
+            return replace(toy, train=toy.train[30:], test=toy.train[:30])
+        return toy if test is None else replace(toy, test=test)
+
+    return full_mnist
+
+
+def shrink(patch, toy, folder):
+    sizes = {"SIZES": SIZES, "SAMPLES": 80, "BATCH_SIZE": 20, "NUM_REPORTS": 2, "NUM_SEEDS": SEEDS}
+    sizes |= {"LATENT_SIZE": 2, "HIDDEN": 4, "EVERY_ELBO": 8, "EVERY_TIGHT": 20, "STORED_SIZES": (40,)}
+    sizes |= {"NUM_WEIGHTS": 2, "NUM_DRAWS": 2, "NUM_WEIGHTS_ELBO": 2}
+    methods = {
         name: replace(method, candidates=method.candidates[: 2 if name == "ML" else 1])
         for name, method in full_vb.METHODS.items()
     }
-    for name, value in toy.items():
-        monkeypatch.setattr(full_vb, name, value)
+    others = {"full_mnist": held_out_from(toy), "DATA": folder / "data", "METHODS": methods}
+    for name, value in (sizes | others).items():
+        patch.setattr(full_vb, name, value)
 
 
-def run(folder, seed=0, samples=None):
-    folder.mkdir(exist_ok=True)
-    full_vb.full_vb(
-        SimpleNamespace(
-            out=folder, seed=seed, samples=samples, latents=None, epochs=None, held_out=False, start=time.perf_counter()
-        )
-    )
-    return json.loads((folder / "full-vb.json").read_text("utf-8"))["results"]
+@pytest.fixture(autouse=True)
+def small(toy_mnist, monkeypatch, tmp_path):
+    shrink(monkeypatch, toy_mnist, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def once(toy_mnist, tmp_path_factory):
+    """One run of the command, for all tests that only read what it has written: its folder, and what it said."""
+    folder = tmp_path_factory.mktemp("once")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
+        shrink(patch, toy_mnist, folder)
+        main(["full-vb", "--out", str(folder / "out")])
+    return folder / "out", said.getvalue()
 
 
 @pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
+def results(once):
+    return json.loads((once[0] / "full-vb.json").read_text("utf-8"))["results"]
 
 
-def test_what_it_writes(out, capsys, tmp_path):
-    results = run(out)
+@pytest.mark.slow
+def test_what_it_writes(once, results, rows_of):
+    out, said = once
     assert {path.name for path in out.iterdir()} == {
         "full-vb.csv",
         "full-vb.json",
@@ -76,20 +79,19 @@ def test_what_it_writes(out, capsys, tmp_path):
             values = row[f"{moment} predictive_elbo"]["values"]
             assert len(values) == SEEDS and len(set(values)) == SEEDS  # each seed is another run
             assert row[f"{moment} predictive_elbo"]["mean"] == pytest.approx(sum(values) / SEEDS, abs=1e-3)
-    with open(out / "full-vb.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(out / "full-vb.csv")
     assert list(rows[0]) == ["figure", "panel", "curve", "samples", "nats", "seed"]
     assert {row["curve"] for row in rows} == {
         f"{name} {part}" for name in full_vb.METHODS for part in ("train", "held_out")
     }
     assert {row["samples"] for row in rows} == {"40", "80"}
     assert Image.open(out / "full-vb.png").width > 800
-    assert f"of about {len(results['runs'])} runs" in capsys.readouterr().out
-    assert not list((tmp_path / "data" / "reproduce").iterdir())  # nothing is left behind
+    assert f"of about {len(results['runs'])} runs" in said
+    assert not list((out.parent / "data" / "reproduce").iterdir())  # nothing is left behind
 
 
-def test_differences_are_seed_by_seed(out):
-    results = run(out)
+@pytest.mark.slow
+def test_differences_are_seed_by_seed(results):
     chosen = {(row["images"], row["method"]): row for row in results["chosen"]}
     for row in results["differences"]:
         ours, theirs = (
@@ -98,9 +100,9 @@ def test_differences_are_seed_by_seed(out):
         assert row["values"] == pytest.approx([a - b for a, b in zip(ours, theirs, strict=True)], abs=2e-3)
 
 
-def test_stored_weights_are_the_model(out):
-    run(out)
-    tensors, made = load_tensors(out / "full-vb-40.safetensors")
+@pytest.mark.slow
+def test_stored_weights_are_the_model(once):
+    tensors, made = load_tensors(once[0] / "full-vb-40.safetensors")
     network = mlp_vae(**made["network"])
     vae = BayesianVAE(network, weight_prior(network.decoder, **made["prior"]))
     load_weights(vae, tensors)
@@ -109,9 +111,9 @@ def test_stored_weights_are_the_model(out):
     assert vae.weights_kl().item() == pytest.approx(made["results"]["weights_kl"], rel=0.01)
 
 
-def test_an_interruption_costs_one_run(out, tmp_path, monkeypatch, capsys):
-    whole = run(out)
-    capsys.readouterr()
+@pytest.mark.slow
+def test_an_interruption_costs_one_run(results, run, monkeypatch):
+    whole = results
     fit, calls = full_vb.fit, []
 
     def interrupted(*args, **kwargs):
@@ -120,15 +122,14 @@ def test_an_interruption_costs_one_run(out, tmp_path, monkeypatch, capsys):
             raise KeyboardInterrupt
         return fit(*args, **kwargs)
 
-    again = tmp_path / "again"
     monkeypatch.setattr(full_vb, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(again)
-    results = run(again)
+        run("full-vb")
+    again = run("full-vb")["results"]
     assert len(calls) == len(whole["runs"]) + 1  # the first three were kept
-    for found in (results, whole):
+    for found in (again, whole):
         del found["cpu_seconds_of_all_runs"]
-    assert without_seconds(results) == without_seconds(whole)
+    assert without_seconds(again) == without_seconds(whole)
 
 
 def without_seconds(results):
@@ -138,15 +139,11 @@ def without_seconds(results):
     return results | {"runs": runs}
 
 
-def test_test_images_choose_nothing(out, tmp_path, monkeypatch, full_toy_mnist):
-    def other_test(hold_out=0):
-        mnist = full_toy_mnist(hold_out)
-        return mnist if hold_out else replace(mnist, test=torch.rand_like(mnist.test))
-
-    first = run(out)
-    monkeypatch.setattr(full_vb, "full_mnist", other_test)
-    second = run(tmp_path / "other")
-    for one, other in zip(first["chosen"], second["chosen"], strict=True):
+@pytest.mark.slow
+def test_test_images_choose_nothing(results, run, monkeypatch, toy_mnist):
+    monkeypatch.setattr(full_vb, "full_mnist", held_out_from(toy_mnist, test=torch.rand_like(toy_mnist.test)))
+    other_results = run("full-vb")["results"]
+    for one, other in zip(results["chosen"], other_results["chosen"], strict=True):
         assert [one[key] for key in ("rate", "prior_std", "initial_std", "best_at", "bound")] == [
             other[key] for key in ("rate", "prior_std", "initial_std", "best_at", "bound")
         ]
@@ -171,8 +168,9 @@ def test_smaller_training_sets_lie_in_larger_ones(monkeypatch):
     assert torch.equal(seen[0], seen[1][:20])
 
 
-def test_samples_and_seed_are_taken(out):
-    results = run(out, seed=3, samples=40)
-    assert results["samples"] == 40
+@pytest.mark.slow
+def test_samples_and_seed_are_taken(run):
+    results = run("full-vb", "--seed", 3, "--samples", 100)["results"]
+    assert results["samples"] == 100
     assert {row["seed"] for row in results["runs"].values()} == {3, 4}
-    assert {samples for row in results["chosen"] for samples in row["best_at"]} <= {20, 40}
+    assert {samples for row in results["chosen"] for samples in row["best_at"]} <= {50, 100}

@@ -5,7 +5,8 @@ from torch.nn.functional import cross_entropy
 
 from vae_utils.classifier import DigitClassifier
 from vae_utils.files import save_tensors
-from vae_utils.reproduce.common import HELD_OUT, full_mnist, record, versions
+from vae_utils.reproduce.common import HELD_OUT, Command, full_mnist, record
+from vae_utils.reproduce.provenance import versions
 
 UNSURE = 0.9  # the judge is unsure of a picture if no digit gets this probability
 
@@ -24,10 +25,9 @@ def classifier(options):
         "test_images_unsure": round(share(judge.probabilities(official.test).amax(1) < UNSURE), 4),
     }
     print(f"classifier: {results}")
-    save_tensors(
-        options.out / "classifier.safetensors", judge.state_dict(), {"results": results, "versions": versions()}
-    )
-    record("classifier", options, results)
+    about = {"results": results, "versions": versions()}
+    save_tensors(options.out / "classifier.safetensors", judge.state_dict(), about)
+    record(options, results)
 
 
 def train_classifier(images, labels, epochs, batch_size=128, learning_rate=2e-3):
@@ -56,3 +56,6 @@ def accuracy(judge, images, labels):
 def share(mask):
     """The share of True in a mask."""
     return mask.float().mean().item()
+
+
+COMMAND = Command(classifier, stage=1)

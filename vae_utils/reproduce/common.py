@@ -1,30 +1,49 @@
-"""What the experiments share: recipes, full data, provenance."""
+"""What the experiments share: commands, recipes, full data, records, pictures."""
 
-import json
-import platform
-import time
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from functools import partial
-from importlib.metadata import version
 
 import numpy as np
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from vae_utils.data import load_mnist
-from vae_utils.evaluation import Estimate
+from vae_utils.evaluation import Estimate, evaluate
 from vae_utils.figures import figure_png
 from vae_utils.files import write_atomically
-from vae_utils.models import start_at_mean
+from vae_utils.models import load_vae, save_vae, start_at_mean
 from vae_utils.paper.importance import importance_weighted
 from vae_utils.reproduce.precision import in_bfloat16
+from vae_utils.reproduce.provenance import processor, versions, write_record
 from vae_utils.reproduce.resuming import fit_resuming
 from vae_utils.training import History
 
 HELD_OUT = 5000  # training images on which every choice between settings is made
+
+
+@dataclass(frozen=True)
+class Command:
+    """What makes a module of this package a command: it holds one, as `COMMAND`.
+
+    Attributes:
+        run: function of the options, whose `name` is the command's; its docstring begins with what is made.
+        stage: its place in `all`: 1 needs nothing that is stored, 2 loads what 1 has stored, 3 reads the records of
+            all; None is not part of it.
+        options: of "samples", "latents" and "held_out", those that it knows.
+        names: of a family of commands; empty for the one that has the module's name.
+        in_the_paper: how much the paper's own experiment took, or what it was.
+    """
+
+    run: Callable
+    stage: int | None
+    options: tuple = ()
+    names: tuple = ()
+    in_the_paper: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,13 +111,8 @@ class Recipe:
 
     def _end(self, vae, mnist, history, checkpoint, on_report=None, **kwargs):
         def from_the_start(report):
-            return replace(
-                report,
-                **{
-                    name: getattr(report, name) + getattr(history[-1], name)
-                    for name in ("samples", "epochs", "seconds")
-                },
-            )
+            before = {name: getattr(history[-1], name) for name in ("samples", "epochs", "seconds")}
+            return replace(report, **{name: getattr(report, name) + value for name, value in before.items()})
 
         added = fit_resuming(
             checkpoint and ending_of(checkpoint),
@@ -125,14 +139,11 @@ class Recipe:
     def settings(self):
         """The recipe in words and numbers that JSON can hold."""
         model = self.build()
+        numbers = ("epochs", "seed", "learning_rate", "batch_size", "bfloat16")
         return {
             "model": model.settings,
             "likelihood": model.likelihood.settings,
-            "epochs": self.epochs,
-            "seed": self.seed,
-            "learning_rate": self.learning_rate,
-            "batch_size": self.batch_size,
-            "bfloat16": self.bfloat16,
+            **{name: getattr(self, name) for name in numbers},
             "ending": self.ending and asdict(self.ending),
         }
 
@@ -153,55 +164,49 @@ def full_mnist(hold_out=0):
     return mnist
 
 
+def say(text):
+    """Print a line at once, above a progress bar if there is one."""
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def with_error(name, per_image, error="standard_error"):
+    """The mean over images under `name` and its standard error, rounded as a record holds them."""
+    estimate = Estimate.of(per_image)
+    return {name: round(estimate.mean, 3), error: round(estimate.standard_error, 3)}
+
+
 def summary(result):
     """An `Evaluation` as rounded numbers with their protocol."""
-    elbo = Estimate.of(result.elbo)
-    return {
-        "elbo": round(elbo.mean, 3),
-        "standard_error": round(elbo.standard_error, 3),
-        "rate": round(result.rate.mean().item(), 3),
-        "distortion": round(result.distortion.mean().item(), 3),
-        "protocol": result.protocol,
-    }
+    means = {name: round(getattr(result, name).mean().item(), 3) for name in ("rate", "distortion")}
+    return with_error("elbo", result.elbo) | means | {"protocol": result.protocol}
 
 
-def record(name, options, results):
+def store_model(vae, path, test, known):
+    """Save a model with what is known of it; returned with the test bound, which is that of the weights as stored."""
+    save_vae(vae, path)  # in half precision
+    result = evaluate(load_vae(path), test)
+    print(f"{path.stem}: {result}", flush=True)
+    results = known | summary(result)
+    save_vae(vae, path, results=results, versions=versions())
+    return results
+
+
+def record(options, results):
     """Write the provenance record `NAME.json` of one command into `options.out`.
 
     Where the results are of several runs, `--latents` only chose some of them: each run says by itself how it
     was made (`made_by`), and the record names the command that makes them all.
     """
-    chosen = None if "runs" in results else options.latents
-    write_record(
-        options.out / f"{name}.json",
-        command(name, options, chosen),
-        options.start,
-        results,
-        seed=options.seed,
-        versions=versions(),
-    )
+    words = command(options, None if "runs" in results else options.latents)
+    path = options.out / f"{options.name}.json"
+    write_record(path, words, options.start, results, seed=options.seed, versions=versions())
 
 
-def write_record(path, command, start, results, **others):
-    """Write what is known of a run that began at `start` (of time.perf_counter), and `others` with it."""
-    content = {
-        "command": command,
-        "date": date.today().isoformat(),
-        **others,
-        "processor": processor(),
-        "threads": torch.get_num_threads(),
-        "seconds": round(time.perf_counter() - start),
-        "cpu_seconds": round(time.process_time()),
-        "results": results,
-    }
-    with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def made_by(name, options):
+def made_by(options):
     """What a run of a figure says of itself: the command, the day, the processor and its threads, the versions."""
     return {
-        "command": command(name, options, options.latents),
+        "command": command(options, options.latents),
         "date": date.today().isoformat(),
         "processor": processor(),
         "threads": torch.get_num_threads(),
@@ -209,34 +214,15 @@ def made_by(name, options):
     }
 
 
-def command(name, options, latents=None):
+def command(options, latents=None):
     """The command line that makes the same numbers again."""
-    words = ["python -m vae_utils.reproduce", name]
-    if options.seed != 0:
-        words.append(f"--seed {options.seed}")
-    if options.epochs is not None:
-        words.append(f"--epochs {options.epochs:g}")
-    if options.samples is not None:
-        words.append(f"--samples {options.samples}")
-    if latents is not None:
-        words.append(f"--latents {' '.join(map(str, latents))}")
-    if options.held_out:
-        words.append("--held-out")
+    words = ["python -m vae_utils.reproduce", options.name]
+    words += [f"--seed {options.seed}"] * (options.seed != 0)
+    words += [f"--epochs {options.epochs:g}"] if options.epochs is not None else []
+    words += [f"--samples {options.samples}"] if options.samples is not None else []
+    words += [f"--latents {' '.join(map(str, latents))}"] if latents is not None else []
+    words += ["--held-out"] * options.held_out
     return " ".join(words)
-
-
-def versions():
-    """Versions of what the numbers depend on."""
-    return {"torch": version("torch"), "torchvision": version("torchvision"), "python": platform.python_version()}
-
-
-def processor():
-    """The processor's name where the system tells it, else its architecture."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def save_image(array, path, scale=1):

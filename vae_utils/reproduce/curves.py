@@ -6,14 +6,13 @@ import sys
 import time
 
 import numpy as np
-from tqdm import tqdm
 
 from vae_utils.figures import use_style
 from vae_utils.files import write_atomically
 from vae_utils.objectives import elbo
 from vae_utils.paper.curves import paper_curves, plot_figure, read_curves
 from vae_utils.paper.wake_sleep import wake_sleep
-from vae_utils.reproduce.common import made_by, record, save_figure
+from vae_utils.reproduce.common import made_by, record, save_figure, say
 from vae_utils.reproduce.precision import fast_products
 from vae_utils.reproduce.resuming import fit_resuming, state_path
 from vae_utils.training import after, paper_adagrad
@@ -88,17 +87,15 @@ def train_as_paper(
     start = time.perf_counter()
     begun = []
 
-    def say(vae, report):
+    def tell(vae, report):
         begun.append(report.samples)
         passed = time.perf_counter() - start
         new = report.samples - (begun[0] if len(begun) > 1 else 0)
         left = passed * (samples - report.samples) / max(new, 1)
-        tqdm.write(
+        say(
             f"{label}: {report.samples:,} images, train {report.train_elbo:.2f}, test "
-            f"{report.test_elbo:.2f} nats per image; about {left / 60:.0f} min left",
-            file=sys.stdout,
+            f"{report.test_elbo:.2f} nats per image; about {left / 60:.0f} min left"
         )
-        sys.stdout.flush()
         if on_report is not None:
             on_report(vae, report)
 
@@ -112,7 +109,7 @@ def train_as_paper(
             batch_size=BATCH_SIZE,
             learning_rate=after(waiting, num_steps, learning_rate),
             optimiser=paper_adagrad(len(images), prior),
-            on_report=say,
+            on_report=tell,
             **({"progress": sys.stdout.isatty(), "report_at": report_points(samples)} | kwargs),
         )
     if history.stopped:
@@ -146,18 +143,17 @@ class StoredRuns:
     The files are read anew each time: another call may have written other runs meanwhile.
 
     Args:
-        name: of the command.
         options: of the command line; runs of another seed count as none.
         others: function of (runs, rows) that returns what else the record's results hold.
     """
 
-    def __init__(self, name, options, others=lambda runs, rows: {}):
-        self.name, self.options, self.others = name, options, others
-        self.csv = options.out / f"{name}.csv"
+    def __init__(self, options, others=lambda runs, rows: {}):
+        self.options, self.others = options, others
+        self.csv = options.out / f"{options.name}.csv"
 
     def read(self):
         """(runs, rows): a dict from a run's name to what is known of it, and the lines of the CSV; or empty."""
-        path = self.options.out / f"{self.name}.json"
+        path = self.csv.with_suffix(".json")
         if not (path.is_file() and self.csv.is_file()):
             return {}, []
         kept = json.loads(path.read_text("utf-8"))
@@ -186,7 +182,7 @@ class StoredRuns:
             lines: of the CSV; they replace those of the same panel and curves.
         """
         runs, rows = self.read()
-        runs[run] = found | {"made_by": made_by(self.name, self.options)}
+        runs[run] = found | {"made_by": made_by(self.options)}
         replaced = {line[1:3] for line in lines}
         rows = [row for row in rows if row[1:3] not in replaced] + lines
         write_curves(self.csv, rows)
@@ -194,13 +190,19 @@ class StoredRuns:
 
     def write_record(self, runs, rows):
         """The provenance record of all runs."""
-        record(self.name, self.options, {"runs": runs} | self.others(runs, rows))
+        record(self.options, {"runs": runs} | self.others(runs, rows))
 
 
-def draw(csv_path, picture, figure, panels, **limits):
-    """Panels of a figure of the paper side by side: our curves over the paper's, as `paper.curves.plot_figure`."""
+def draw_over_paper(options, figure, panels, **limits):
+    """`NAME.png` from `NAME.csv`: panels of a figure of the paper side by side, our curves over the paper's.
+
+    Args:
+        options: of the command line.
+        figure, panels, limits: as `paper.curves.plot_figure`.
+    """
     use_style()
-    save_figure(plot_figure(figure, panels, read_curves(csv_path), **limits), picture)
+    path = options.out / f"{options.name}.csv"
+    save_figure(plot_figure(figure, panels, read_curves(path), **limits), path.with_suffix(".png"))
 
 
 def write_curves(path, rows):
@@ -231,12 +233,16 @@ def compare(figure, panel, curve, samples, nats, at=(10**5.5, 10**6, 10**6.5, 10
         ours = [value for x, value in zip(samples, nats, strict=True) if abs(np.log10(x / point)) < 0.01]
         paper = paper_value(figure, panel, curve, point)
         if ours and paper is not None:
-            rows.append(
-                {
-                    "samples": round(point),
-                    "ours": round(ours[0], 2),
-                    "paper": round(paper, 2),
-                    "difference": round(ours[0] - paper, 2),
-                }
-            )
+            values = {"ours": ours[0], "paper": paper, "difference": ours[0] - paper}
+            rows.append({"samples": round(point)} | {name: round(value, 2) for name, value in values.items()})
     return rows
+
+
+def compare_test(figure, panel, method, history, **kwargs):
+    """`compare` for the test bounds of a training's history."""
+    return compare(figure, panel, f"{method} test", history.column("samples"), history.column("test_elbo"), **kwargs)
+
+
+def mean_distance(points):
+    """Mean absolute difference of what `compare` returned, in nats per image; None if there are no points."""
+    return round(float(np.mean([abs(point["difference"]) for point in points])), 2) if points else None

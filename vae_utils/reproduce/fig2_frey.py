@@ -7,11 +7,19 @@ import torch
 
 from vae_utils.evaluation import Estimate, evaluate, kl_per_dimension
 from vae_utils.likelihoods import PixelGaussian
-from vae_utils.models import load_vae, paper_vae, save_vae
+from vae_utils.models import paper_vae
 from vae_utils.paper.frey_face import load_frey_faces
 from vae_utils.paper.ppca import pixel_gaussians, ppca
-from vae_utils.reproduce.common import summary, versions
-from vae_utils.reproduce.curves import StoredRuns, choose_rate, compare, curve_rows, draw, forget, train_as_paper
+from vae_utils.reproduce.common import Command, store_model, summary
+from vae_utils.reproduce.curves import (
+    StoredRuns,
+    choose_rate,
+    compare_test,
+    curve_rows,
+    draw_over_paper,
+    forget,
+    train_as_paper,
+)
 
 FIGURE = "Fig2"
 LATENTS = (2, 10, 5, 20)
@@ -23,6 +31,7 @@ SAMPLES = {
 }
 PROBE = 50_000
 STD, FLOOR = 0.01, 1 / 256
+COMPARED_AT = (10**5.75, 10**6, 10**6.5, 10**7, 10**7.5)
 STORED = (2,)  # latent sizes whose AEVB weights the lesson loads
 
 
@@ -37,7 +46,7 @@ def frey_faces():
     return faces
 
 
-def train(label, method, latent_size, rate, samples, seed, faces, std=STD, floor=FLOOR, **kwargs):
+def train_frey_curve(label, method, latent_size, rate, samples, seed, faces, std=STD, floor=FLOOR, **kwargs):
     """One curve of Figure 2's lower row: the model and its history."""
     torch.manual_seed(seed)
     vae = paper_vae(latent_size, HIDDEN, std, PixelGaussian(floor), faces.train.shape[1:])
@@ -56,26 +65,19 @@ def fig2_frey(options):
     length and seed, are not trained again.
     """
     faces = frey_faces()
-    stored = StoredRuns("fig2-frey", options, lambda runs, rows: {"exact": exact(faces)})
+    stored = StoredRuns(options, lambda runs, rows: {"exact": exact(faces)})
     for method, latent_size in product(SAMPLES, options.latents or LATENTS):
         samples = options.samples or SAMPLES[method].get(latent_size, 3_000_000)
         name, panel = f"{method} {latent_size}", f"Frey Nz={latent_size}"
         if stored.has(name, samples):
             continue
         label = f"fig2-frey {name}"
-        performance = partial(probe, label, method, latent_size, min(PROBE, samples), options.seed, faces)
+        performance = partial(short_run_bound, label, method, latent_size, min(PROBE, samples), options.seed, faces)
         rate, tried = choose_rate(performance)
-        vae, history = train(label, method, latent_size, rate, samples, options.seed, faces)
+        vae, history = train_frey_curve(label, method, latent_size, rate, samples, options.seed, faces)
         if method == "AEVB" and latent_size in STORED:
-            path = options.out / f"frey-{latent_size}.safetensors"
-            save_vae(vae, path)
-            results = {
-                "latent_size": latent_size,
-                "samples": samples,
-                "seed": options.seed,
-                **summary(evaluate(load_vae(path), faces.test)),
-            }  # of the weights as stored
-            save_vae(vae, path, results=results, versions=versions())
+            known = {"latent_size": latent_size, "samples": samples, "seed": options.seed}
+            store_model(vae, options.out / f"frey-{latent_size}.safetensors", faces.test, known)
         found = {"asked": samples, "learning_rate": rate, "learning_rates": tried} | about(
             method, vae, history, faces, panel
         )
@@ -83,20 +85,14 @@ def fig2_frey(options):
         print(f"{name}: {found}", flush=True)
         forget(label, options.seed)
     stored.write_record(*stored.read())
-    draw(
-        stored.csv,
-        options.out / "fig2-frey.png",
-        FIGURE,
-        [f"Frey Nz={size}" for size in sorted(LATENTS)],
-        y_limits=(0, 1600),
-    )
+    draw_over_paper(options, FIGURE, [f"Frey Nz={size}" for size in sorted(LATENTS)], y_limits=(0, 1600))
 
 
-def probe(label, method, latent_size, samples, seed, faces, rate):
+def short_run_bound(label, method, latent_size, samples, seed, faces, rate):
     """The mean training bound over the second half of the first `samples` images, nats per image."""
     label = f"{label} probe {rate}"
     try:
-        _, history = train(label, method, latent_size, rate, samples, seed, faces, test=None)
+        _, history = train_frey_curve(label, method, latent_size, rate, samples, seed, faces, test=None)
     except FloatingPointError:
         forget(label, seed)
         raise
@@ -119,14 +115,7 @@ def about(method, vae, history, faces, panel):
         "kl_per_dimension": [round(kl, 4) for kl in kl_per_dimension(vae, faces.test).tolist()],
         "smallest_sigma": smallest_sigma(vae, faces.test),
         "plateau": plateau(history, faces),
-        "against_paper": compare(
-            FIGURE,
-            panel,
-            f"{method} test",
-            history.column("samples"),
-            history.column("test_elbo"),
-            at=(10**5.75, 10**6, 10**6.5, 10**7, 10**7.5),
-        ),
+        "against_paper": compare_test(FIGURE, panel, method, history, at=COMPARED_AT),
     }
 
 
@@ -171,3 +160,6 @@ def exact(faces, latents=(2, 5, 10, 20)):
         }
         for name, model in models.items()
     }
+
+
+COMMAND = Command(fig2_frey, stage=1, options=("samples", "latents"), in_the_paper="up to 5e8 images a curve")

@@ -3,11 +3,9 @@
 from dataclasses import replace
 from itertools import product
 
-import numpy as np
-
-from vae_utils.reproduce.common import full_mnist
-from vae_utils.reproduce.curves import WAITING, StoredRuns, compare, curve_rows, forget
-from vae_utils.reproduce.fig2_mnist import BEST, FIGURE, HELD_OUT, LATENTS, train
+from vae_utils.reproduce.common import Command, full_mnist
+from vae_utils.reproduce.curves import WAITING, StoredRuns, compare_test, curve_rows, forget, mean_distance
+from vae_utils.reproduce.fig2_mnist import BEST, FIGURE, HELD_OUT, LATENTS, train_mnist_curve
 
 SEARCH_SAMPLES, SEARCH_LATENTS = 1_000_000, 20
 COMPARED_AT = (10**5.5, 10**5.75, 10**6)
@@ -46,43 +44,37 @@ def fig2_search(options):
     given up, and reported so.
     """
     samples = options.samples or SEARCH_SAMPLES
-    stored = StoredRuns("fig2-search", options)
+    stored = StoredRuns(options)
     for method, latent_size, reading, other_seed in search_readings():
         seed = options.seed + other_seed
         name = f"{method}, {latent_size} latents, {reading}" + f", seed {seed}" * bool(other_seed)
         if stored.has(name, samples):
             continue
         mnist = full_mnist(hold_out=HELD_OUT if reading.images < 60_000 else 0)
-        found, history = _try(method, latent_size, reading, samples, seed, mnist)
+        found, history = _try_reading(method, latent_size, reading, samples, seed, mnist)
         print(f"{name}: {found}", flush=True)
         found = {"asked": samples, "method": method, "latent_size": latent_size, "seed": seed, **vars(reading)} | found
-        lines = [
-            (FIGURE, f"MNIST Nz={latent_size}", f"{name}: {part}", *rest)
-            for _, _, part, *rest in curve_rows(FIGURE, "", method, history, seed)
-        ]
-        stored.add(name, found, lines)
+        stored.add(name, found, curve_rows(FIGURE, f"MNIST Nz={latent_size}", f"{name}: {method}", history, seed))
 
 
-def _try(method, latent_size, reading, samples, seed, mnist):
+def _try_reading(method, latent_size, reading, samples, seed, mnist):
     """What became of one reading, and its history: empty if it was given up."""
-    test, panel = full_mnist().test, f"MNIST Nz={latent_size}"
+    test, history = full_mnist().test, []
     arguments = method, latent_size, reading
-    history = []
     try:
-        _, history = train("fig2-search probe", *arguments, samples // 10, seed, mnist, test)
+        _, history = train_mnist_curve("fig2-search probe", *arguments, samples // 10, seed, mnist, test)
         forget("fig2-search probe", seed)
         if history[-1].test_elbo < USELESS:
-            return {
-                "outcome": f"given up: test bound {history[-1].test_elbo:.3g} after {history[-1].samples:,} images"
-            }, history
-        _, history = train("fig2-search", *arguments, samples, seed, mnist, test)
+            reached = f"test bound {history[-1].test_elbo:.3g} after {history[-1].samples:,} images"
+            return {"outcome": f"given up: {reached}"}, history
+        _, history = train_mnist_curve("fig2-search", *arguments, samples, seed, mnist, test)
         forget("fig2-search", seed)
     except FloatingPointError:
         forget("fig2-search probe", seed)
         forget("fig2-search", seed)
         return {"outcome": "diverged"}, history
-    points = compare(
-        FIGURE, panel, f"{method} test", history.column("samples"), history.column("test_elbo"), COMPARED_AT
-    )
-    distance = float(np.mean([abs(point["difference"]) for point in points])) if points else None
-    return {"outcome": "trained", "distance": distance and round(distance, 2), "against_paper": points}, history
+    points = compare_test(FIGURE, f"MNIST Nz={latent_size}", method, history, at=COMPARED_AT)
+    return {"outcome": "trained", "distance": mean_distance(points), "against_paper": points}, history
+
+
+COMMAND = Command(fig2_search, stage=1, options=("samples",))

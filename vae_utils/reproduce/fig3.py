@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
-from tqdm import tqdm
 
-from vae_utils.evaluation import Estimate, evaluate
+from vae_utils.evaluation import evaluate
 from vae_utils.files import write_atomically
 from vae_utils.likelihoods import GreyCrossEntropy
 from vae_utils.models import paper_vae
@@ -17,7 +16,7 @@ from vae_utils.paper.importance import log_likelihood
 from vae_utils.paper.marginal import posterior_sample_log_likelihood, quadrature_log_likelihood
 from vae_utils.paper.monte_carlo_em import monte_carlo_em
 from vae_utils.reproduce import curves
-from vae_utils.reproduce.common import full_mnist
+from vae_utils.reproduce.common import Command, full_mnist, say, with_error
 from vae_utils.reproduce.curves import (
     BATCH_SIZE,
     METHODS,
@@ -25,7 +24,7 @@ from vae_utils.reproduce.curves import (
     StoredRuns,
     choose_rate,
     compare,
-    draw,
+    draw_over_paper,
     forget,
     train_as_paper,
 )
@@ -66,7 +65,7 @@ def fig3(options):
     """
     mnist, test = full_mnist(hold_out=HELD_OUT), full_mnist().test
     first, test = test[:SCORED], test[:: len(test) // SCORED]
-    stored = StoredRuns("fig3", options, lambda runs, rows: {"settings": settings()})
+    stored = StoredRuns(options, lambda runs, rows: {"settings": settings()})
     for (method, num_images), samples in RUNS.items():
         samples = round(options.samples or samples)
         name, images = f"{method} {num_images}", mnist.train[:num_images]
@@ -74,8 +73,8 @@ def fig3(options):
             continue
         label = f"fig3 {name}"
         curve = Curve(label, options.seed, images[:SCORED], test, samples)
-        rate, probes = choose_rate(partial(probe, method, images, options.seed))
-        vae, seconds = train(method, images, samples, rate, options.seed, curve)
+        rate, probes = choose_rate(partial(short_run_performance, method, images, options.seed))
+        vae, seconds = train_fig3_curve(method, images, samples, rate, options.seed, curve)
         points = sorted(curve.points.items())
         found = {
             "asked": samples,
@@ -84,7 +83,7 @@ def fig3(options):
             "probes": probes,
             "seconds": round(seconds),
             "estimates": estimates(vae, method, images[:SCORED], test),
-            "quadrature_of_the_first_test_images": _summary(quadrature_log_likelihood(vae, first).per_image),
+            "quadrature_of_the_first_test_images": with_error("mean", quadrature_log_likelihood(vae, first).per_image),
         }
         for part in ("train", "test"):
             found[f"against_paper_{part}"] = compare(
@@ -104,9 +103,8 @@ def fig3(options):
             ],
         )
         print(f"{name}: {found}", flush=True)
-    draw(
-        stored.csv,
-        options.out / "fig3.png",
+    draw_over_paper(
+        options,
         FIGURE,
         [panel(num_images) for num_images in (1000, 50_000)],
         y_limits=(-165, -105),
@@ -145,7 +143,7 @@ def report_points(samples):
 # Training
 
 
-def train(method, images, samples, rate, seed, curve):
+def train_fig3_curve(method, images, samples, rate, seed, curve):
     """One curve: the model, and the seconds of its training. `curve` is told of every report."""
     vae = start(seed)
     if method in METHODS:
@@ -202,7 +200,7 @@ def _cost(images):
     return len(images) * NUM_UPDATES
 
 
-def probe(method, images, seed, rate):
+def short_run_performance(method, images, seed, rate):
     """Training performance at the end of a short run: nats per image.
 
     Monte Carlo EM is tried on the first 1,000 images: Adagrad takes the same steps on the mean gradient of
@@ -262,12 +260,10 @@ class Curve:
         passed = time.perf_counter() - self.begun
         self.first = report.samples if self.first is None else self.first
         left = passed * (self.samples - report.samples) / max(report.samples - self.first, report.samples / 2)
-        tqdm.write(
+        say(
             f"{self.label}: {report.samples:,} images, log p(x) of train {values['train']:.2f}, of test "
-            f"{values['test']:.2f} nats per image; about {max(left, 0) / 60:.0f} min left",
-            file=sys.stdout,
+            f"{values['test']:.2f} nats per image; about {max(left, 0) / 60:.0f} min left"
         )
-        sys.stdout.flush()
 
 
 def estimates(vae, method, train, test):
@@ -279,7 +275,7 @@ def estimates(vae, method, train, test):
     found = {}
     for part, images in (("train", train), ("test", test)):
         exact = quadrature_log_likelihood(vae, images)
-        found[part] = {"quadrature": _summary(exact.per_image)}
+        found[part] = {"quadrature": with_error("mean", exact.per_image)}
         density = partial(posterior_sample_log_likelihood, vae, images, POSTERIOR_SAMPLES, POSTERIOR_LEAPFROG)
         measures = {
             f"Appendix D, {POSTERIOR_SAMPLES} posterior samples": density,
@@ -292,10 +288,15 @@ def estimates(vae, method, train, test):
             measures["ELBO"] = lambda images=images: evaluate(vae, images, device="cpu").elbo
         for name, measure in measures.items():
             values = measure()
-            found[part][name] = _summary(values) | {"difference": _summary(values - exact.per_image)}
+            found[part][name] = with_error("mean", values) | {
+                "difference": with_error("mean", values - exact.per_image)
+            }
     return found
 
 
-def _summary(per_image):
-    estimate = Estimate.of(per_image)
-    return {"mean": round(estimate.mean, 3), "standard_error": round(estimate.standard_error, 3)}
+COMMAND = Command(
+    fig3,
+    stage=1,
+    options=("samples",),
+    in_the_paper="N = 1,000 and 50,000; up to 6e7 to 1e8 images a curve; log p(x) by HMC and a density estimate",
+)

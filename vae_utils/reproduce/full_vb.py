@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product
 from statistics import mean, stdev
 
 import matplotlib.pyplot as plt
@@ -39,15 +40,16 @@ from vae_utils.paper.bayes import (
     weight_prior,
 )
 from vae_utils.paper.importance import log_likelihood
-from vae_utils.reproduce.common import full_mnist, record, save_figure, versions
+from vae_utils.reproduce.common import HELD_OUT, Command, full_mnist, record, save_figure
 from vae_utils.reproduce.curves import write_curves
+from vae_utils.reproduce.provenance import versions
 from vae_utils.training import fit
 
 SIZES = (100, 300, 1000, 3000)  # N
 SAMPLES = 100_000  # training images evaluated by each run: 1,000 updates
 BATCH_SIZE, NUM_REPORTS, NUM_SEEDS = 100, 8, 3
 LATENT_SIZE, HIDDEN = 10, 100
-HELD_OUT, NUM_WATCHED = 5000, 1000  # training images set apart, and how many of them choose
+NUM_WATCHED = 1000  # of the held-out training images: they choose
 BIAS_STD = 3.0  # of the prior of biases: a blank pixel's is near -5
 RATES = (2e-3, 5e-3)  # Adam's, compared for each method at each N
 EVERY_ELBO, EVERY_TIGHT = 5, 40  # test images scored by the ELBO, and by importance sampling
@@ -172,8 +174,8 @@ def full_vb(options):
             name: {key: value for key, value in row.items() if key not in CURVES} for name, row in runs.rows.items()
         },
     }
-    record("full-vb", options, results)
-    draw(results["chosen"], options.out / "full-vb.png")
+    record(options, results)
+    draw_full_vb(results["chosen"], options.out / "full-vb.png")
     runs.forget()
 
 
@@ -304,20 +306,11 @@ def _measure(vae, test, size):
 
 
 def _store(path, vae, size, setting, row, samples):
-    save_tensors(
-        path,
-        vae.state_dict(),
-        {
-            "network": {"latent_size": LATENT_SIZE, "hidden": [HIDDEN], "activation": "tanh", "layer_norm": False},
-            "prior": {"std": setting.prior_std, "bias_std": BIAS_STD},
-            "num_images": size,
-            "setting": asdict(setting),
-            "seed": row["seed"],
-            "samples": samples,
-            "results": row["final"],
-            "versions": versions(),
-        },
-    )
+    network = {"latent_size": LATENT_SIZE, "hidden": [HIDDEN], "activation": "tanh", "layer_norm": False}
+    prior = {"std": setting.prior_std, "bias_std": BIAS_STD}
+    about = {"network": network, "prior": prior, "num_images": size, "setting": asdict(setting), "seed": row["seed"]}
+    about |= {"samples": samples, "results": row["final"], "versions": versions()}
+    save_tensors(path, vae.state_dict(), about)
 
 
 def _summary(size, name, repeats):
@@ -331,38 +324,24 @@ def _summary(size, name, repeats):
     }
     for moment in ("final", "best"):
         for measure in repeats[0][moment]:
-            values = [row[moment][measure] for row in repeats]
-            found[f"{moment} {measure}"] = {
-                "mean": round(mean(values), 3),
-                "spread": round(stdev(values), 3),
-                "values": values,
-            }
+            found[f"{moment} {measure}"] = _over_seeds([row[moment][measure] for row in repeats])
     return found
 
 
 def _differences(chosen):
     """VB minus its rivals on the same training and test images, seed by seed: nats per image."""
     rows = []
-    for size in SIZES:
-        for rival in ("ML", "MAP", "VB, evidence"):
-            for moment in ("final", "best"):
-                for measure in ("predictive_elbo", "predictive_log_likelihood"):
-                    values = [
-                        round(ours[moment][measure] - theirs[moment][measure], 3)
-                        for ours, theirs in zip(chosen[size, "VB"], chosen[size, rival], strict=True)
-                    ]
-                    rows.append(
-                        {
-                            "images": size,
-                            "rival": rival,
-                            "moment": moment,
-                            "measure": measure,
-                            "mean": round(mean(values), 3),
-                            "spread": round(stdev(values), 3),
-                            "values": values,
-                        }
-                    )
+    measures = ("predictive_elbo", "predictive_log_likelihood")
+    for size, rival, moment, measure in product(SIZES, ("ML", "MAP", "VB, evidence"), ("final", "best"), measures):
+        pairs = zip(chosen[size, "VB"], chosen[size, rival], strict=True)
+        values = [round(ours[moment][measure] - theirs[moment][measure], 3) for ours, theirs in pairs]
+        row = {"images": size, "rival": rival, "moment": moment, "measure": measure}
+        rows.append(row | _over_seeds(values))
     return rows
+
+
+def _over_seeds(values):
+    return {"mean": round(mean(values), 3), "spread": round(stdev(values), 3), "values": values}
 
 
 STYLES = {
@@ -373,7 +352,7 @@ STYLES = {
 }
 
 
-def draw(chosen, picture):
+def draw_full_vb(chosen, picture):
     """Test bounds against N, after the last update and stopped early; bars are the spread over seeds."""
     use_style()
     figure, axes = plt.subplots(1, 2, figsize=(11.5, 5.2), sharey=True, layout="constrained")
@@ -399,3 +378,8 @@ def draw(chosen, picture):
     axes[0].set_ylabel("test predictive ELBO (nats per image)")
     axes[1].legend(loc="lower right")
     save_figure(figure, picture)
+
+
+COMMAND = Command(
+    full_vb, stage=1, options=("samples",), in_the_paper="equations and an algorithm, no experiment (Appendix F)"
+)

@@ -1,4 +1,4 @@
-"""Autoencoder against VAE at equal network: what codes that nobody encoded decode to; and who judges it."""
+"""Autoencoder against VAE at equal network: what codes that nobody encoded decode to."""
 
 import math
 from dataclasses import replace
@@ -15,7 +15,7 @@ from vae_utils.evaluation import aggregate_kl, hole_mass, posterior_parameters
 from vae_utils.models import mlp_vae
 from vae_utils.objectives import elbo, reconstruction
 from vae_utils.reproduce.classifier import UNSURE, share
-from vae_utils.reproduce.common import Recipe, full_mnist, record
+from vae_utils.reproduce.common import Command, Recipe, full_mnist, record
 from vae_utils.runtime import fixed_seed
 
 OBJECTIVES = {"autoencoder": reconstruction, "VAE": elbo}
@@ -52,9 +52,6 @@ PROTOCOL = {
 }
 
 
-# Autoencoder against VAE
-
-
 def holes(options):
     """Train both objectives on the same small networks with several seeds; measure their latent spaces."""
     mnist, judge = full_mnist(), load_classifier()
@@ -66,9 +63,7 @@ def holes(options):
         "real_test_images_unsure": round(real, 4),
         "recipe": {
             "hidden": list(HIDDEN),
-            "epochs": recipe.epochs,
-            "learning_rate": recipe.learning_rate,
-            "batch_size": recipe.batch_size,
+            **{name: getattr(recipe, name) for name in ("epochs", "learning_rate", "batch_size")},
             "seeds": [options.seed + i for i in range(NUM_SEEDS)],
         },
     }
@@ -81,7 +76,7 @@ def holes(options):
                 rows.append(measure(vae, objective is elbo, mnist, judge, seed))
                 print(f"{name}, {latent_size} latents, seed {seed}: {rows[-1]}", flush=True)
             results[f"{name}, {latent_size} latents"] = spread(rows)
-    record("holes", options, results)
+    record(options, results)
 
 
 def measure(vae, is_vae, mnist, judge, seed):
@@ -194,3 +189,6 @@ def relative_path_length(frames):
     """
     frames = frames.flatten(2)
     return (frames[1:] - frames[:-1]).norm(dim=2).sum(0) / (frames[-1] - frames[0]).norm(dim=1)
+
+
+COMMAND = Command(holes, stage=2)

@@ -7,8 +7,8 @@ import torch
 
 from vae_utils.evaluation import evaluate
 from vae_utils.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, GreyCrossEntropy
-from vae_utils.reproduce.common import full_mnist, record, summary
-from vae_utils.reproduce.small_net import RECIPE, _look, _pictures, _save_frames, small_net
+from vae_utils.reproduce.common import Command, full_mnist, record, summary
+from vae_utils.reproduce.small_net import RECIPE, frames_of, likelihood_free_measures, save_frames, small_net
 
 LIKELIHOODS = {
     "Bernoulli": Bernoulli,
@@ -30,21 +30,18 @@ def likelihoods(options):
     mnist = full_mnist()
     rows, frames = [], []
     for name, build in LIKELIHOODS.items():
-        recipe = replace(
-            RECIPE.scaled(options.epochs), seed=options.seed, build=lambda build=build: small_net(likelihood=build())
-        )
+        recipe = replace(RECIPE.scaled(options.epochs), seed=options.seed)
+        recipe = replace(recipe, build=lambda build=build: small_net(likelihood=build()))
         vae, _ = recipe.train(mnist)
         result = evaluate(vae, mnist.test)
         sigma = getattr(vae.likelihood, "sigma", None)
-        rows.append(
-            {
-                "likelihood": name,
-                **summary(result),
-                **_look(vae, mnist.test),
-                **({} if sigma is None else {"sigma": round(torch.as_tensor(sigma).item(), 4)}),
-            }
-        )
+        rows.append({"likelihood": name, **summary(result), **likelihood_free_measures(vae, mnist.test)})
+        if sigma is not None:
+            rows[-1]["sigma"] = round(torch.as_tensor(sigma).item(), 4)
         print(f"{name}: {result}\n   {rows[-1]}", flush=True)
-        frames.append(_pictures(vae, mnist))
-    _save_frames("likelihoods", options, mnist, frames)
-    record("likelihoods", options, {"settings": replace(RECIPE, epochs=recipe.epochs).settings, "rows": rows})
+        frames.append(frames_of(vae, mnist))
+    save_frames(options, mnist, frames)
+    record(options, {"settings": replace(RECIPE, epochs=recipe.epochs).settings, "rows": rows})
+
+
+COMMAND = Command(likelihoods, stage=1)

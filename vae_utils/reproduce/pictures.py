@@ -5,7 +5,7 @@ import torch
 from vae_utils.evaluation import manifold
 from vae_utils.figures import image_wall
 from vae_utils.models import load_vae
-from vae_utils.reproduce.common import record, save_image
+from vae_utils.reproduce.common import Command, record, save_image
 from vae_utils.runtime import fixed_seed
 
 ROWS, COLUMNS = 8, 20
@@ -23,11 +23,11 @@ def pictures(options):
     with fixed_seed(options.seed):
         z = vae.prior.sample((ROWS * COLUMNS,))
     save_image(image_wall(vae.decode(z).mean, columns=COLUMNS), options.out / "samples.png", scale=2)
-    record(
-        "pictures",
-        options,
-        {
-            "manifold.png": "manifold.safetensors, 20 x 20 codes through the inverse Gaussian CDF",
-            "samples.png": f"conv.safetensors, {ROWS * COLUMNS} draws of z from the prior, means",
-        },
-    )
+    results = {
+        "manifold.png": "manifold.safetensors, 20 x 20 codes through the inverse Gaussian CDF",
+        "samples.png": f"conv.safetensors, {ROWS * COLUMNS} draws of z from the prior, means",
+    }
+    record(options, results)
+
+
+COMMAND = Command(pictures, stage=2)

@@ -9,7 +9,7 @@ import torch
 from vae_utils.classifier import load_classifier
 from vae_utils.evaluation import elbo_of_set, manifold
 from vae_utils.figures import image_wall
-from vae_utils.reproduce.common import full_mnist, record, save_image
+from vae_utils.reproduce.common import Command, full_mnist, record, save_image
 from vae_utils.reproduce.stored_models import RECIPES
 from vae_utils.runtime import fixed_seed
 from vae_utils.training import Report
@@ -49,22 +49,16 @@ def replay(options):
         print(f"replay: {rows[-1]}", flush=True)
 
     keep(*untrained(recipe, mnist))
-    _, history = recipe.train(
-        mnist,
-        test=mnist.test,
-        on_report=keep,
-        progress=False,
-        report_at=[epochs * len(mnist.train) for epochs in EPOCHS],
-    )
+    report_at = [epochs * len(mnist.train) for epochs in EPOCHS]
+    _, history = recipe.train(mnist, test=mnist.test, on_report=keep, progress=False, report_at=report_at)
     if history.stopped:
         raise SystemExit(f"{history.stopped}; {options.out} is as it was")
     for row, read in zip(rows, digits, strict=True):
         row["as_at_end"] = int(((read == digits[-1]) & (read >= 0)).sum())
     height, width = frames[0].shape
     save_image(np.concatenate(frames), options.out / "replay.png")
-    record(
-        "replay", options, recipe.settings | {"protocol": PROTOCOL, "height": height, "width": width, "frames": rows}
-    )
+    about = {"protocol": PROTOCOL, "height": height, "width": width, "frames": rows}
+    record(options, recipe.settings | about)
 
 
 def untrained(recipe, mnist):
@@ -94,3 +88,6 @@ def numbers(report):
         for name, value in asdict(report).items()
         if name != "seconds"
     }
+
+
+COMMAND = Command(replay, stage=2)

@@ -18,7 +18,7 @@ DARKEST, BRIGHTEST = 0.1, 0.9  # grey is what lies between
 
 
 @torch.no_grad()
-def _look(vae, images):
+def likelihood_free_measures(vae, images):
     """What needs no likelihood: error against the grey images, share of grey pixels, dimensions in use."""
     with fixed_seed(0):
         x = vae.observe(images, torch.Generator().manual_seed(0))
@@ -43,7 +43,8 @@ def _shown(mnist):
 
 
 @torch.no_grad()
-def _pictures(vae, mnist):
+def frames_of(vae, mnist):
+    """What becomes of the test digits shown, and of as many draws of z: [8, 1, 28, 28] each; `draws` are of p(x|z)."""
     images = mnist.test[_shown(mnist)]
     with fixed_seed(0):
         p = vae.decode(vae.encode(vae.observe(images)).mean)
@@ -51,18 +52,15 @@ def _pictures(vae, mnist):
         return {"reconstructions": p.mean, "samples": drawn.mean, "draws": drawn.sample()}
 
 
-def _save_frames(name, options, mnist, frames, **others):
+def save_frames(options, mnist, frames, **others):
+    """Write `NAME.safetensors`: the `frames_of` each model as bytes, one model after the other, with `others`."""
     parts = {part: torch.stack([frame[part] for frame in frames]) for part in frames[0]}
     if "betas" in others:
         del parts["draws"]  # beta does not change what noise looks like
     parts["originals"] = mnist.test[_shown(mnist)]
     tensors = {part: _bytes(images) for part, images in parts.items()}
-    save_tensors(
-        options.out / f"{name}.safetensors",
-        tensors | others,
-        {"command": command(name, options), "seed": options.seed},
-        half=False,
-    )
+    about = {"command": command(options), "seed": options.seed}
+    save_tensors(options.out / f"{options.name}.safetensors", tensors | others, about, half=False)
 
 
 def _bytes(images):

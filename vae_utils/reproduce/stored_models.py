@@ -1,15 +1,11 @@
-"""The models whose weights the lessons load, and the comparisons that chose how they are trained."""
+"""The models whose weights the lessons load: how each is built and trained."""
 
-import sys
 import time
 from dataclasses import replace
 from functools import partial
 
-from tqdm import tqdm
-
-from vae_utils.evaluation import evaluate
-from vae_utils.models import conv_vae, load_vae, mlp_vae, save_vae
-from vae_utils.reproduce.common import Ending, Recipe, ending_of, full_mnist, record, summary, versions
+from vae_utils.models import conv_vae, mlp_vae
+from vae_utils.reproduce.common import Command, Ending, Recipe, ending_of, full_mnist, record, say, store_model
 from vae_utils.reproduce.resuming import state_path
 
 residual = partial(conv_vae, channels=(32, 48), hidden=256, blocks=(1, 2))
@@ -27,40 +23,37 @@ RECIPES = {
 }
 
 
-def train(name, options):
+def train_stored_model(options):
     """Train one stored model on all 60,000 images; write its weights, its curve and its record.
 
     The same command goes on from an interruption: its state lies in `data/reproduce/` until it is done.
     """
+    name = options.name
     recipe = replace(RECIPES[name].scaled(options.epochs), seed=options.seed)
     mnist = full_mnist()
     state = state_path(name, options.seed)
 
-    def say(vae, report):
-        tqdm.write(
+    def tell(vae, report):
+        say(
             f"{name}: {report.epochs:.0f} epochs, {report.seconds:.0f} s, "
-            f"train ELBO {report.train_elbo:.2f}, test ELBO {report.test_elbo:.2f}",
-            file=sys.stdout,
+            f"train ELBO {report.train_elbo:.2f}, test ELBO {report.test_elbo:.2f}"
         )
-        sys.stdout.flush()
 
     start = time.process_time()
-    vae, history = recipe.train(mnist, test=mnist.test, on_report=say, checkpoint=state)
+    vae, history = recipe.train(mnist, test=mnist.test, on_report=tell, checkpoint=state)
     if history.stopped:
         raise SystemExit(
             f"{history.stopped}; the same command goes on from data/reproduce/{state.name}; {options.out} is as it was"
         )
-    spent = {
+    spent = {  # by this call, if it went on from one
         "training_seconds": round(history[-1].seconds),
         "training_cpu_seconds": round(time.process_time() - start),
-    }  # of this call, if it went on from one
-    path = options.out / f"{name}.safetensors"
-    save_vae(vae, path)
-    result = evaluate(load_vae(path), mnist.test)  # of the weights as stored: in half precision
-    print(f"{name}: {result}")
-    results = recipe.settings | summary(result) | spent
-    save_vae(vae, path, results=results, versions=versions())
+    }
+    results = store_model(vae, options.out / f"{name}.safetensors", mnist.test, recipe.settings | spent)
     history.write_csv(options.out / f"{name}.csv")
-    record(name, options, results)
+    record(options, results)
     state.unlink()
     ending_of(state).unlink(missing_ok=True)
+
+
+COMMAND = Command(train_stored_model, stage=1, names=tuple(RECIPES))
