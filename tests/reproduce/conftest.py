@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from vae_utils import models
+from vae_utils.data import load_mnist
 from vae_utils.models import conv_vae, mlp_vae, save_vae
 from vae_utils.paper.frey_face import FreyFace
 from vae_utils.reproduce import curves, fig2_frey, fig2_mnist, fig2_search, resuming
@@ -94,3 +95,11 @@ def small_frey():
         patch.setattr(fig2_frey, "PROBE", 10_500)
 
     return small_frey
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The 5,000 digits that the repository brings along."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAE_DATA", "embedded")
+        return load_mnist()
