@@ -84,7 +84,7 @@ def test_findings_about_frey_face_can_fail(rate, last, gap, verdicts):
         "AEVB 2": {"against_paper": [], "train_minus_test": gap},
         "WS 2": {"against_paper": [], "samples": 100, "plateau": {"from": 10, "to": last, "largest_rate": rate}},
     }
-    rows = board._fig2_frey({"fig2-frey": {"runs": runs, "exact": {"pixel_gaussians": {"test": 570.0}}}})
+    rows = list(board._fig2_frey({"fig2-frey": {"runs": runs, "exact": {"pixel_gaussians": {"test": 570.0}}}}))
     assert (rows[2].verdict, rows[3].verdict) == verdicts and "570 nats" in rows[2].ours
 
 
@@ -112,7 +112,7 @@ def test_variance_ratio_is_the_closed_form_of_a_linear_model():
 
 
 def test_the_markdown_has_a_column_for_each_question():
-    rows = [board.Row("Figure 2", "a", "b", "c", "d", CONFIRMED, "e", "fig2-mnist")]
+    rows = [board.Row("Figure 2", "a", "b", "c", CONFIRMED, "fig2-mnist", "e", "d")]
     head, rule, line = board.markdown(rows).splitlines()
     assert line == "| Figure 2 | a | b | c | d | **confirmed** | e | `fig2-mnist` |"
     assert head.count("|") == rule.count("|") == line.count("|") == 9

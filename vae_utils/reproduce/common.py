@@ -67,7 +67,7 @@ class Recipe:
     Attributes:
         build: function of no arguments that returns an untrained VAE.
         epochs, learning_rate, batch_size, seed: as `training.fit`; the seed also draws the first weights.
-        bfloat16: whether the networks compute in bfloat16 while they are trained (`runtime.in_bfloat16`).
+        bfloat16: whether the networks compute in bfloat16 while they are trained (`precision.in_bfloat16`).
         ending: an `Ending`, or None.
         training: further arguments of `training.fit`.
     """

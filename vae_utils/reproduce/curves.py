@@ -57,9 +57,9 @@ def train_as_paper(
     """Algorithm 1, or wake-sleep, as the paper's section 5 has it; an interruption costs half a minute.
 
     Adagrad at a constant step after `waiting` steps, M = 100, L = 1, the prior N(0, I) on the weights; matrix
-    products as in `runtime.fast_products`. Every
-    report is a line of text with the time left. The state stays in `data/reproduce/` when all is done, so that
-    another command that needs the same model has it at once, until `forget` is called or the file deleted.
+    products as in `precision.fast_products`. Every report is a line of text with the time left. The state stays in
+    `data/reproduce/` when all is done, so that another command that needs the same model has it at once, until
+    `forget` is called or the file deleted.
 
     Args:
         label: names the curve for the reader and, with the seed, the state on disk.

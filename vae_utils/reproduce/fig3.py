@@ -85,32 +85,19 @@ def fig3(options):
             "estimates": estimates(vae, method, images[:SCORED], test),
             "quadrature_of_the_first_test_images": with_error("mean", quadrature_log_likelihood(vae, first).per_image),
         }
+        lines = []
         for part in ("train", "test"):
-            found[f"against_paper_{part}"] = compare(
-                FIGURE,
-                panel(num_images),
-                f"{method} {part}",
-                [point for point, _ in points],
-                [values[part] for _, values in points],
-            )
-        stored.add(
-            name,
-            found,
-            [
-                (FIGURE, panel(num_images), f"{method} {part}", point, round(values[part], 3), options.seed)
-                for part in ("train", "test")
-                for point, values in points
-            ],
-        )
+            curve_name, samples_at = f"{method} {part}", [point for point, _ in points]
+            nats = [values[part] for _, values in points]
+            found[f"against_paper_{part}"] = compare(FIGURE, panel(num_images), curve_name, samples_at, nats)
+            lines += [
+                (FIGURE, panel(num_images), curve_name, point, round(value, 3), options.seed)
+                for point, value in zip(samples_at, nats)
+            ]
+        stored.add(name, found, lines)
         print(f"{name}: {found}", flush=True)
-    draw_over_paper(
-        options,
-        FIGURE,
-        [panel(num_images) for num_images in (1000, 50_000)],
-        y_limits=(-165, -105),
-        x_limits=(2e5, 7e7),
-        y_label="log p(x) (nats per image)",
-    )
+    limits = dict(y_limits=(-165, -105), x_limits=(2e5, 7e7), y_label="log p(x) (nats per image)")
+    draw_over_paper(options, FIGURE, [panel(num_images) for num_images in (1000, 50_000)], **limits)
 
 
 def settings():

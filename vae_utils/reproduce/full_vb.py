@@ -170,13 +170,15 @@ def full_vb(options):
         "cpu_seconds_of_all_runs": round(sum(row["seconds"] for row in runs.rows.values())),
         "chosen": [_summary(size, name, repeats) for (size, name), repeats in chosen.items()],
         "differences": _differences(chosen),
-        "runs": {
-            name: {key: value for key, value in row.items() if key not in CURVES} for name, row in runs.rows.items()
-        },
+        "runs": {name: _without_curves(row) for name, row in runs.rows.items()},
     }
     record(options, results)
     draw_full_vb(results["chosen"], options.out / "full-vb.png")
     runs.forget()
+
+
+def _without_curves(row):
+    return {key: value for key, value in row.items() if key not in CURVES}
 
 
 class _Runs:
@@ -275,17 +277,17 @@ def _run(mnist, test, size, setting, samples, seed):
 def _measure(vae, test, size):
     """Test bounds in nats per image: averages over q(theta) where there is one."""
     some = test[::EVERY_ELBO]
+
+    def tight(measure, *arguments):
+        return measure(*arguments, every=EVERY_TIGHT).per_image
+
     if isinstance(vae, BayesianVAE):
         at_mean = vae.at(vae.weights.mean)
         found = {
             "predictive_elbo": predictive_elbo(vae, some, NUM_WEIGHTS_ELBO).elbo,
-            "predictive_log_likelihood": predictive_log_likelihood(
-                vae, test, NUM_WEIGHTS, NUM_DRAWS, every=EVERY_TIGHT
-            ).per_image,
+            "predictive_log_likelihood": tight(predictive_log_likelihood, vae, test, NUM_WEIGHTS, NUM_DRAWS),
             "elbo_at_mean_weights": evaluate(at_mean, some).elbo,
-            "log_likelihood_at_mean_weights": log_likelihood(
-                at_mean, test, NUM_WEIGHTS * NUM_DRAWS, every=EVERY_TIGHT
-            ).per_image,
+            "log_likelihood_at_mean_weights": tight(log_likelihood, at_mean, test, NUM_WEIGHTS * NUM_DRAWS),
         }
         kl = vae.weights_kl().item()
         near_prior = (vae.weights.stddev > 0.9 * vae.weights_prior.stddev).float().mean().item()
@@ -297,9 +299,7 @@ def _measure(vae, test, size):
     else:
         found = {
             "predictive_elbo": evaluate(vae, some).elbo,
-            "predictive_log_likelihood": log_likelihood(
-                vae, test, NUM_WEIGHTS * NUM_DRAWS, every=EVERY_TIGHT
-            ).per_image,
+            "predictive_log_likelihood": tight(log_likelihood, vae, test, NUM_WEIGHTS * NUM_DRAWS),
         }
         extra = {}
     return {name: round(values.mean().item(), 3) for name, values in found.items()} | extra

@@ -25,20 +25,20 @@ class Row:
         place: in the paper.
         claim: what is claimed or drawn there.
         paper, ours: numbers with their unit and protocol; the paper's digitised where it prints none.
-        difference: ours minus the paper's, where both are numbers.
         verdict: one of the four above.
-        why: what is known of the difference.
         command: of `python -m vae_utils.reproduce`, or where else it is shown.
+        why: what is known of the difference.
+        difference: ours minus the paper's, where both are numbers.
     """
 
     place: str
     claim: str
     paper: str
     ours: str
-    difference: str
     verdict: str
-    why: str
     command: str
+    why: str = ""
+    difference: str = ""
 
 
 def scoreboard(folder, test):
@@ -53,26 +53,16 @@ def scoreboard(folder, test):
     """
     found = {path.stem: json.loads(path.read_text("utf-8"))["results"] for path in folder.glob("*.json")}
     makers = (_fig2_mnist, _fig2_frey, _fig3, _pictures, _full_vb)
-    return [row for maker in makers for row in maker(found)] + _estimators(folder, test)
+    return [row for maker in makers for row in maker(found)] + list(_estimators(folder, test))
 
 
 def markdown(rows):
     """The rows as a table for README and lesson 05."""
     head = ("in the paper", "claim", "paper", "ours", "difference", "verdict", "why it differs", "command")
     lines = [head, ["---"] * len(head)]
-    lines += [
-        (
-            row.place,
-            row.claim,
-            row.paper,
-            row.ours,
-            row.difference,
-            f"**{row.verdict}**",
-            row.why,
-            f"`{row.command}`" if row.command else "",
-        )
-        for row in rows
-    ]
+    for row in rows:
+        ours = (row.place, row.claim, row.paper, row.ours, row.difference, f"**{row.verdict}**", row.why)
+        lines.append([*ours, f"`{row.command}`" if row.command else ""])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
@@ -82,7 +72,7 @@ def markdown(rows):
 def _fig2_mnist(found):
     """One row for each curve, at its last common point with the paper's; then what the paper says of them."""
     runs = _in_order(found.get("fig2-mnist", {}).get("runs", {}))
-    rows = [
+    yield from (
         _curve_row(
             "Figure 2, MNIST",
             name,
@@ -92,7 +82,7 @@ def _fig2_mnist(found):
             "fig2-mnist",
         )
         for name, run in runs.items()
-    ]
+    )
     pairs = {
         name.split()[1]: (run, runs[f"WS {name.split()[1]}"])
         for name, run in runs.items()
@@ -100,34 +90,27 @@ def _fig2_mnist(found):
     }
     if pairs:
         leads = {size: aevb["elbo"] - ws["elbo"] for size, (aevb, ws) in pairs.items()}
-        rows.append(
-            Row(
-                "section 5",
-                "AEVB reaches a better solution than wake-sleep",
-                "in all experiments",
-                "; ".join(f"{_signed(lead)} nats with {size} latents" for size, lead in leads.items()),
-                "",
-                CONFIRMED if min(leads.values()) > 0 else NOT_CONFIRMED,
-                f"test bound after {_power(next(iter(pairs.values()))[0]['samples'])} images",
-                "fig2-mnist",
-            )
+        yield Row(
+            "section 5",
+            "AEVB reaches a better solution than wake-sleep",
+            "in all experiments",
+            "; ".join(f"{_signed(lead)} nats with {size} latents" for size, lead in leads.items()),
+            CONFIRMED if min(leads.values()) > 0 else NOT_CONFIRMED,
+            "fig2-mnist",
+            f"test bound after {_power(next(iter(pairs.values()))[0]['samples'])} images",
         )
         ratios = [
             ratio for panel in found["fig2-mnist"]["samples_of_ws_over_aevb"].values() for ratio in panel.values()
         ]
         if ratios:
-            rows.append(
-                Row(
-                    "section 5",
-                    "AEVB converges considerably faster",
-                    "in all experiments",
-                    f"wake-sleep needs {min(ratios):.1f} to {max(ratios):.1f} times as many images to the same "
-                    "test bound",
-                    "",
-                    CONFIRMED if min(ratios) > 1.2 else CAVEAT if max(ratios) > 1.2 else NOT_CONFIRMED,
-                    "the ratio grows with the bound asked for",
-                    "fig2-mnist",
-                )
+            yield Row(
+                "section 5",
+                "AEVB converges considerably faster",
+                "in all experiments",
+                f"wake-sleep needs {min(ratios):.1f} to {max(ratios):.1f} times as many images to the same test bound",
+                CONFIRMED if min(ratios) > 1.2 else CAVEAT if max(ratios) > 1.2 else NOT_CONFIRMED,
+                "fig2-mnist",
+                "the ratio grows with the bound asked for",
             )
     gaps = {
         name.split()[1]: gap
@@ -135,127 +118,102 @@ def _fig2_mnist(found):
         if name.startswith("AEVB")
     }
     if {"20", "200"} <= set(gaps):
-        rows.append(
-            Row(
-                "section 5",
-                "superfluous latents do not overfit (MNIST)",
-                "yes, by the curves",
-                "train minus test: " + "; ".join(f"{_signed(gap)} nats with {size}" for size, gap in gaps.items()),
-                "",
-                CONFIRMED if gaps["200"] < gaps["20"] + 0.5 else NOT_CONFIRMED,
-                "",
-                "fig2-mnist",
-            )
+        yield Row(
+            "section 5",
+            "superfluous latents do not overfit (MNIST)",
+            "yes, by the curves",
+            "train minus test: " + "; ".join(f"{_signed(gap)} nats with {size}" for size, gap in gaps.items()),
+            CONFIRMED if gaps["200"] < gaps["20"] + 0.5 else NOT_CONFIRMED,
+            "fig2-mnist",
         )
     if runs:
         minutes = [run["seconds"] / 60 / (run["samples"] / 1e6) for name, run in runs.items()]
-        rows.append(
-            Row(
-                "section 5",
-                "cost of 10⁶ training images",
-                "20 to 40 min, Xeon of 40 GFLOPS",
-                f"{min(minutes):.1f} to {max(minutes):.1f} min, one core",
-                "",
-                CONFIRMED,
-                "twelve years of processors and libraries; other programs ran beside ours",
-                "fig2-mnist",
-            )
+        yield Row(
+            "section 5",
+            "cost of 10⁶ training images",
+            "20 to 40 min, Xeon of 40 GFLOPS",
+            f"{min(minutes):.1f} to {max(minutes):.1f} min, one core",
+            CONFIRMED,
+            "fig2-mnist",
+            "twelve years of processors and libraries; other programs ran beside ours",
         )
-    return rows
 
 
 def _fig2_frey(found):
     runs = _in_order(found.get("fig2-frey", {}).get("runs", {}))
-    rows = [
+    yield from (
         _curve_row("Figure 2, Frey Face", name, run["against_paper"], "test bound, density", None, "fig2-frey")
         for name, run in runs.items()
-    ]
+    )
     asleep = {name.split()[1]: run for name, run in runs.items() if name.startswith("WS") and run.get("plateau")}
     if asleep:
         rate = max(run["plateau"]["largest_rate"] for run in asleep.values())
         escaped = [size for size, run in asleep.items() if run["plateau"]["to"] < run["samples"]]
         level = found["fig2-frey"]["exact"]["pixel_gaussians"]["test"]
-        rows.append(
-            Row(
-                "Figure 2, Frey Face",
-                "(not said) wake-sleep's flat curve is one Gaussian for each pixel",
-                "569 nats (test), flat",
-                f"{level:.0f} nats in closed form; at that height the rate is at most {rate:.2f} "
-                f"nats (latents: {', '.join(asleep)})",
-                "",
-                NOT_CONFIRMED if rate > 1 else CAVEAT if escaped else CONFIRMED,
-                f"ours leaves it again with {', '.join(escaped)} latents; the paper's never does"
-                if escaped
-                else "z is not used: the sleep phase learns to invert dreams that do not depend on it",
-                "fig2-frey",
-            )
+        yield Row(
+            "Figure 2, Frey Face",
+            "(not said) wake-sleep's flat curve is one Gaussian for each pixel",
+            "569 nats (test), flat",
+            f"{level:.0f} nats in closed form; at that height the rate is at most {rate:.2f} "
+            f"nats (latents: {', '.join(asleep)})",
+            NOT_CONFIRMED if rate > 1 else CAVEAT if escaped else CONFIRMED,
+            "fig2-frey",
+            f"ours leaves it again with {', '.join(escaped)} latents; the paper's never does"
+            if escaped
+            else "z is not used: the sleep phase learns to invert dreams that do not depend on it",
         )
     gaps = {name.split()[1]: run["train_minus_test"] for name, run in runs.items() if name.startswith("AEVB")}
     if gaps:
-        rows.append(
-            Row(
-                "section 5",
-                "superfluous latents do not overfit (Frey Face)",
-                "said of all; its own test curves fall",
-                "train minus test: " + "; ".join(f"{gap:.0f} nats with {size}" for size, gap in gaps.items()),
-                "",
-                NOT_CONFIRMED if max(gaps.values()) > 50 else CONFIRMED,
-                "1,600 frames and a free variance for each pixel",
-                "fig2-frey",
-            )
+        yield Row(
+            "section 5",
+            "superfluous latents do not overfit (Frey Face)",
+            "said of all; its own test curves fall",
+            "train minus test: " + "; ".join(f"{gap:.0f} nats with {size}" for size, gap in gaps.items()),
+            NOT_CONFIRMED if max(gaps.values()) > 50 else CONFIRMED,
+            "fig2-frey",
+            "1,600 frames and a free variance for each pixel",
         )
-    return rows
 
 
 # Figure 3 and the others
 
 
 def _fig3(found):
-    rows = []
+
     for name, run in found.get("fig3", {}).get("runs", {}).items():
         method, size = name.split()
-        rows.append(
-            _curve_row(
-                f"Figure 3, N = {int(size):,}",
-                method,
-                run["against_paper_test"],
-                "log p(x), test, by quadrature",
-                TOLERANCE[method],
-                "fig3",
-            )
+        yield _curve_row(
+            f"Figure 3, N = {int(size):,}",
+            method,
+            run["against_paper_test"],
+            "log p(x), test, by quadrature",
+            TOLERANCE[method],
+            "fig3",
         )
-    return rows
 
 
 def _pictures(found):
-    rows = []
+
     if "fig4" in found:
-        rows.append(
-            Row(
-                "Figure 4",
-                "digits and faces lie on smooth planes",
-                "20 × 20 digits, 10 × 10 faces",
-                "the same grids: `assets/fig4-mnist.png`, `assets/fig4-frey.png`",
-                "",
-                CAVEAT,
-                "smooth along most borders; lesson 04 measures the places that are no digit",
-                "fig4",
-            )
+        yield Row(
+            "Figure 4",
+            "digits and faces lie on smooth planes",
+            "20 × 20 digits, 10 × 10 faces",
+            "the same grids: `assets/fig4-mnist.png`, `assets/fig4-frey.png`",
+            CAVEAT,
+            "fig4",
+            "smooth along most borders; lesson 04 measures the places that are no digit",
         )
     if "fig5" in found:
-        rows.append(
-            Row(
-                "Figure 5",
-                "samples for 2, 5, 10, 20 latents",
-                "pictures",
-                "`assets/fig5.png`",
-                "",
-                CONFIRMED,
-                "means of p(x given z), as in the paper",
-                "fig5",
-            )
+        yield Row(
+            "Figure 5",
+            "samples for 2, 5, 10, 20 latents",
+            "pictures",
+            "`assets/fig5.png`",
+            CONFIRMED,
+            "fig5",
+            "means of p(x given z), as in the paper",
         )
-    return rows
 
 
 def _full_vb(found):
@@ -265,56 +223,48 @@ def _full_vb(found):
         if row["rival"] == "MAP" and row["moment"] == "best" and row["measure"] == "predictive_elbo"
     ]
     if not differences:
-        return []
+        return
     ours = "; ".join(f"{_signed(row['mean'])} ± {row['spread']:.1f} at N = {row['images']:,}" for row in differences)
-    return [
-        Row(
-            "Appendix F",
-            "full variational Bayes: equations 13 to 24 and an algorithm",
-            "no experiment",
-            f"test predictive bound minus approximate MAP's, nats: {ours}",
-            "",
-            NOT_TESTABLE,
-            "the paper claims no number; both stopped at their best held-out bound, ± over seeds",
-            "full-vb",
-        )
-    ]
+    yield Row(
+        "Appendix F",
+        "full variational Bayes: equations 13 to 24 and an algorithm",
+        "no experiment",
+        f"test predictive bound minus approximate MAP's, nats: {ours}",
+        NOT_TESTABLE,
+        "full-vb",
+        "the paper claims no number; both stopped at their best held-out bound, ± over seeds",
+    )
 
 
 def _estimators(folder, test):
     """What the paper says of its estimators, on the stored 20-latent model."""
     path = folder / "mlp-2-minutes.safetensors"
     if not path.is_file():
-        return []
+        return
     vae = load_vae(path)
     ratio = variance_ratio(vae, test[:IMAGES_OF_VARIANCE])
     with torch.no_grad():
         q = vae.encode(vae.observe(test[:IMAGES_OF_VARIANCE], torch.Generator().manual_seed(0)))
         by_hand = -0.5 * (1 + 2 * q.stddev.log() - q.mean**2 - q.variance).sum(1)
         off = (by_hand - kl_divergence(q, vae.prior)).abs().max().item()
-    return [
-        Row(
-            "section 2.2",
-            "the score-function estimator has very high variance",
-            "no number",
-            f"{ratio:,.0f} times that of the reparameterised one (median over {IMAGES_OF_VARIANCE} test images, "
-            "gradient in the mean of q, stored 20-latent MLP)",
-            "",
-            CONFIRMED,
-            "no baseline subtracted; lesson 01 has the case where the order is reversed",
-            "table",
-        ),
-        Row(
-            "Appendix B",
-            "KL of a diagonal Gaussian in closed form",
-            "the formula",
-            f"within {off:.0e} nats of torch's on {IMAGES_OF_VARIANCE} test images",
-            "",
-            CONFIRMED,
-            "",
-            "table",
-        ),
-    ]
+    yield Row(
+        "section 2.2",
+        "the score-function estimator has very high variance",
+        "no number",
+        f"{ratio:,.0f} times that of the reparameterised one (median over {IMAGES_OF_VARIANCE} test images, "
+        "gradient in the mean of q, stored 20-latent MLP)",
+        CONFIRMED,
+        "table",
+        "no baseline subtracted; lesson 01 has the case where the order is reversed",
+    )
+    yield Row(
+        "Appendix B",
+        "KL of a diagonal Gaussian in closed form",
+        "the formula",
+        f"within {off:.0e} nats of torch's on {IMAGES_OF_VARIANCE} test images",
+        CONFIRMED,
+        "table",
+    )
 
 
 def variance_ratio(vae, images, num_samples=SAMPLES_OF_VARIANCE, seed=0):
@@ -356,7 +306,7 @@ def _curve_row(place, name, points, protocol, tolerance, command):
     method, _, size = name.partition(" ")
     claim = METHOD_NAMES[method] + (f", {size} latents" if size else "")
     if not points:
-        return Row(place, claim, "no point in common", "", "", NOT_TESTABLE, "the curves do not overlap", command)
+        return Row(place, claim, "no point in common", "", NOT_TESTABLE, command, "the curves do not overlap")
     last = points[-1]
     worst = max(points, key=lambda point: abs(point["difference"]))
     allowed = FREY_TOLERANCE * abs(last["paper"]) if tolerance is None else tolerance
@@ -370,10 +320,10 @@ def _curve_row(place, name, points, protocol, tolerance, command):
         claim,
         f"{_minus(last['paper'])} at {_power(last['samples'])} images ({protocol})",
         _minus(last["ours"]),
-        f"{_signed(last['difference'])} nats",
         verdict,
-        why,
         command,
+        why,
+        f"{_signed(last['difference'])} nats",
     )
 
 
