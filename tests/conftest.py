@@ -13,7 +13,7 @@ MOST_SECONDS = 2  # of CPU time, so that a busy machine does not fail a test
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """In CI, a test that takes long and is not marked as `slow` fails: `pytest tests -m "not slow"` is for daily use."""
+    """In CI, a test that takes long and is not marked `slow` fails: `pytest tests -m "not slow"` is for daily use."""
     start = _cpu_seconds()
     result = yield
     spent = _cpu_seconds() - start
@@ -30,7 +30,7 @@ def _cpu_seconds():
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """Tests of the library compute little at a time: a second thread would mostly wait, and cost a busy machine much."""
+    """Tests of the library compute little at a time: a second thread would mostly wait, and slow a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -22,7 +22,6 @@ from vae_utils.evaluation import (
 from vae_utils.likelihoods import ContinuousBernoulli, Gaussian, GreyCrossEntropy
 from vae_utils.models import mlp_vae
 from vae_utils.paper.importance import log_likelihood
-from vae_utils.reproduce.holes import nearest_distance, relative_path_length
 
 from chosen_models import chosen_vae, prior_vae
 
@@ -167,19 +166,3 @@ def test_hole_mass_of_a_narrow_q_is_the_priors_tails(images):
 
 
 # Pictures
-
-
-@pytest.mark.parametrize("chunk", [1, 5, 100])
-def test_nearest_distance_is_the_smallest_of_all(chunk, images):
-    by_hand = [min((image - other).norm().item() for other in images[7:]) for image in images[:7]]
-    assert nearest_distance(images[:7], images[7:], chunk).tolist() == pytest.approx(by_hand, rel=1e-4)
-    assert nearest_distance(images[:1], images[:3]).item() == pytest.approx(0, abs=0.02)  # cdist rounds near zero
-
-
-def test_a_cross_fade_has_relative_length_one_and_a_detour_more(images):
-    first, last, aside = images[:3]
-    fade = torch.stack([first + share * (last - first) for share in (0, 0.2, 0.7, 1)])
-    detour = torch.stack([first, aside, aside, last])
-    expected = ((aside - first).norm() + (last - aside).norm()) / (last - first).norm()
-    lengths = relative_path_length(torch.stack([fade, detour], 1))
-    assert lengths.tolist() == pytest.approx([1, expected.item()], rel=1e-5)

@@ -1,18 +1,14 @@
 """Lesson 03: what it writes out equals the library; the runs behind its curves are stored as it reads."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from vae_utils.data import MNIST
-from vae_utils.files import load_tensors
 from vae_utils.likelihoods import Bernoulli
 from vae_utils.models import VAE, conv_vae, load_weights, mlp_vae
 from vae_utils.objectives import elbo
-from vae_utils.reproduce import trade
 
 from notebook_definitions import definitions
 
@@ -144,48 +140,3 @@ def test_average_of_senders_is_bayes_rule(x):
     torch.testing.assert_close(average.double(), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(senders.double(), 1 / weight.square().sum(1), rtol=1e-4, atol=1e-5)
     assert (senders >= 1).all() and (senders <= 6.001).all()
-
-
-# --- the commands behind the curves
-
-
-@pytest.fixture
-def options(tmp_path, monkeypatch):
-    """A toy set in the place of MNIST: these are tests of what is stored, not of what is learned."""
-    images, labels = torch.rand(300, 1, 28, 28) * (torch.rand(300, 1, 1, 1) < 0.5), torch.arange(300) % 10
-    monkeypatch.setattr(trade, "full_mnist", lambda: MNIST(images, labels, images[:40], labels[:40], "VAE_DATA", True))
-    return SimpleNamespace(seed=3, samples=None, latents=None, epochs=2.0, held_out=False, out=tmp_path, start=0.0)
-
-
-def test_rate_distortion_stores_rows_and_frames(options, capsys):
-    trade.rate_distortion(options)
-    rows = json.loads((options.out / "rate-distortion.json").read_text())["results"]["rows"]
-    assert [(row["seed"], row["beta"]) for row in rows] == [(seed, beta) for seed in (3, 4) for beta in trade.BETAS]
-    for row in rows:
-        assert row["elbo"] == pytest.approx(-(row["rate"] + row["distortion"]), abs=0.002)
-        one = next(r for r in rows if r["seed"] == row["seed"] and r["beta"] == 1.0)
-        assert row["elbo_minus_beta_1"] == pytest.approx(row["elbo"] - one["elbo"], abs=0.002)
-    assert rows[0]["rate"] != rows[8]["rate"]  # beta reaches the training
-    assert rows[4]["elbo"] != rows[13]["elbo"]  # and so does the seed
-    frames, metadata = load_tensors(options.out / "rate-distortion.safetensors")
-    shapes = {name: list(frame.shape) for name, frame in frames.items()}
-    assert shapes == {
-        "betas": [9],
-        "originals": [8, 1, 28, 28],
-        "reconstructions": [9, 8, 1, 28, 28],
-        "samples": [9, 8, 1, 28, 28],
-    }
-    assert frames["samples"].dtype == torch.uint8 and "rate-distortion" in metadata["command"]
-
-
-def test_likelihoods_stores_rows_and_frames(options, capsys):
-    trade.likelihoods(options)
-    rows = json.loads((options.out / "likelihoods.json").read_text())["results"]["rows"]
-    assert [row["likelihood"] for row in rows] == list(trade.LIKELIHOODS)
-    assert rows[3]["sigma"] == 1.0  # fixed
-    assert rows[5]["sigma"] != pytest.approx(0.2 + 1 / 256, abs=1e-4)  # learned
-    assert all(0 <= row["grey_samples"] <= 1 and row["squared_error"] > 0 for row in rows)
-    frames, _ = load_tensors(options.out / "likelihoods.safetensors")
-    assert list(frames["draws"].shape) == [6, 8, 1, 28, 28]
-    assert set(frames["draws"][0].unique().tolist()) <= {0, 255}  # coins
-    assert len(frames["draws"][5].unique()) > 2  # a Gaussian's grey

@@ -4,11 +4,8 @@ They are held against cases with known answers.
 """
 
 import itertools
-import json
-from argparse import Namespace
 from functools import cache
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,11 +14,9 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from vae_utils import evaluation
 from vae_utils.classifier import load_classifier
-from vae_utils.data import MNIST, load_mnist
+from vae_utils.data import load_mnist
 from vae_utils.explore import widgets as explore
-from vae_utils.files import ASSETS
 from vae_utils.models import load_vae, mlp_vae
-from vae_utils.reproduce import holes
 
 from notebook_definitions import definitions
 
@@ -236,118 +231,6 @@ def test_fitted_densities_follow_their_codes(lesson):
     assert {name: z.shape for name, z in samples.items()} == dict.fromkeys(samples, (500, 2))
     between = {name: (z.norm(dim=1) < 5).float().mean().item() for name, z in samples.items()}
     assert between["fitted mixture"] == 0 and between["fitted Gaussian"] > 0.1
-
-
-# --- the library's measures
-
-
-def test_nearest_distance():
-    torch.manual_seed(0)
-    reference, images = torch.rand(7, 1, 28, 28), torch.rand(5, 1, 28, 28)
-    expected = torch.tensor([min((image - other).norm() for other in reference) for image in images])
-    torch.testing.assert_close(holes.nearest_distance(images, reference, chunk=2), expected)
-    assert holes.nearest_distance(reference, reference).max() < 0.05
-
-
-def test_relative_path_length():
-    torch.manual_seed(0)
-    start, end, detour = torch.rand(3, 4, 1, 28, 28)
-    straight = torch.stack([torch.lerp(start, end, t) for t in torch.linspace(0, 1, 5)])
-    torch.testing.assert_close(holes.relative_path_length(straight), torch.ones(4))
-    longer = holes.relative_path_length(torch.stack([start, detour, end]))
-    way = (start - detour).flatten(1).norm(dim=1) + (detour - end).flatten(1).norm(dim=1)
-    torch.testing.assert_close(longer, way / (start - end).flatten(1).norm(dim=1))
-    assert longer.min() > 1.2
-
-
-# --- the judge, and the command
-
-
-def test_the_stored_judge_knows_digits(digits):
-    judge = load_classifier()
-    assert holes.accuracy(judge, digits.test, digits.test_labels) > 0.98
-    assert judge.metadata["results"]["test_accuracy"] > 0.985
-    noise = torch.rand(200, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    blends = torch.lerp(digits.test[:500], digits.test[500:], 0.5)
-    unsure = [
-        (judge.probabilities(images).amax(1) < holes.UNSURE).float().mean() for images in (digits.test, blends, noise)
-    ]
-    assert unsure[0] < 0.05 and unsure[1] > 0.3 and unsure[2] > 0.3
-
-
-def small(digits):
-    return MNIST(
-        digits.train[:512], digits.train_labels[:512], digits.test[:200], digits.test_labels[:200], "embedded", False
-    )
-
-
-def test_classifier_learns(digits):
-    torch.manual_seed(0)
-    with torch.enable_grad():
-        judge = holes.train_classifier(digits.train, digits.train_labels, epochs=1)
-    assert not judge.training
-    assert holes.accuracy(judge, digits.test, digits.test_labels) > 0.75
-
-
-def test_gaps_of_codes_that_are_gaussian_and_that_are_not(monkeypatch):
-    torch.manual_seed(0)
-    ring = torch.nn.functional.normalize(torch.randn(4000, 2), dim=1) * 5 + 0.2 * torch.randn(4000, 2)
-    found = {}
-    for name, codes in {"gaussian": 3 * torch.randn(4000, 2) + 1, "ring": ring}.items():
-        gaussian = MultivariateNormal(codes.mean(0), codes.T.cov())
-        mixture = holes.GaussianMixture(10, random_state=0).fit(codes.double().numpy())
-        found[name] = holes.gaps(mixture, gaussian, codes, gaussian.sample((1000,)))
-    assert abs(found["gaussian"]["kl_to_gaussian_at_least"]) < 0.05
-    assert found["gaussian"]["hole_mass_of_gaussian"] < 0.02
-    # A ring: uniform along 2 pi 5 and Gaussian across it, against a Gaussian of variance 12.5 each way.
-    exact = -np.log(2 * np.pi * 5) - 0.5 * np.log(2 * np.pi * np.e * 0.2**2) + np.log(2 * np.pi * 12.52) + 1
-    assert found["ring"]["kl_to_gaussian_at_least"] == pytest.approx(exact, abs=0.15)
-    assert found["ring"]["hole_mass_of_gaussian"] > 0.4
-
-
-def test_codes_are_draws_for_a_vae_and_means_for_an_autoencoder(digits):
-    mean, scale = evaluation.posterior_parameters(plane(), digits.test)
-    torch.testing.assert_close(holes.codes(plane(), digits.test, False, 0), mean)
-    standardised = (holes.codes(plane(), digits.test, True, 0) - mean) / scale
-    assert abs(standardised.std() - 1) < 0.05 and abs(standardised.mean()) < 0.1
-
-
-@pytest.mark.filterwarnings("ignore:.*converge")
-def test_holes_writes_every_measure_for_every_model(digits, tmp_path, monkeypatch):
-    for name, value in {
-        "NUM_SEEDS": 2,
-        "NUM_DRAWS": 40,
-        "NUM_CODES": 400,
-        "COMPONENTS": 3,
-        "LATENT_SIZES": (2,),
-        "HIDDEN": (16,),
-        "full_mnist": lambda: small(digits),
-    }.items():
-        monkeypatch.setattr(holes, name, value)
-    with torch.enable_grad():
-        holes.holes(Namespace(seed=0, epochs=1, samples=None, latents=None, held_out=False, out=tmp_path, start=0.0))
-    results = json.loads((tmp_path / "holes.json").read_text())["results"]
-    plain, vae = results["autoencoder, 2 latents"], results["VAE, 2 latents"]
-    assert set(vae) - set(plain) == {"kl_to_prior", "hole_mass_of_prior"}
-    assert all(np.isfinite([number["mean"], number["sd"]]).all() for row in (plain, vae) for number in row.values())
-    assert plain["reconstruction_far"]["mean"] == pytest.approx(0.05, abs=0.01)  # by the definition of far
-
-
-def test_the_stored_comparison_has_the_measures_of_this_code():
-    stored = json.loads((ASSETS / "holes.json").read_text())
-    assert stored["command"] == "python -m vae_utils.reproduce holes"
-    assert stored["results"]["protocol"] == holes.PROTOCOL
-    for size in holes.LATENT_SIZES:
-        rows = [stored["results"][f"{name}, {size} latents"] for name in holes.OBJECTIVES]
-        assert all(
-            {
-                f"{source}_{kind}"
-                for source in ("prior", "gaussian", "mixture", "reconstruction")
-                for kind in ("unsure", "far", "both")
-            }
-            <= set(row)
-            for row in rows
-        )
 
 
 def test_prior_hole_of_a_known_mismatch():

@@ -75,3 +75,20 @@ def test_log_likelihood_shows_its_progress_and_refuses_zero_samples(images):
     assert sum(len(batch) for batch in wrapped) == 12
     with pytest.raises(ValueError, match="1 or more"):
         log_likelihood(prior_vae(), images, 0)
+
+
+def test_a_share_of_the_images_has_the_pixels_of_the_whole(toy_mnist):
+    """A model whose z does not matter: what is left of log p(x) is the draw of its pixels."""
+    vae, images = mlp_vae(2, (8,)), toy_mnist.test
+    with torch.no_grad():
+        vae.decoder.output.weight.zero_()
+        vae.decoder.output.bias.normal_(0, 2)
+        vae.encoder.output.weight.zero_()
+        vae.encoder.output.bias.zero_()  # q(z|x) = p(z): every weight is p(x|z)
+    whole = log_likelihood(vae, images, 3, seed=5).per_image
+    for every in (1, 7):
+        share = log_likelihood(vae, images, 3, every=every, seed=5)
+        assert torch.allclose(share.per_image, whole[::every], atol=1e-3)
+    assert not torch.allclose(log_likelihood(vae, images[::7], 3, seed=5).per_image, whole[::7], atol=1e-3)
+    with pytest.raises(ValueError, match="every was expected to be a whole number of 1 or more, got 0"):
+        log_likelihood(vae, images, 3, every=0)

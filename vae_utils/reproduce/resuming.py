@@ -33,19 +33,29 @@ def fit_resuming(path, vae, images, **settings):
         ValueError: as `fit`, or if the file holds the state of another training.
     """
     call = {name: value for name, value in settings.items() if name in ("epochs", "batch_size", "seed")}
-    call |= {name: named(settings[name]) for name in ("objective", "learning_rate") if name in settings}
+    if "objective" in settings:
+        call["objective"] = named(settings["objective"])
+    if "learning_rate" in settings:
+        call["learning_rate"] = _numbers_of(settings["learning_rate"])
     return fit(vae, images, **settings, on_step=path and Resume(path, call | {"images": len(images)}))
 
 
-def named(value):
-    """What tells one function or number from another in a file: 0.01, `elbo`, `elbo(beta=4.0)`."""
-    if isinstance(value, functools.partial):
-        return f"{named(value.func)}({', '.join(f'{k}={v}' for k, v in value.keywords.items())})"
-    if not callable(value):
-        return value
-    enclosed = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
-    numbers = [str(content) for content in enclosed if isinstance(content, (int, float, str))]
-    return getattr(value, "__qualname__", type(value).__qualname__) + (f"({', '.join(numbers)})" if numbers else "")
+def named(function):
+    """What tells one objective from another in a file: `elbo`, `elbo(beta=4.0)`."""
+    if isinstance(function, functools.partial):
+        return f"{named(function.func)}({', '.join(f'{k}={v}' for k, v in function.keywords.items())})"
+    return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+def _numbers_of(learning_rate):
+    """A learning rate, or the function over the run that `training.after` and its like make, with its numbers."""
+    if not callable(learning_rate):
+        return learning_rate
+    cells = getattr(learning_rate, "__closure__", None) or ()
+    return [
+        named(learning_rate),
+        *(cell.cell_contents for cell in cells if isinstance(cell.cell_contents, (int, float))),
+    ]
 
 
 class Resume:
