@@ -68,6 +68,7 @@ def test_importing_the_package_loads_nothing_heavy():
     assert not loaded_by("import vae_utils") & {"torch", "numpy", "torchvision", "sklearn", "matplotlib"}
 
 
+@pytest.mark.slow
 def test_importing_names_loads_only_what_they_need():
     loaded = loaded_by("from vae_utils import load_mnist, elbo, fit")
     assert "torch" in loaded

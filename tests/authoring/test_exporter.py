@@ -198,6 +198,7 @@ def test_widgets_are_stills_where_that_is_wanted():
 # --- a notebook that holds only stills
 
 
+@pytest.mark.slow
 def test_a_failing_cell_is_an_exception_outside_the_command():
     with pytest.raises(
         ConversionException, match="^Notebook was expected to run to its end, but cell 1 .* failed: ZeroDivision"
@@ -225,6 +226,7 @@ def test_installing_changes_no_settings_of_jupyters():
     assert [file for file in files("vae_utils") if "etc" in file.parts] == []
 
 
+@pytest.mark.slow
 def test_nbconverts_own_page_stays_as_it_was(stills):
     path, _ = stills
     result = convert(path, "html", "--output", "own.html")
@@ -251,6 +253,7 @@ def test_the_command_runs_a_notebook_of_stills(stills):
     assert page.count('class="vae-page"') == 1
 
 
+@pytest.mark.slow
 def test_a_failing_cell_ends_the_command_in_one_sentence_and_leaves_the_old_page(tmp_path):
     path = tmp_path / "broken.ipynb"
     nbformat.write(notebook(new_code_cell("raise ValueError('first\\nsecond')", outputs=[widget()])), path)

@@ -38,6 +38,8 @@ from vae_utils.models import load_vae
 
 from browser import chromium, chromium_or_skip, jupyter_lab, page  # noqa: F401  (fixtures)
 
+pytestmark = pytest.mark.slow  # each drives a browser
+
 PROJECT = Path(__file__).resolve().parents[2]
 GREY_LEVELS = 1.5  # one, and half a one for rounding
 LESSON = PROJECT / "notebooks" / "04_latent_manifold.ipynb"

@@ -256,6 +256,7 @@ def widgets(vae, mnist):
     }
 
 
+@pytest.mark.slow
 def test_each_leaves_a_picture_and_the_same_words_in_every_run(vae, mnist):
     for name, widget in widgets(vae, mnist).items():
         data, metadata = widget._repr_mimebundle_()

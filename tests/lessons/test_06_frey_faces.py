@@ -103,6 +103,7 @@ def test_training_starts_both_methods_from_the_same_weights():
 # --- the face under the reader's hand
 
 
+@pytest.mark.slow
 def test_the_page_draws_the_face_that_the_decoder_means(chromium, tmp_path):
     """A light picture that is not square, decoded in the page, against PyTorch: at the start and after a move."""
     vae = paper_vae(2, 30, std=1.0, likelihood=PixelGaussian(), image_shape=SHAPE)

@@ -130,6 +130,7 @@ def test_bound_lies_below_by_the_kl_to_the_posterior(x, shift, factor):
     assert_mean(estimates(conjugate(1.0, mean + shift, factor * sigma), x, len(x)), evidence(x) - gap)
 
 
+@pytest.mark.slow
 def test_minibatches_are_scaled_up_and_the_weights_are_not(x):
     """N/M: the mean over all minibatches is the bound of the whole set."""
     mean, sigma = torch.tensor([0.2, 0.5, 0.3]), torch.tensor(0.4)
@@ -154,6 +155,7 @@ def test_gradient_is_unbiased(x):
     assert_mean(slopes[:, 3:].sum(1), sigma.grad * sigma.detach())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [5, 1])
 def test_training_finds_the_posterior(x, batch_size):
     """The sum over N sets the width: with M in its place it would be sqrt(5) times too wide for M = 1."""

@@ -213,6 +213,7 @@ def test_appendix_d_with_chains_is_near():
     assert abs(errors.mean()) < 0.3 and errors.abs().median() < 0.5
 
 
+@pytest.mark.slow
 def test_appendix_d_tightens_with_more_samples():
     vae = linear_gaussian(1, 0.1)
     images = images_of(vae, 1).expand(200, *SHAPE).contiguous()
@@ -254,6 +255,7 @@ def test_the_best_gaussian_is_the_closed_form():
     assert all(parameter.grad is None for parameter in vae.parameters())
 
 
+@pytest.mark.slow
 def test_gaps_are_the_divergences():
     """log p(x) - ELBO(q) = KL(q || p(z|x)), for the best q and for the encoder's."""
     vae = linear_gaussian(2, 0.15)

@@ -63,6 +63,7 @@ def train_encoder(objective, matrix):
     return vae
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [wake_sleep, elbo])
 def test_sleep_covers_the_posterior_and_the_elbo_keeps_inside_it(objective):
     """A posterior with correlated codes: KL(p || q) gives its marginal variances, KL(q || p) conditional ones."""
@@ -139,6 +140,7 @@ def sgd(parameters):
     return torch.optim.SGD(parameters)
 
 
+@pytest.mark.slow
 def test_monte_carlo_em_climbs_the_exact_evidence():
     """One latent dimension and a linear decoder: the maximum of the likelihood is known (probabilistic PCA)."""
     torch.manual_seed(0)

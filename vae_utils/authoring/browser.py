@@ -207,7 +207,7 @@ def running_chromium():
     executable = next(filter(None, map(shutil.which, BROWSERS)), None)
     if executable is None:
         raise FileNotFoundError(
-            f"a browser was expected in PATH ({', '.join(BROWSERS)}), but there is none; "
+            f"a browser was expected in PATH ({', '.join(BROWSERS)}), got none; "
             "install one, on Debian by: apt-get install chromium"
         )
     with sync_playwright() as playwright:
