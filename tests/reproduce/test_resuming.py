@@ -1,53 +1,16 @@
 """A training that was interrupted goes on to the same numbers, and only that training does."""
 
-import itertools
 from functools import partial
 
 import pytest
-import torch
 
 from vae_utils import training
-from vae_utils.models import mlp_vae
 from vae_utils.objectives import elbo
 from vae_utils.reproduce import resuming
 from vae_utils.reproduce.resuming import fit_resuming
 from vae_utils.training import paper_adagrad
 
-
-@pytest.fixture(scope="module")
-def pictures():
-    """48 pictures of two kinds, left half bright or right half bright: there is something to learn."""
-    bright = torch.full((48, 1, 28, 28), 0.1)
-    bright[::2, ..., :14] = bright[1::2, ..., 14:] = 0.9
-    return bright
-
-
-def small_vae(likelihood=None, seed=0):
-    torch.manual_seed(seed)
-    return mlp_vae(2, (8,), likelihood=likelihood)
-
-
-def weights_of(vae):
-    return {name: value.clone() for name, value in vae.state_dict().items()}
-
-
-def same(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-
-
-def after(num_calls, event, objective=elbo):
-    """`objective`, but call number `num_calls` + 1 makes `event(terms)` of its terms."""
-    calls = itertools.count()
-
-    def with_event(vae, x):
-        terms = objective(vae, x)
-        return event(terms) if next(calls) == num_calls else terms
-
-    return with_event
-
-
-def interrupt(terms):
-    raise KeyboardInterrupt
+from small_training import after, interrupt, pictures, same, small_vae, weights_of  # noqa: F401 (a fixture)
 
 
 def long_run(vae, pictures, path=None, objective=elbo, **others):
