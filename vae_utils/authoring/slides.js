@@ -1,15 +1,38 @@
-// Starts the deck, and makes formulas narrower that are too wide: browsers do not break them into lines.
-const SMALLEST = 22;    // px, of a formula's letters
+// Starts the deck, and makes letters smaller on slides that hold too much: as large as fits, never below what the
+// last row can read. slides.css multiplies its sizes by --scale, and ends each at the same floor.
+const LARGEST = 26, WRAPPED = 20, SMALLEST = 16;   // px, of letters in code
+const SMALLEST_FORMULA = 22;         // px: what is small in it is half of that
+const STEP = 0.04, LEAST = 0.5;
+
+const sticksOut = (element) => element.scrollWidth > element.clientWidth + 1;
+
+function overflows(slide) {
+  const end = slide.clientHeight - parseFloat(getComputedStyle(slide).paddingBottom);
+  return [...slide.children].some((child) => child.offsetTop + child.offsetHeight > end + 1);
+}
 
 function fit(slide) {
-  for (const holder of slide.querySelectorAll(".vae-text .vae-formula")) {
+  if (slide.dataset.fitted || slide.classList.contains("stack")) return;
+  slide.dataset.fitted = true;
+  for (const code of slide.querySelectorAll(".vae-code")) {            // one size for a cell and what it prints
+    const texts = [...code.querySelectorAll("pre")];
+    const resize = (size) => code.style.setProperty("--size", `${size}px`);
+    texts.forEach((text) => { text.style.whiteSpace = "pre"; });
+    resize(SMALLEST);
+    const hopeless = texts.filter(sticksOut);                          // wrapped, whatever the size
+    let size = hopeless.length === texts.length ? WRAPPED : LARGEST;
+    for (resize(size); size > SMALLEST && texts.some((text) => sticksOut(text) && !hopeless.includes(text)); size -= 0.5) {
+      resize(size - 0.5);
+    }
+    texts.forEach((text) => { text.style.whiteSpace = ""; });
+  }
+  for (let scale = 1; scale >= LEAST && overflows(slide); scale -= STEP) slide.style.setProperty("--scale", scale);
+  for (const holder of slide.querySelectorAll(".vae-text .vae-formula")) {   // browsers do not break them into lines
     const formula = holder.firstElementChild;
-    if (!formula || holder.dataset.fitted) continue;
-    holder.dataset.fitted = true;
     const size = parseFloat(getComputedStyle(holder).fontSize);
-    const wide = Math.max(holder.scrollWidth, formula.scrollWidth ?? 0);
+    const wide = Math.max(holder.scrollWidth, formula?.scrollWidth ?? 0);
     if (wide > holder.clientWidth) {
-      holder.style.fontSize = `${Math.max(SMALLEST, Math.floor(size * holder.clientWidth / wide) - 1)}px`;
+      holder.style.fontSize = `${Math.max(SMALLEST_FORMULA, Math.floor(size * holder.clientWidth / wide) - 1)}px`;
     }
   }
 }

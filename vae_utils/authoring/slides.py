@@ -6,14 +6,13 @@ a formula or to a cell. A tag on a cell overrides this: `slide` puts the whole c
 `fragment` shows the whole cell at the next click on the slide before, `notes` makes it notes, `skip` leaves it
 out.
 
-Sizes are in pixels of a slide of 1280 x 720, which reveal.js scales to the screen.
+Here only lines and rows are counted. The browser lays a slide out, and makes its letters smaller where it
+overflows (slides.js).
 """
 
 import ast
-import base64
 import importlib.util
 import io
-import math
 import re
 import tokenize
 from dataclasses import dataclass, field
@@ -22,22 +21,15 @@ from pathlib import Path
 from nbconvert import SlidesExporter
 from nbconvert.preprocessors import Preprocessor
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from PIL import Image
 
 from vae_utils.authoring.exporter import STYLE, describe_pictures, drop_progress_bars, markdown_with_mathml
 from vae_utils.authoring.lesson import blocks, is_solution, tags
 
-WIDTH, HEIGHT = 1280, 720
-MARGIN = 60  # beside the content of a slide
-ROOM = 560  # for what stands below the title
-TEXT_SIZE, TEXT_LINE = 30, 42
-TEXT_WIDTH = 82  # letters in a line of text
-CODE_SIZES = (26, 17)  # of letters in code and printed text: the largest and the smallest
-CODE_LINE, PADDING = 1.35, 36  # of code: a line's height in sizes of its letters, and what stands around it
 WIDE = 86  # letters of a line of code beyond which its comment moves above it
 MOST_LINES = 16  # of code on a slide: cut at blank lines, and what is longer still becomes notes
-WITH_PICTURE = 4  # lines of code that may stand above its picture
-LARGE_ENOUGH = 0.75  # of the height that a picture would have alone; smaller, and the code becomes notes
+WITH_PICTURE = 3  # lines of code that may stand above its picture
+TOGETHER = 22  # lines of code and of what it prints that may share a slide
+MOST_ROWS = 7  # of a list or a table
 LEAD = 170  # letters of a sentence that may lead to a formula or a cell
 TASK = 560  # letters of the task of an exercise
 LIST = 520  # letters of a list or a table
@@ -54,14 +46,14 @@ class Slide:
         level: 1 the lesson's title, 2 the first slide of a section, 3 any other.
         cells: shown one above the other.
         notes: Markdown blocks.
-        room: pixels that are left.
+        full: whether what comes next begins another slide.
     """
 
     title: str
     level: int = 3
     cells: list = field(default_factory=list)
     notes: list = field(default_factory=list)
-    room: float = ROOM
+    full: bool = False
 
 
 class Deck:
@@ -82,16 +74,12 @@ class Deck:
         if self.current.cells:
             self.begin(self.current.title, 3)
 
-    def show(self, cell, height):
-        """Put a cell on the current slide, or on the next where it does not fit."""
-        if height > self.current.room:
+    def show(self, cell, last=False):
+        """Put a cell on the current slide, or on the next if that is full; `last`: nothing comes below it."""
+        if self.current.full:
             self.go_on()
         self.current.cells.append(cell)
-        self.current.room -= height
-
-    def close(self):
-        """Let the current slide be full."""
-        self.current.room = 0
+        self.current.full = last
 
     def note(self, text):
         """Add Markdown to the notes of the current slide."""
@@ -109,43 +97,30 @@ def make_deck(nb):
         List of Slide.
     """
     deck = Deck()
-    for i, cell in enumerate(nb.cells):
+    for cell, following in zip(nb.cells, [*nb.cells[1:], None]):
         override = next((tag for tag in OVERRIDES if tag in tags(cell)), None)
-        following = nb.cells[i + 1] if i + 1 < len(nb.cells) else None
-        if override == "skip":
-            continue
         if override == "notes":
             deck.note(cell.source if cell.cell_type == "markdown" else _fenced(cell.source))
-        elif override:
+        elif override in ("slide", "fragment"):
             _lay_whole(deck, cell, override)
-        elif cell.cell_type == "markdown":
-            _lay_prose(
-                deck,
-                cell.source,
-                following is not None and following.cell_type == "code" and not is_solution(following),
-            )
-        elif cell.cell_type == "code":
+        elif override is None and cell.cell_type == "markdown":
+            before_code = following is not None and following.cell_type == "code" and not is_solution(following)
+            _lay_prose(deck, cell.source, before_code)
+        elif override is None and cell.cell_type == "code":
             _lay_code(deck, cell)
     return [slide for slide in deck.slides if slide.cells or slide.level < 3]
 
 
 def _lay_whole(deck, cell, override):
     """A cell whose tag says that all of it is shown."""
-    if cell.cell_type == "markdown":
-        height = sum(_height(kind, text) for kind, text in blocks(cell.source))
-        shown = _text(cell.source)
-    else:
-        source = align_comments(cell.source)
-        height = _code_height(source) + sum(map(_output_height, cell.outputs))
-        shown = _code(source, cell.outputs)
+    markdown = cell.cell_type == "markdown"
+    shown = _text(cell.source) if markdown else _code(align_comments(cell.source), cell.outputs)
     if override == "slide":
         deck.go_on()
-        deck.show(shown, height)
-        deck.close()
+        deck.show(shown, last=True)
     else:
         shown.metadata["slideshow"] = {"slide_type": "fragment"}
         deck.current.cells.append(shown)
-        deck.current.room -= height
 
 
 def _lay_prose(deck, source, before_code):
@@ -166,21 +141,19 @@ def _lay_prose(deck, source, before_code):
             task = 0
         elif kind in ("quote", "picture"):
             deck.go_on()
-            deck.show(_text(text, "vae-quote" if kind == "quote" else None), _height(kind, text))
-            deck.close()
+            deck.show(_text(text, "vae-quote" if kind == "quote" else None), last=True)
         elif kind in ("formula", "fence"):
-            deck.show(_text(text), _height(kind, text))
-            deck.close()
+            deck.show(_text(text), last=True)
         elif kind in ("list", "table") and _is_shown(deck, text):
             _lay_list(deck, kind, text)
         elif text.startswith("*After a restart:"):  # of no use to who looks at a screen
             deck.note(text)
         elif kind == "paragraph" and _in_exercise(deck) and task + len(text) <= TASK:
             task += len(text)
-            deck.show(_text(text), _height(kind, text))
+            deck.show(_text(text))
         elif kind == "paragraph" and not _in_exercise(deck) and (sentence := _shown_lead(deck, text, *following)):
             deck.go_on()
-            deck.show(_text(sentence), _height(kind, sentence))
+            deck.show(_text(sentence))
             if sentence != text:
                 deck.note(text)
         else:
@@ -239,15 +212,11 @@ def lead(text, following):
 def _lay_list(deck, kind, text):
     """A list or a table, over as many slides as it needs."""
     rows = re.split(r"\n(?=\S)", text)
-    head = rows[:2] if kind == "table" else []
-    part = []
-    for row in rows[len(head) :]:
-        if part and _height(kind, "\n".join([*head, *part, row])) > deck.current.room:
-            deck.show(_text("\n".join([*head, *part])), 0)
+    head, rows = (rows[:2], rows[2:]) if kind == "table" else ([], rows)
+    for start in range(0, len(rows), MOST_ROWS):
+        if start:
             deck.go_on()
-            part = []
-        part.append(row)
-    deck.show(_text("\n".join([*head, *part])), _height(kind, "\n".join([*head, *part])))
+        deck.show(_text("\n".join([*head, *rows[start : start + MOST_ROWS]])))
 
 
 def _lay_code(deck, cell):
@@ -257,37 +226,34 @@ def _lay_code(deck, cell):
         return
     source = align_comments(without_results(cell.source) if cell.outputs else cell.source)
     pictures = [output for output in cell.outputs if "image/png" in output.get("data", {})]
-    printed = [output for output in cell.outputs if output not in pictures]
+    printed = [piece for output in cell.outputs if output not in pictures for piece in _cut_output(output)]
     live = any(output.metadata.get("vae_utils", {}).get("live") for output in pictures)
     if _is_set_up(source) or (_before_sections(deck) and not pictures):
         deck.note(_fenced(source))
         return
     if any(shown.cell_type == "code" for shown in deck.current.cells):
         deck.go_on()
-    if live or (pictures and (_num_lines(source) > WITH_PICTURE or _is_crowded(source, pictures))):
+    lines = 0  # of code, on the current slide
+    if live or (pictures and _num_lines(source) > WITH_PICTURE):
         deck.note(_fenced(source))
     else:
-        for i, part in enumerate([source] if pictures else cut_code(source)):
+        for i, part in enumerate(cut_code(source)):
             if _num_lines(part) > MOST_LINES:
                 deck.note(_fenced(part))
                 continue
             if i > 0:
                 deck.go_on()
-            deck.show(_code(part), _code_height(part))
-    for output in printed:
-        for piece in _cut_output(output):
-            deck.show(_code("", [piece]), _output_height(piece))
+            deck.show(_code(part))
+            lines = _num_lines(part)
+    for piece in printed:
+        if lines and lines + _num_lines(piece.get("text", "")) > TOGETHER:
+            deck.go_on()
+        deck.show(_code("", [piece]), last=not pictures)
+        lines = 0
     for output in pictures:
-        deck.show(_code("", [output]), _output_height(output))
+        deck.show(_code("", [output]), last=not live)
         if live:
-            deck.show(_text("*A still picture: in the lesson it answers your hand.*", "vae-small"), 0)
-        deck.close()
-
-
-def _is_crowded(source, pictures):
-    """Whether the code leaves too little of the slide to a picture."""
-    room = ROOM - _code_height(source)
-    return any(room < LARGE_ENOUGH * _picture_height(output) for output in pictures)
+            deck.show(_text("*A still picture: in the lesson it answers your hand.*", "vae-small"), last=True)
 
 
 def _is_set_up(source):
@@ -348,7 +314,7 @@ def cut_code(source):
     parts = [pieces[0]]
     for piece in pieces[1:]:
         joined = f"{parts[-1]}\n\n{piece}"
-        if _num_lines(joined) <= MOST_LINES and _code_height(joined) <= ROOM:
+        if _num_lines(joined) <= MOST_LINES:
             parts[-1] = joined
         else:
             parts.append(piece)
@@ -356,70 +322,18 @@ def cut_code(source):
 
 
 def _cut_output(output):
-    """A printed output in pieces that fit on a slide."""
-    if output.output_type != "stream":
+    """A printed output in pieces of about the same length, none too long for a slide."""
+    lines = output.text.rstrip("\n").splitlines() if output.output_type == "stream" else []
+    pieces = -(-len(lines) // TOGETHER)
+    if pieces < 2:
         return [output]
-    lines = output.text.rstrip("\n").splitlines()
-    most = int((ROOM - PADDING) / (code_size(output.text) * CODE_LINE))
-    pieces = math.ceil(len(lines) / most) or 1
-    most = math.ceil(len(lines) / pieces) or 1
-    return [
-        new_output("stream", name=output.name, text="\n".join(lines[i : i + most]) + "\n")
-        for i in range(0, len(lines), most)
-    ]
-
-
-# --- sizes
-
-
-def code_size(text):
-    """The size of letters at which the longest line of a monospaced text fits across a slide."""
-    longest = max((len(line) for line in text.splitlines()), default=1) or 1
-    usual, smallest = CODE_SIZES
-    return max(smallest, min(usual, math.floor((WIDTH - 2 * MARGIN - 30) / (0.605 * longest) * 2) / 2))
+    most = -(-len(lines) // pieces)
+    texts = ["\n".join(lines[i : i + most]) + "\n" for i in range(0, len(lines), most)]
+    return [new_output("stream", name=output.name, text=text) for text in texts]
 
 
 def _num_lines(text):
     return len(text.strip("\n").splitlines())
-
-
-def _code_height(text):
-    size = code_size(text)
-    across = int((WIDTH - 2 * MARGIN - 30) / (0.605 * size))
-    lines = sum(math.ceil(len(line) / across) or 1 for line in text.strip("\n").splitlines())
-    return lines * size * CODE_LINE + PADDING
-
-
-def _output_height(output):
-    if "image/png" in output.get("data", {}):
-        return 330
-    if output.output_type == "stream":
-        return _code_height(output.text)
-    return _code_height(output.get("data", {}).get("text/plain", "") or "error")
-
-
-def _picture_height(output):
-    """How tall a picture is that has a slide to itself."""
-    width, height = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))).size
-    return min(ROOM, (WIDTH - 2 * MARGIN) * height / width)
-
-
-def _height(kind, text):
-    """About how many pixels a block of Markdown takes."""
-    if kind == "formula":
-        return 130 + 80 * text.count(r"\\")
-    if kind == "table":
-        return 46 * len(text.splitlines())
-    if kind == "fence":
-        return _code_height(text)
-    plain = re.sub(r"\$[^$]*\$", lambda match: "x" * _formula_length(match[0]), text)
-    pieces = re.split(r"\n(?=[-*+] |\d+[.)] )", plain) if kind == "list" else [plain]
-    return sum(math.ceil(len(piece) / TEXT_WIDTH) * TEXT_LINE + 12 for piece in pieces) + 10
-
-
-def _formula_length(latex):
-    """About how many letters of text a formula in a line is as long as."""
-    return len(re.sub(r"\\[a-zA-Z]+|[{}$\\^_]", "x", latex)) // 2 + 2
 
 
 # --- cells of the deck
@@ -432,14 +346,7 @@ def _text(source, role=None):
 
 
 def _code(source, outputs=()):
-    cell = new_code_cell(source, outputs=list(outputs))
-    printed = [
-        output.get("text", "") or output.get("data", {}).get("text/plain", "")
-        for output in outputs
-        if "image/png" not in output.get("data", {})
-    ]
-    cell.metadata["size"] = code_size("\n".join([source, *printed]))
-    return cell
+    return new_code_cell(source, outputs=list(outputs))
 
 
 def _fenced(source):
