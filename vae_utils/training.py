@@ -132,7 +132,9 @@ def paper_adagrad(num_images: int, prior: float = 1.0) -> Callable[[Iterable[Ten
     def optimiser(parameters):
         parameters = list(parameters)
         matrices = {"params": [p for p in parameters if p.dim() > 1], "weight_decay": prior / num_images}
-        return torch.optim.Adagrad([matrices, {"params": [p for p in parameters if p.dim() <= 1]}], fused=True)
+        vectors = {"params": [p for p in parameters if p.dim() <= 1]}
+        fused = parameters[0].device.type == "cpu"  # Apple's MPS, and CUDA before torch 2.11, have no such kernel
+        return torch.optim.Adagrad([matrices, vectors], fused=fused)
 
     return optimiser
 
