@@ -93,6 +93,7 @@ def markdown(source):
     return BeautifulSoup(page, "html.parser").select_one(".jp-RenderedMarkdown")
 
 
+@pytest.mark.slow
 def test_formulas_are_mathml_and_code_is_not():
     cell = markdown("""## With $\\log x$ & more
 
@@ -206,6 +207,7 @@ def test_a_failing_cell_is_an_exception_outside_the_command():
         export(new_markdown_cell("text"), new_code_cell("1 / 0", outputs=[widget()]))
 
 
+@pytest.mark.slow
 def test_a_dead_kernel_is_named():
     with pytest.raises(ConversionException, match="cell 0 .* failed: Kernel died"):
         export(new_code_cell("import os; os._exit(1)", outputs=[widget()]))
@@ -290,6 +292,7 @@ def test_the_page_lives_without_kernel_and_network(stills, offline):
     assert_healthy(offline)
 
 
+@pytest.mark.slow
 def test_two_views_share_a_model_and_a_broken_one_keeps_its_still(tmp_path, offline):
     outputs = [widget("a"), widget("broken"), widget("b"), widget("a")]
     path = tmp_path / "page.html"

@@ -264,6 +264,7 @@ def test_the_probes_model_is_linear_in_z():
     assert ((values - line) - (values - line).mean()).abs().max() < 0.1 * line.std()
 
 
+@pytest.mark.slow
 def test_lists_of_mistakes_do_not_hide_each_other():
     for check, mistakes in ((checks.elbo, lesson_02.BOUND_MISTAKES), (checks.elbo_at_mean, lesson_02.MEAN_MISTAKES)):
         for mistake in mistakes:

@@ -278,6 +278,7 @@ time.sleep({seconds})
 """
 
 
+@pytest.mark.slow
 def test_download_that_takes_too_long_is_stopped(small, fallback, monkeypatch, capfd):
     change(monkeypatch, download=(HALF_A_DOWNLOAD.format(names=[TRAIN_IMAGES], seconds=20),))
     monkeypatch.setattr(data, "DOWNLOAD_SECONDS", 1)

@@ -76,6 +76,7 @@ simple = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text() | 
 json_values = st.recursive(simple, lambda value: st.lists(value, max_size=3), max_leaves=5)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.dictionaries(st.text(min_size=1), json_values, max_size=4))
 def test_metadata_keep_their_types(tmp_path_factory, metadata):

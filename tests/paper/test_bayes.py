@@ -203,6 +203,7 @@ def test_map_with_the_standard_prior_is_weight_decay(images):
         torch.testing.assert_close(with_prior - plain, -weight / 50, atol=1e-5, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_predictive_bounds_on_the_conjugate_model(x):
     """With q(theta) exact the predictive density is Gaussian: N(mean, SIGMA^2 + sigma^2)."""
     mean, sigma = posterior(x)
@@ -254,6 +255,7 @@ def log_posterior_of_theta():
     return log_joint, log_joint.logsumexp(0) + (GRID[1] - GRID[0]).log()
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(st.floats(-1.5, 1.5), st.floats(0.1, 0.8), st.floats(-1.0, 1.0), st.floats(0.3, 1.2))
 def test_bound_plus_both_gaps_is_the_evidence(mean, sigma, slope, width):

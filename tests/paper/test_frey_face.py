@@ -253,6 +253,7 @@ def test_a_server_that_never_answers(small, download, fallback, monkeypatch, cap
     assert_fell_back(faces, capfd, "timed out")
 
 
+@pytest.mark.slow
 def test_a_download_that_takes_too_long_is_stopped(small, fallback, monkeypatch, capfd):
     script = "import sys, time; open(sys.argv[1] + '/frey_rawface.mat', 'w').write('half'); time.sleep(20)"
     change(monkeypatch, download=(script,))

@@ -11,21 +11,21 @@ function overflows(slide) {
   return [...slide.children].some((child) => child.offsetTop + child.offsetHeight > end + 1);
 }
 
+function fitWidth(slide) {                                             // one size for all code and what it prints
+  const texts = [...slide.querySelectorAll(".vae-code pre")];
+  const resize = (size) => slide.style.setProperty("--size", `${size}px`);
+  slide.classList.add("vae-unwrapped");
+  resize(SMALLEST);
+  const fitting = texts.filter((text) => !sticksOut(text));            // the others are wrapped, whatever the size
+  let size = fitting.length ? LARGEST : WRAPPED;
+  for (resize(size); size > SMALLEST && fitting.some(sticksOut); resize(size)) size -= 0.5;
+  slide.classList.remove("vae-unwrapped");
+}
+
 function fit(slide) {
   if (slide.dataset.fitted || slide.classList.contains("stack")) return;
   slide.dataset.fitted = true;
-  for (const code of slide.querySelectorAll(".vae-code")) {            // one size for a cell and what it prints
-    const texts = [...code.querySelectorAll("pre")];
-    const resize = (size) => code.style.setProperty("--size", `${size}px`);
-    texts.forEach((text) => { text.style.whiteSpace = "pre"; });
-    resize(SMALLEST);
-    const hopeless = texts.filter(sticksOut);                          // wrapped, whatever the size
-    let size = hopeless.length === texts.length ? WRAPPED : LARGEST;
-    for (resize(size); size > SMALLEST && texts.some((text) => sticksOut(text) && !hopeless.includes(text)); size -= 0.5) {
-      resize(size - 0.5);
-    }
-    texts.forEach((text) => { text.style.whiteSpace = ""; });
-  }
+  fitWidth(slide);
   for (let scale = 1; scale >= LEAST && overflows(slide); scale -= STEP) slide.style.setProperty("--scale", scale);
   for (const holder of slide.querySelectorAll(".vae-text .vae-formula")) {   // browsers do not break them into lines
     const formula = holder.firstElementChild;
