@@ -8,47 +8,45 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from vae_utils.authoring.__main__ import make
 from vae_utils.authoring.browser import assert_healthy, new_page
-from vae_utils.authoring.lesson import blocks, is_solution, paths, read, sections
-from vae_utils.authoring.slides import (
-    MOST_LINES,
-    WITH_PICTURE,
-    align_comments,
-    cut_code,
-    lead,
-    make_deck,
-    without_results,
-)
+from vae_utils.authoring.lesson import blocks, code_cells, is_solution, paths, prose, read, sections
+from vae_utils.authoring.slides import MOST_LINES, ROWS, WITH_PICTURE, SlideDeck, lead, make_deck, without_results
 
 from browser import chromium  # noqa: F401 (a fixture)
 
 PATHS = paths()
 SMALLEST = 16  # px, of letters on a slide of 1280 x 720: what a projector carries to the last row
-# Draws every slide in turn; returns what sticks out of it and the size of its smallest letters, by slide.
-MEASURE = """() => Reveal.getSlides().map(slide => {
-    const { h, v } = Reveal.getIndices(slide);
-    Reveal.slide(h, v);
-    const frame = document.querySelector(".slides").getBoundingClientRect();
-    const found = { at: `${h}/${v}`, outside: [], smallest: Infinity, picture: Infinity,
-                    headings: slide.querySelectorAll(".vae-title").length };
-    for (const element of slide.querySelectorAll("*")) {
-        const box = element.getBoundingClientRect();
-        if (element.closest("aside") || !box.width || !box.height) continue;
-        const sticks = box.left < frame.left || box.top < frame.top || box.right > frame.right
-                       || box.bottom > frame.bottom;
-        const hides = element.tagName !== "IMG" && getComputedStyle(element).overflowX === "hidden"
-                      && element.scrollWidth > element.clientWidth + 1;
-        if (sticks || hides) found.outside.push(`${element.tagName} ${element.textContent.slice(0, 60)}`);
-        if ([...element.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.data.trim())
-            && !element.closest("msub, msup, msubsup, munder, mover, munderover, mfrac")) {
-            found.smallest = Math.min(found.smallest, parseFloat(getComputedStyle(element).fontSize));
+LEAST_PICTURE = 60  # px: a strip of digits
+# Shows every slide in turn, or measures the pages of a print; returns what is wrong, and what was found.
+MEASURE = """async () => {
+    const printed = document.documentElement.classList.contains("print-pdf");
+    const slides = [...document.querySelectorAll(".slides section:not(.stack)")];
+    return slides.map(slide => {
+        if (!printed) { const { h, v } = Reveal.getIndices(slide); Reveal.slide(h, v); }
+        const frame = (printed ? slide : document.querySelector(".slides")).getBoundingClientRect();
+        const found = { outside: [], letters: [], pictures: [],
+                        headings: slide.querySelectorAll("h1, h2, h3, h4").length,
+                        title: slide.querySelector("h1, h2") !== null,
+                        shown: slide.innerText.trim().split("\\n").length };
+        for (const element of slide.querySelectorAll("*")) {
+            const box = element.getBoundingClientRect();
+            if (element.closest("aside") || !box.width || !box.height) continue;
+            const sticks = box.left < frame.left - 1 || box.top < frame.top - 1 || box.right > frame.right + 1
+                           || box.bottom > frame.bottom + 1;
+            const hides = element.tagName !== "IMG" && getComputedStyle(element).overflowX !== "visible"
+                          && element.scrollWidth > element.clientWidth + 1;
+            if (sticks || hides) found.outside.push(`${element.tagName} ${element.textContent.slice(0, 60)}`);
+            if ([...element.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.data.trim())
+                && !element.closest("msub, msup, msubsup, munder, mover, munderover, mfrac")) {
+                found.letters.push(parseFloat(getComputedStyle(element).fontSize));
+            }
+            if (element.tagName === "IMG") {
+                const scale = Math.min(box.width / element.naturalWidth, box.height / element.naturalHeight);
+                found.pictures.push(scale * Math.min(element.naturalHeight, element.naturalWidth));
+            }
         }
-        if (element.tagName === "IMG") {
-            const scale = Math.min(box.width / element.naturalWidth, box.height / element.naturalHeight);
-            found.picture = Math.min(found.picture, scale * element.naturalHeight, scale * element.naturalWidth);
-        }
-    }
-    return found;
-})"""
+        return found;
+    });
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +60,6 @@ def path(request):
     return request.param
 
 
-def num_pictures(lesson):
-    return sum(
-        "image/png" in output.get("data", {})
-        for cell in lesson.cells
-        for output in cell.get("outputs", [])
-        if not is_solution(cell)
-    )
-
-
 @pytest.fixture
 def screen(chromium):
     page = new_page(chromium, offline=True)
@@ -78,57 +67,66 @@ def screen(chromium):
     page.context.close()
 
 
-@pytest.mark.slow
-def test_slides_hold_the_pictures_with_words_and_nothing_of_the_solutions(decks, path):
-    lesson, page = read(path), BeautifulSoup(decks[path].read_text("utf-8"), "html.parser")
-    assert len(page.select("section section")) >= len(sections(lesson))
-    images = page.select("section section img")
-    assert len(images) == num_pictures(lesson) and all(image["alt"] for image in images)
-    notes = page.select("aside.notes")
-    assert all(len(section.select("aside.notes")) <= 1 for section in page.select("section section"))
-    noted = " ".join(" ".join(note.get_text() for note in notes).split())
-    for cell in filter(is_solution, lesson.cells):
-        assert " ".join(cell.source.split()) in noted
-    for note in notes:
-        note.extract()
-    assert not re.search(r"# Solution|\bHint\b", page.get_text())
-    assert page.get_text().count("Predict.") == sum(
-        kind == "quote" and "Predict." in text
-        for cell in lesson.cells
-        if cell.cell_type == "markdown"
-        for kind, text in blocks(cell.source)
+def measure(screen, path, query=""):
+    screen.goto(path.as_uri() + query)
+    screen.wait_for_function("window.Reveal && Reveal.isReady()")
+    if query:
+        screen.wait_for_function("document.querySelectorAll('.pdf-page section[data-fitted]').length > 0")
+    return screen.evaluate(MEASURE)
+
+
+def problems(slide):
+    """What is wrong with a slide as measured."""
+    return (
+        slide["outside"]
+        + [f"letters of {size} px" for size in slide["letters"] if size < SMALLEST]
+        + [f"a picture of {size} px" for size in slide["pictures"] if size < LEAST_PICTURE]
+        + [f"{slide['headings']} headings"] * (slide["headings"] != 1)
+        + ["nothing under the heading"] * (not slide["title"] and slide["shown"] < 2 and not slide["pictures"])
     )
 
 
+def kinds(lesson, *wanted):
+    """The blocks of the lesson's prose that are of these kinds."""
+    return [text for kind, text in blocks(prose(lesson.cells)) if kind in wanted]
+
+
+# --- the lessons' decks
+
+
 @pytest.mark.slow
-def test_every_slide_fits_and_can_be_read(decks, path, screen):
-    screen.goto(decks[path].as_uri())
-    screen.wait_for_function("window.Reveal && Reveal.isReady()")
-    measured = screen.evaluate(MEASURE)
-    assert [slide for slide in measured if slide["headings"] != 1] == []
-    assert [slide for slide in measured if slide["outside"]] == []
-    assert [slide for slide in measured if slide["smallest"] < SMALLEST] == []
-    assert [slide for slide in measured if slide["picture"] < 60] == []  # a strip of digits is the smallest
+@pytest.mark.parametrize("query", ["", "?print-pdf"], ids=["screen", "print"])
+def test_every_slide_fits_and_can_be_read(decks, path, screen, query):
+    measured = measure(screen, decks[path], query)
+    assert {i: problems(slide) for i, slide in enumerate(measured, 1) if problems(slide)} == {}
     assert_healthy(screen)
 
 
 @pytest.mark.slow
-def test_measuring_finds_what_does_not_fit(decks, screen):
-    screen.goto(decks[PATHS[0]].as_uri())
-    screen.wait_for_function("window.Reveal && Reveal.isReady()")
-    screen.evaluate("""() => {
-        const slides = Reveal.getSlides();
-        const text = "long ".repeat(9999);
-        slides[1].insertAdjacentHTML("beforeend", `<p style="font-size: 9px; flex: none">${text}</p>`);
-    }""")
-    slide = screen.evaluate(MEASURE)[1]
-    assert slide["outside"] and slide["smallest"] == 9
+def test_slides_hold_the_pictures_with_words_and_nothing_of_the_solutions(decks, path):
+    lesson, page = read(path), BeautifulSoup(decks[path].read_text("utf-8"), "html.parser")
+    shown = [cell for cell in code_cells(lesson.cells) if not is_solution(cell)]
+    pictures = [output for cell in shown for output in cell.outputs if "image/png" in output.get("data", {})]
+    predictions = [text for text in kinds(lesson, "quote") if "Predict." in text]
+    # A slide for each section and each prediction; no block, cell or picture takes more than two of its own.
+    slides = page.select("section section")
+    for_the_eye = kinds(lesson, "heading", "quote", "formula", "fence", "list", "table", "picture")
+    assert len(sections(lesson)) + len(predictions) / 2 <= len(slides)
+    assert len(slides) <= len(for_the_eye) + len(shown) + len(pictures)
+    images = page.select("section section img")
+    assert len(images) == len(pictures) and all(image["alt"] for image in images)
+    notes = [slide.select("aside.notes") for slide in slides]
+    assert all(len(found) <= 1 for found in notes)
+    noted = " ".join(" ".join(note.extract().get_text() for found in notes for note in found).split())
+    for cell in filter(is_solution, lesson.cells):
+        assert " ".join(cell.source.split()) in noted
+    assert not re.search(r"# Solution|\bHint\b", page.get_text())
+    assert page.get_text().count("Predict.") == len(predictions)
 
 
 @pytest.mark.slow
 def test_the_speaker_has_notes_without_a_network(decks, screen):
-    screen.goto(decks[PATHS[0]].as_uri())
-    screen.wait_for_function("window.Reveal && Reveal.isReady()")
+    measure(screen, decks[PATHS[0]])
     with screen.expect_popup() as opened:
         screen.keyboard.press("s")
     view = opened.value
@@ -136,14 +134,44 @@ def test_the_speaker_has_notes_without_a_network(decks, screen):
     assert screen.strangers == []
 
 
+# --- what the browser does
+
+
+def lesson_of(*cells):
+    return new_notebook(cells=[new_markdown_cell("# Why?"), new_markdown_cell("## 1 · One"), *cells])
+
+
+@pytest.mark.slow
+def test_letters_are_smaller_where_there_is_much_and_measuring_finds_what_is_too_much(screen, tmp_path):
+    for words in (20, 200, 2000):
+        cell = new_markdown_cell("word " * words)
+        cell.metadata["tags"] = ["slide"]
+        (tmp_path / f"{words}.html").write_text(
+            SlideDeck().from_notebook_node(lesson_of(cell), {"metadata": {"name": "deck"}})[0], "utf-8"
+        )
+    few, many, too_many = (measure(screen, tmp_path / f"{words}.html")[1] for words in (20, 200, 2000))
+    assert problems(few) == problems(many) == [] and min(many["letters"]) < min(few["letters"])
+    assert too_many["outside"] and min(too_many["letters"]) == SMALLEST
+
+
+# --- what stands on a slide
+
+
 def laid_out(*cells):
     """For each slide its title, what it shows, and its notes."""
-    nb = new_notebook(cells=[new_markdown_cell("# Why?"), new_markdown_cell("## 1 · One"), *cells])
-    slides = [(slide.title, [cell.source for cell in slide.cells], slide.notes) for slide in make_deck(nb)]
+    slides = [
+        (slide.title, [cell.source for cell in slide.cells], slide.notes) for slide in make_deck(lesson_of(*cells))
+    ]
     return slides[2:] or slides[1:]  # without the titles, if they stand alone
 
 
+def tagged(tag, cell):
+    cell.metadata["tags"] = [tag]
+    return cell
+
+
 LONG = " ".join(9 * ["A sentence that nobody reads from a wall."])
+FENCED = "```python\n1\n```"
 
 
 def test_prose_becomes_notes_and_what_leads_to_a_formula_stays():
@@ -152,27 +180,26 @@ def test_prose_becomes_notes_and_what_leads_to_a_formula_stays():
     ]
 
 
-def test_what_a_section_needs_after_a_restart_is_no_slide():
+def test_what_is_only_said_stays_in_the_notes_of_a_slide_that_is_not_empty():
     line = "*After a restart: run the code cells before section 1.*"
-    assert laid_out(new_markdown_cell(f"{line}\n\nDivide:\n\n$$\na\n$$")) == [
-        ("1 · One", ["Divide:", "$$\na\n$$"], [line])
+    assert laid_out(new_markdown_cell(f"{line}\n\nDivide:\n\n$$\na\n$$\n\n### Two\n\n{LONG}")) == [
+        ("1 · One", ["Divide:", "$$\na\n$$"], [line, "**Two**", LONG])
     ]
 
 
-def test_tags_override():
-    def tagged(tag, cell):
-        cell.metadata["tags"] = [tag]
-        return cell
-
-    assert laid_out(new_code_cell("1"), tagged("slide", new_markdown_cell(LONG))) == [("1 · One", [LONG], [])]
-    assert laid_out(new_code_cell("1"), tagged("fragment", new_markdown_cell(LONG))) == [("1 · One", ["1", LONG], [])]
-    assert laid_out(new_code_cell("1"), tagged("notes", new_markdown_cell("Short:"))) == [
-        ("1 · One", ["1"], ["Short:"])
-    ]
-    assert laid_out(tagged("skip", new_code_cell("1")), new_code_cell("2")) == [("1 · One", ["2"], [])]
-    assert laid_out(tagged("notes", new_code_cell("1")), new_code_cell("2")) == [
-        ("1 · One", ["2"], ["```python\n1\n```"])
-    ]
+@pytest.mark.parametrize(
+    "cells, slide",
+    [
+        ((new_code_cell("1"), tagged("slide", new_markdown_cell(LONG))), ([LONG], [])),
+        ((new_code_cell("1"), tagged("fragment", new_markdown_cell(LONG))), (["1", LONG], [])),
+        ((new_code_cell("1"), tagged("notes", new_markdown_cell("Short:"))), (["1"], ["Short:"])),
+        ((tagged("notes", new_code_cell("1")), new_code_cell("2")), (["2"], [FENCED])),
+        ((tagged("skip", new_code_cell("1")), new_code_cell("2")), (["2"], [])),
+    ],
+    ids=["slide", "fragment", "notes", "notes of code", "skip"],
+)
+def test_tags_override(cells, slide):
+    assert laid_out(*cells) == [("1 · One", *slide)]
 
 
 def test_lead():
@@ -184,15 +211,13 @@ def test_lead():
     assert lead(LONG, "code") == ""
 
 
-def test_code_is_made_narrow_and_cut_at_blank_lines():
-    wide = f"a = 1{' ' * 60}# a long comment on this line\nb = '# no'"
-    assert align_comments(wide) == "a = 1  # a long comment on this line\nb = '# no'"
-    long = f"    x = {'1 + ' * 18}1          # why, and for how long, and what it costs"
-    assert align_comments("if a:\n" + long).splitlines()[1] == "    # why, and for how long, and what it costs"
-    parts = cut_code("\n\n".join("\n".join(["x = 1"] * 6) for _ in range(4)))
-    assert [len(part.split()) // 3 for part in parts] == [12, 12] and max(
-        len(part.splitlines()) for part in parts
-    ) <= MOST_LINES
+def test_code_is_cut_at_blank_lines_and_what_is_longer_still_is_noted():
+    block = "\n".join(["x = 1"] * (MOST_LINES // 2 - 1))
+    first, second = laid_out(new_markdown_cell("> **Predict.**"), new_code_cell("\n\n".join(4 * [block])))
+    assert first[1] == second[1] == [f"{block}\n\n{block}"]
+    long = "\n".join(["x = 1"] * (MOST_LINES + 1))
+    ((_, sources, notes),) = laid_out(new_code_cell(f"y = 2      # why\n\n{long}"))
+    assert sources == ["y = 2  # why"] and long in notes[0]
 
 
 @pytest.mark.parametrize("lines, shown", [(WITH_PICTURE, 2), (WITH_PICTURE + 1, 1)])
@@ -209,14 +234,7 @@ def test_what_only_prints_a_result_is_left_out_beside_the_result():
 
 
 def test_long_printed_text_goes_on_and_loses_nothing():
-    text = "".join(f"{i}\n" for i in range(50))
-    deck = make_deck(
-        new_notebook(
-            cells=[
-                new_markdown_cell("# Why?\n\n## 1"),
-                new_code_cell("go()", outputs=[new_output("stream", text=text)]),
-            ]
-        )
-    )
+    text = "".join(f"{i}\n" for i in range(2 * ROWS + 1))
+    deck = make_deck(lesson_of(new_code_cell("go()", outputs=[new_output("stream", text=text)])))
     shown = [output.text for slide in deck for cell in slide.cells for output in cell.get("outputs", [])]
-    assert "".join(shown) == text and len(shown) > 1
+    assert "".join(shown) == text.rstrip("\n") and max(len(piece.splitlines()) for piece in shown) <= ROWS

@@ -11,21 +11,19 @@ function overflows(slide) {
   return [...slide.children].some((child) => child.offsetTop + child.offsetHeight > end + 1);
 }
 
-function fitWidth(slide) {                                             // one size for all code and what it prints
-  const texts = [...slide.querySelectorAll(".vae-code pre")];
-  const resize = (size) => slide.style.setProperty("--size", `${size}px`);
-  slide.classList.add("vae-unwrapped");
-  resize(SMALLEST);
-  const fitting = texts.filter((text) => !sticksOut(text));            // the others are wrapped, whatever the size
-  let size = fitting.length ? LARGEST : WRAPPED;
-  for (resize(size); size > SMALLEST && fitting.some(sticksOut); resize(size)) size -= 0.5;
-  slide.classList.remove("vae-unwrapped");
+function fitWidth(text) {
+  const resize = (size) => text.style.setProperty("--size", `${size}px`);
+  let size = LARGEST;
+  text.style.whiteSpace = "pre";
+  for (resize(size); size > SMALLEST && sticksOut(text); resize(size)) size -= 0.5;
+  if (sticksOut(text)) resize(WRAPPED);
+  text.style.whiteSpace = "";
 }
 
 function fit(slide) {
   if (slide.dataset.fitted || slide.classList.contains("stack")) return;
   slide.dataset.fitted = true;
-  fitWidth(slide);
+  slide.querySelectorAll(".vae-code pre").forEach(fitWidth);
   for (let scale = 1; scale >= LEAST && overflows(slide); scale -= STEP) slide.style.setProperty("--scale", scale);
   for (const holder of slide.querySelectorAll(".vae-text .vae-formula")) {   // browsers do not break them into lines
     const formula = holder.firstElementChild;
@@ -42,5 +40,5 @@ Reveal.on("slidechanged", ({ currentSlide }) => fit(currentSlide));
 Reveal.on("pdf-ready", () => document.querySelectorAll(".slides section").forEach(fit));
 Reveal.initialize({
   width: 1280, height: 720, margin: 0, center: false, hash: true, transition: "none", slideNumber: "c/t",
-  controlsTutorial: false, plugins: [RevealNotes],
+  pdfMaxPagesPerSlide: 1, controlsTutorial: false, plugins: [RevealNotes],
 });

@@ -1,13 +1,12 @@
 """A lesson as a deck of slides: reveal.js by nbconvert, from the same cells.
 
-What stands on a slide is chosen by kind: headings, displayed formulas, predictions, tasks, short code,
-printed results and pictures. Prose becomes the speaker's notes (key S), apart from the sentence that leads to
-a formula or to a cell. A tag on a cell overrides this: `slide` puts the whole cell on a slide of its own,
-`fragment` shows the whole cell at the next click on the slide before, `notes` makes it notes, `skip` leaves it
-out.
+What stands on a slide is chosen by kind: headings, displayed formulas, predictions, tasks, short code, printed results
+and pictures. Prose becomes the speaker's notes (key S), apart from the sentence that leads to a formula or to a cell.
+A tag on a cell overrides this: `slide` puts the whole cell on a slide of its own, `fragment` shows the whole cell at
+the next click on the slide before, `notes` makes it notes, `skip` leaves it out.
 
-A slide holds so many rows, and each kind of block counts for some. The browser lays the slide out, and makes
-its letters smaller where it overflows (slides.js).
+A slide holds so many rows, and each kind of block counts for some. The browser lays the slide out, and makes its
+letters smaller where it overflows (slides.js).
 """
 
 import ast
@@ -24,16 +23,14 @@ from vae_utils.authoring.exporter import HOME, describe_pictures, drop_progress_
 from vae_utils.authoring.lesson import blocks, is_solution, tags
 
 ROWS = 22  # on a slide; of code and of what it prints, each line counts for one
-LEAD, ITEM, TASK, FORMULA = 2, 2, 4, 12  # rows of a leading sentence, an item of a list, a paragraph of a task, ...
-WITH_PICTURE = 3  # lines of code that may stand above its picture
-PICTURE = ROWS - LEAD - WITH_PICTURE
+ROWS_OF = {"lead": 2, "item": 2, "task": 4, "formula": 12, "fence": 12, "picture": 17, "quote": ROWS}
+WITH_PICTURE = ROWS - ROWS_OF["picture"] - ROWS_OF["lead"]  # lines of code that may stand above its picture
 MOST_LINES = 16  # of code on a slide: cut at blank lines, and what is longer still becomes notes
 MOST_ITEMS = 7  # of a list or a table on a slide
 SHORT = 170  # letters of a sentence that may lead to something
-SHORT_LIST = 600  # letters of a list or a table that is for the eye; ...
-ALWAYS_LISTED = ("What to remember", "Where it stands")  # ... a longer one is under these titles only
+SHORT_LIST = 520  # letters of a list or a table that is for the eye; ...
+ALWAYS_LISTED = ("What to remember", "Where it stands")  # ... under these titles, and the lesson's, longer ones too
 ONLY_SAID = ("*After a restart:", "**Time")  # beginnings of paragraphs of no use to who looks at a screen
-OVERRIDES = ("slide", "fragment", "notes", "skip")
 
 
 @dataclass
@@ -78,10 +75,6 @@ class Deck(list):
         self.current.cells.append(cell)
         self.current.rows += rows
 
-    def note(self, text):
-        """Add Markdown to the notes of the current slide."""
-        self.current.notes.append(text)
-
 
 def make_deck(nb):
     """Lay a lesson out; it stays as it is.
@@ -90,22 +83,23 @@ def make_deck(nb):
         List of Slide. Of those that are not titles none is empty: their notes go to the slide before.
     """
     deck = Deck()
-    for cell, following in zip(nb.cells, [*nb.cells[1:], None]):
-        override = next((tag for tag in OVERRIDES if tag in tags(cell)), None)
+    for cell, following in zip(nb.cells, [*nb.cells[1:], new_markdown_cell()]):
         markdown = cell.cell_type == "markdown"
-        if override == "notes":
-            deck.note(cell.source if markdown else _fenced(cell.source))
-        elif override in ("slide", "fragment"):
+        if "skip" in tags(cell):
+            continue
+        if "notes" in tags(cell):
+            deck.current.notes.append(cell.source if markdown else _fenced(cell.source))
+        elif tags(cell) & {"slide", "fragment"}:
             whole = _text(cell.source) if markdown else new_code_cell(cell.source, outputs=cell.outputs)
-            if override == "slide":
+            if "slide" in tags(cell):
                 deck.go_on()
             else:
                 whole.metadata["slideshow"] = {"slide_type": "fragment"}
-            deck.show(whole, ROWS if override == "slide" else 0)
-        elif override is None and markdown:
-            before_code = following is not None and following.cell_type == "code" and not is_solution(following)
+            deck.show(whole, ROWS if "slide" in tags(cell) else 0)
+        elif markdown:
+            before_code = following.cell_type == "code" and not is_solution(following)
             _lay_prose(deck, cell.source, "code" if before_code else "")
-        elif override is None and cell.cell_type == "code":
+        elif cell.cell_type == "code":
             _lay_code(deck, cell)
     kept = []
     for slide in deck:
@@ -124,31 +118,29 @@ def _lay_prose(deck, source, below):
         following, content = next((part for part in parts[i + 1 :] if part[0] != "folded"), (below, ""))
         if kind == "heading":
             deck.append(Slide(text.lstrip("# "), min(3, len(text) - len(text.lstrip("#")))))
-        elif kind in ("quote", "picture"):
-            deck.show(_text(text, "vae-quote" if kind == "quote" else "vae-text"), ROWS)
-        elif kind in ("formula", "fence"):
-            deck.show(_text(text), FORMULA)
+        elif kind in ROWS_OF:
+            deck.show(_text(text, "vae-quote" if kind == "quote" else "vae-text"), ROWS_OF[kind])
         elif kind in ("list", "table") and _is_for_the_eye(deck, text):
             rows = re.split(r"\n(?=\S)", text)
             head, rows = (rows[:2], rows[2:]) if kind == "table" else ([], rows)
             for piece in _even_pieces(rows, MOST_ITEMS):
-                deck.show(_text("\n".join(head + piece)), ITEM * len(piece))
+                deck.show(_text("\n".join(head + piece)), ROWS_OF["item"] * len(piece))
         elif kind != "paragraph" or text.startswith(ONLY_SAID):
-            deck.note(text)
+            deck.current.notes.append(text)
         elif in_exercise and not deck.current.has_code:
-            deck.show(_text(text), TASK)
+            deck.show(_text(text), ROWS_OF["task"])
         else:
             noted = following in ("list", "table") and not _is_for_the_eye(deck, content)
             sentence = "" if in_exercise or noted else lead(text, following)
             if sentence:
                 deck.go_on()
-                deck.show(_text(sentence), LEAD)
+                deck.show(_text(sentence), ROWS_OF["lead"])
             if sentence != text:
-                deck.note(text)
+                deck.current.notes.append(text)
 
 
 def _is_for_the_eye(deck, text):
-    return len(text) <= SHORT_LIST or deck.current.title.startswith(ALWAYS_LISTED)
+    return len(text) <= SHORT_LIST or deck.current.title.startswith((deck[0].title, *ALWAYS_LISTED))
 
 
 def _even_pieces(items, most):
@@ -159,11 +151,7 @@ def _even_pieces(items, most):
 
 
 def lead(text, below):
-    """The part of a paragraph that leads to what comes below it.
-
-    Args:
-        text: the paragraph.
-        below: kind of the next block, "code" for a cell of code, "" for another cell.
+    """The part of a paragraph that leads to what is `below`: kind of the next block, "code" a cell of code, or "".
 
     Returns:
         All of a short paragraph; of a long one its last sentence, if that is short and leads on, or the bold
@@ -184,7 +172,7 @@ def lead(text, below):
 def _lay_code(deck, cell):
     """A cell of code and what it has put out."""
     if is_solution(cell):
-        deck.note("**Solution**\n\n" + _fenced(cell.source))
+        deck.current.notes.append("**Solution**\n\n" + _fenced(cell.source))
         return
     source = without_results(cell.source) if cell.outputs else cell.source
     source = re.sub(r"(?<=\S) {2,}(?=# )", "  ", source)  # comments stand close: the lines are narrower
@@ -192,28 +180,24 @@ def _lay_code(deck, cell):
     live = any(output.metadata.get("vae_utils", {}).get("live") for output in pictures)
     sets_up = isinstance(ast.parse(source).body[0], (ast.Import, ast.ImportFrom))
     if sets_up or (deck.current.title == deck[0].title and not pictures):
-        deck.note(_fenced(source))
+        deck.current.notes.append(_fenced(source))
         return
     if deck.current.has_code:
         deck.go_on()
-    if live or (pictures and len(source.splitlines()) > WITH_PICTURE):
-        deck.note(_fenced(source))
-    else:
-        for part in cut_code(source):
-            lines = len(part.splitlines())
-            if lines > MOST_LINES:
-                deck.note(_fenced(part))
-            else:
-                deck.show(new_code_cell(part), ROWS if deck.current.has_code else lines)
-    for output in cell.outputs:
-        if output in pictures:
-            deck.show(new_code_cell(outputs=[output]), PICTURE)
-        elif output.output_type == "stream":
-            for lines in _even_pieces(output.text.rstrip("\n").splitlines(keepends=True), ROWS - LEAD):
+    all_noted = live or (pictures and len(source.splitlines()) > WITH_PICTURE)
+    for part in [source] if all_noted else cut_code(source):
+        if all_noted or len(part.splitlines()) > MOST_LINES:
+            deck.current.notes.append(_fenced(part))
+        else:
+            deck.show(new_code_cell(part), ROWS if deck.current.has_code else len(part.splitlines()))
+    # What is printed first: a picture takes all the room that is left.
+    for output in sorted(cell.outputs, key=lambda output: output in pictures):
+        if output.output_type == "stream":
+            for lines in _even_pieces(output.text.rstrip("\n").splitlines(keepends=True), ROWS - ROWS_OF["lead"]):
                 piece = new_output("stream", name=output.name, text="".join(lines))
                 deck.show(new_code_cell(outputs=[piece]), len(lines))
         else:
-            deck.show(new_code_cell(outputs=[output]), LEAD)
+            deck.show(new_code_cell(outputs=[output]), ROWS_OF["picture" if output in pictures else "lead"])
     if live:
         deck.show(_text("*A still picture: in the lesson it answers your hand.*", "vae-small"), 0)
 
@@ -269,20 +253,10 @@ class LayOut(Preprocessor):
 class SlideDeck(SlidesExporter):
     """A deck as one HTML file, with reveal.js and all formulas inside."""
 
-    def __init__(self, **kwargs):
-        super().__init__(preprocessors=[LayOut], template_file=str(HOME / "slides.html.j2"), **kwargs)
+    def __init__(self):
+        folders = [str(HOME), str(reveal_js())]
+        super().__init__(preprocessors=[LayOut], template_file="slides.html.j2", extra_template_paths=folders)
         self.register_filter("markdown2html", markdown_with_mathml)
-
-    def _init_resources(self, resources):
-        resources = super()._init_resources(resources)
-        reveal = reveal_js()
-        styles = (reveal / "dist" / "reveal.css", HOME / "page.css", HOME / "slides.css")
-        scripts = (reveal / "dist" / "reveal.js", reveal / "plugin" / "notes" / "notes.js", HOME / "slides.js")
-        resources["vae"] = {
-            "styles": [path.read_text("utf-8") for path in styles],
-            "scripts": [path.read_text("utf-8") for path in scripts],
-        }
-        return resources
 
 
 def reveal_js():
