@@ -4,7 +4,11 @@ const LARGEST = 26, WRAPPED = 20, SMALLEST = 16;   // px, of letters in code
 const SMALLEST_FORMULA = 22;         // px: what is small in it is half of that
 const STEP = 0.04, LEAST = 0.5;
 
-const sticksOut = (element) => element.scrollWidth > element.clientWidth + 1;
+function sticksOut(text) {             // not by scrollWidth, which is rounded: half a pixel breaks a line
+  const letters = document.createRange();
+  letters.selectNodeContents(text);
+  return letters.getBoundingClientRect().right > text.getBoundingClientRect().right;
+}
 
 function overflows(slide) {
   const end = slide.clientHeight - parseFloat(getComputedStyle(slide).paddingBottom);
@@ -16,8 +20,9 @@ function fitWidth(text) {
   let size = LARGEST;
   text.style.whiteSpace = "pre";
   for (resize(size); size > SMALLEST && sticksOut(text); resize(size)) size -= 0.5;
-  if (sticksOut(text)) resize(WRAPPED);
-  text.style.whiteSpace = "";
+  if (!sticksOut(text)) return;
+  resize(WRAPPED);
+  text.style.whiteSpace = "pre-wrap";
 }
 
 function fit(slide) {

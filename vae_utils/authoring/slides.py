@@ -59,21 +59,17 @@ class Slide:
 class Deck(list):
     """The slides of a lesson, in the making."""
 
-    @property
-    def current(self):
-        return self[-1]
-
     def go_on(self):
         """Begin another slide under the same title, unless the current one is empty still."""
-        if self.current.cells:
-            self.append(Slide(self.current.title))
+        if self[-1].cells:
+            self.append(Slide(self[-1].title))
 
     def show(self, cell, rows):
         """Put a cell that counts for so many rows on the current slide, or on the next if it has no room."""
-        if self.current.rows + rows > ROWS:
+        if self[-1].rows + rows > ROWS:
             self.go_on()
-        self.current.cells.append(cell)
-        self.current.rows += rows
+        self[-1].cells.append(cell)
+        self[-1].rows += rows
 
 
 def make_deck(nb):
@@ -88,7 +84,7 @@ def make_deck(nb):
         if "skip" in tags(cell):
             continue
         if "notes" in tags(cell):
-            deck.current.notes.append(cell.source if markdown else _fenced(cell.source))
+            deck[-1].notes.append(cell.source if markdown else _fenced(cell.source))
         elif tags(cell) & {"slide", "fragment"}:
             whole = _text(cell.source) if markdown else new_code_cell(cell.source, outputs=cell.outputs)
             if "slide" in tags(cell):
@@ -114,7 +110,7 @@ def _lay_prose(deck, source, below):
     """A cell of Markdown: what is for the eye onto slides, the rest into the notes; `below` is as in `lead`."""
     parts = blocks(source)
     for i, (kind, text) in enumerate(parts):
-        in_exercise = deck and deck.current.title.startswith("Exercise")
+        in_exercise = deck and deck[-1].title.startswith("Exercise")
         following, content = next((part for part in parts[i + 1 :] if part[0] != "folded"), (below, ""))
         if kind == "heading":
             deck.append(Slide(text.lstrip("# "), min(3, len(text) - len(text.lstrip("#")))))
@@ -126,8 +122,8 @@ def _lay_prose(deck, source, below):
             for piece in _even_pieces(rows, MOST_ITEMS):
                 deck.show(_text("\n".join(head + piece)), ROWS_OF["item"] * len(piece))
         elif kind != "paragraph" or text.startswith(ONLY_SAID):
-            deck.current.notes.append(text)
-        elif in_exercise and not deck.current.has_code:
+            deck[-1].notes.append(text)
+        elif in_exercise and not deck[-1].has_code:
             deck.show(_text(text), ROWS_OF["task"])
         else:
             noted = following in ("list", "table") and not _is_for_the_eye(deck, content)
@@ -136,11 +132,11 @@ def _lay_prose(deck, source, below):
                 deck.go_on()
                 deck.show(_text(sentence), ROWS_OF["lead"])
             if sentence != text:
-                deck.current.notes.append(text)
+                deck[-1].notes.append(text)
 
 
 def _is_for_the_eye(deck, text):
-    return len(text) <= SHORT_LIST or deck.current.title.startswith((deck[0].title, *ALWAYS_LISTED))
+    return len(text) <= SHORT_LIST or deck[-1].title.startswith((deck[0].title, *ALWAYS_LISTED))
 
 
 def _even_pieces(items, most):
@@ -172,26 +168,25 @@ def lead(text, below):
 def _lay_code(deck, cell):
     """A cell of code and what it has put out."""
     if is_solution(cell):
-        deck.current.notes.append("**Solution**\n\n" + _fenced(cell.source))
+        deck[-1].notes.append("**Solution**\n\n" + _fenced(cell.source))
         return
     source = without_results(cell.source) if cell.outputs else cell.source
     source = re.sub(r"(?<=\S) {2,}(?=# )", "  ", source)  # comments stand close: the lines are narrower
     pictures = [output for output in cell.outputs if "image/png" in output.get("data", {})]
     live = any(output.metadata.get("vae_utils", {}).get("live") for output in pictures)
-    sets_up = isinstance(ast.parse(source).body[0], (ast.Import, ast.ImportFrom))
-    if sets_up or (deck.current.title == deck[0].title and not pictures):
-        deck.current.notes.append(_fenced(source))
+    begins = next(iter(ast.parse(source).body), None)  # None: comments only
+    if isinstance(begins, (ast.Import, ast.ImportFrom)) or (deck[-1].title == deck[0].title and not pictures):
+        deck[-1].notes.append(_fenced(source))
         return
-    if deck.current.has_code:
+    if deck[-1].has_code:
         deck.go_on()
     all_noted = live or (pictures and len(source.splitlines()) > WITH_PICTURE)
     for part in [source] if all_noted else cut_code(source):
         if all_noted or len(part.splitlines()) > MOST_LINES:
-            deck.current.notes.append(_fenced(part))
+            deck[-1].notes.append(_fenced(part))
         else:
-            deck.show(new_code_cell(part), ROWS if deck.current.has_code else len(part.splitlines()))
-    # What is printed first: a picture takes all the room that is left.
-    for output in sorted(cell.outputs, key=lambda output: output in pictures):
+            deck.show(new_code_cell(part), ROWS if deck[-1].has_code else len(part.splitlines()))
+    for output in sorted(cell.outputs, key=lambda output: output in pictures):  # a picture takes the room that is left
         if output.output_type == "stream":
             for lines in _even_pieces(output.text.rstrip("\n").splitlines(keepends=True), ROWS - ROWS_OF["lead"]):
                 piece = new_output("stream", name=output.name, text="".join(lines))
@@ -206,9 +201,7 @@ def without_results(source):
     """Code without what only prints, shows or checks a result, which stands below; all of it if all does."""
     lines = source.splitlines()
     for node in ast.parse(source).body:
-        is_call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
-        called = ast.unparse(node.value.func) if is_call else ""
-        if isinstance(node, ast.Assert) or called in ("print", "plt.show"):
+        if ast.unparse(node).startswith(("assert ", "print(", "plt.show(")):
             lines[node.lineno - 1 : node.end_lineno] = [None] * (node.end_lineno - node.lineno + 1)
     return "\n".join(line for line in lines if line is not None).strip("\n") or source
 
@@ -225,8 +218,8 @@ def cut_code(source):
     return parts
 
 
-def _text(source, role="vae-text"):
-    return new_markdown_cell(source, metadata={"role": role})
+def _text(source, role="vae-text", slide_type="-"):
+    return new_markdown_cell(source, metadata={"role": role, "slideshow": {"slide_type": slide_type}})
 
 
 def _fenced(source):
@@ -240,11 +233,9 @@ class LayOut(Preprocessor):
         drop_progress_bars(nb, resources)
         cells = []
         for slide in make_deck(nb):
-            title = _text(f"{'#' * slide.level} {slide.title}", "vae-title")
-            title.metadata |= {"slideshow": {"slide_type": "slide" if slide.level < 3 else "subslide"}}
-            notes = _text("\n\n".join(slide.notes))
-            notes.metadata["slideshow"] = {"slide_type": "notes"}
-            cells += [title, *slide.cells, *([notes] if slide.notes else [])]
+            slide_type = "slide" if slide.level < 3 else "subslide"
+            cells += [_text(f"{'#' * slide.level} {slide.title}", "vae-title", slide_type), *slide.cells]
+            cells += [_text("\n\n".join(slide.notes), slide_type="notes")] if slide.notes else []
         nb = new_notebook(cells=cells)
         describe_pictures(nb)
         return nb, resources
