@@ -141,22 +141,15 @@ def lesson_of(*cells):
     return new_notebook(cells=[new_markdown_cell("# Why?"), new_markdown_cell("## 1 · One"), *cells])
 
 
-def deck_of(folder, *cells):
-    deck, _ = SlideDeck().from_notebook_node(lesson_of(*cells), {"metadata": {"name": "deck"}})
-    path = folder / "deck.html"
-    path.write_text(deck, "utf-8")
-    return path
-
-
-def tagged(tag, cell):
-    cell.metadata["tags"] = [tag]
-    return cell
-
-
 @pytest.mark.slow
 def test_letters_are_smaller_where_there_is_much_and_measuring_finds_what_is_too_much(screen, tmp_path):
-    cells = [tagged("slide", new_markdown_cell("word " * words)) for words in (20, 200, 2000)]
-    _, few, many, too_many = measure(screen, deck_of(tmp_path, *cells))
+    for words in (20, 200, 2000):
+        cell = new_markdown_cell("word " * words)
+        cell.metadata["tags"] = ["slide"]
+        (tmp_path / f"{words}.html").write_text(
+            SlideDeck().from_notebook_node(lesson_of(cell), {"metadata": {"name": "deck"}})[0], "utf-8"
+        )
+    few, many, too_many = (measure(screen, tmp_path / f"{words}.html")[1] for words in (20, 200, 2000))
     assert problems(few) == problems(many) == [] and min(many["letters"]) < min(few["letters"])
     assert too_many["outside"] and min(too_many["letters"]) == SMALLEST
 
@@ -177,22 +170,6 @@ def test_a_line_that_letters_of_the_least_size_hold_is_not_broken(screen, tmp_pa
     assert broken == []
 
 
-@pytest.mark.slow
-def test_a_line_is_wrapped_only_where_its_smallest_letters_would_stick_out(screen, tmp_path):
-    cells = [new_code_cell("#" * length) for length in range(60, 140)]
-    measure(screen, deck_of(tmp_path, *cells))
-    lines = screen.evaluate("""() => Reveal.getSlides().slice(1).map(slide => {
-        const { h, v } = Reveal.getIndices(slide);
-        Reveal.slide(h, v);
-        const { lineHeight, paddingTop } = getComputedStyle(slide.querySelector("pre"));
-        const height = slide.querySelector("pre").offsetHeight - 2 * parseFloat(paddingTop);
-        return [Math.round(height / parseFloat(lineHeight)), slide.querySelector("pre").scrollWidth];
-    })""")
-    wrapped = [count for count, _ in lines]
-    assert wrapped == sorted(wrapped) and wrapped[0] == 1 and wrapped[-1] == 2
-    assert max(width for _, width in lines) <= 1280 - 2 * 60
-
-
 # --- what stands on a slide
 
 
@@ -202,6 +179,11 @@ def laid_out(*cells):
         (slide.title, [cell.source for cell in slide.cells], slide.notes) for slide in make_deck(lesson_of(*cells))
     ]
     return slides[2:] or slides[1:]  # without the titles, if they stand alone
+
+
+def tagged(tag, cell):
+    cell.metadata["tags"] = [tag]
+    return cell
 
 
 LONG = " ".join(9 * ["A sentence that nobody reads from a wall."])

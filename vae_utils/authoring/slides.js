@@ -20,9 +20,8 @@ function fitWidth(text) {
   let size = LARGEST;
   text.style.whiteSpace = "pre";
   for (resize(size); size > SMALLEST && sticksOut(text); resize(size)) size -= 0.5;
-  if (!sticksOut(text)) return;
-  resize(WRAPPED);
-  text.style.whiteSpace = "pre-wrap";
+  if (sticksOut(text)) resize(WRAPPED);
+  text.style.whiteSpace = "";
 }
 
 function fit(slide) {
