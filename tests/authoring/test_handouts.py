@@ -25,7 +25,7 @@ from vae_utils.authoring.lesson import (
 )
 from vae_utils.authoring.needs import names
 
-from browser import chromium, fetched  # noqa: F401
+from browser import fetched
 
 PATHS = lessons([])
 

@@ -10,7 +10,7 @@ from vae_utils import objectives
 from vae_utils.data import binarise
 from vae_utils.likelihoods import Bernoulli, Gaussian
 from vae_utils.models import paper_vae
-from vae_utils.paper import wake_sleep as baselines
+from vae_utils.paper import wake_sleep
 
 from notebook_definitions import definitions
 
@@ -140,7 +140,7 @@ def test_training_is_adagrad_on_the_bound_of_100_images(lesson, pair, images):
 
 def test_wake_sleep(lesson, pair, images):
     x, results = binarise(images), []
-    for rival in (lesson.wake_sleep, baselines.wake_sleep):
+    for rival in (lesson.wake_sleep, wake_sleep.wake_sleep):
         pair[1].zero_grad()
         torch.manual_seed(1)  # the same dreams
         terms = rival(pair[1], x)

@@ -28,7 +28,6 @@ WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 MARK = "vae_utils"  # in the metadata of what is ours
 
 HOME = Path(__file__).parent
-STYLE = (HOME / "page.css").read_text("utf-8")  # for slides too
 SCRIPT = (HOME / "page.js").read_text("utf-8")
 
 
