@@ -1,6 +1,7 @@
 """How the paper's curves are trained and kept: what an interruption costs, and what is not made twice."""
 
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -76,19 +77,16 @@ def test_reports_come_at_even_steps_of_the_logarithm():
 
 
 def test_a_learning_rate_that_diverges_is_passed_over():
-    def diverges_from(limit):
-        def performance(rate):
-            if rate >= limit:
-                raise FloatingPointError("the loss stopped being a finite number")
-            return 100 * rate
+    def performance(rate, limit):
+        if rate >= limit:
+            raise FloatingPointError("the loss stopped being a finite number")
+        return 100 * rate
 
-        return performance
-
-    rate, tried = curves.choose_rate(diverges_from(0.1))
+    rate, tried = curves.choose_rate(partial(performance, limit=0.1))
     assert rate == 0.02
     assert [(row["learning_rate"], row["train"]) for row in tried] == [(0.01, 1.0), (0.02, 2.0), (0.1, None)]
     with pytest.raises(FloatingPointError, match=r"each of the learning rates \(0.01, 0.02, 0.1\)"):
-        curves.choose_rate(diverges_from(0.0))
+        curves.choose_rate(partial(performance, limit=0.0))
 
 
 # --- keeping
@@ -118,9 +116,8 @@ def test_runs_join_those_that_are_there(out, rows_of, capsys):
     assert [(row["panel"], row["nats"]) for row in rows] == [("MNIST Nz=5", "-100.0"), ("MNIST Nz=3", "-90.0")]
     runs, _ = stored.read()
     words = "python -m vae_utils.reproduce fig2-mnist --samples 1000"
-    assert [runs[name]["made_by"]["command"] for name in ("AEVB 3", "AEVB 5")] == [
-        f"{words} --latents {size}" for size in (3, 5)
-    ]
+    for size in (3, 5):
+        assert runs[f"AEVB {size}"]["made_by"]["command"] == f"{words} --latents {size}"
     assert set(runs["AEVB 3"]["made_by"]) == {"command", "date", "processor", "threads", "versions"}
     record = (out / "fig2-mnist.json").read_text()
     assert f'"command": "{words}",' in record and '"count"' in record  # of all runs: without --latents
@@ -136,11 +133,9 @@ def test_runs_of_another_seed_count_as_none(out, rows_of):
 
 def test_a_history_has_a_line_for_each_report_and_part():
     reports = [Report(samples, 1.0, 1.0, -5.0, 0.0, 0.0, -6.0, 0.0, 0.0) for samples in (10, 20)]
-    assert curves.curve_rows("Fig2", "a panel", "WS", reports, 7) == [
-        ("Fig2", "a panel", f"WS {part}", samples, nats, 7)
-        for part, nats in (("train", -5.0), ("test", -6.0))
-        for samples in (10, 20)
-    ]
+    expected = [("WS train", 10, -5.0), ("WS train", 20, -5.0), ("WS test", 10, -6.0), ("WS test", 20, -6.0)]
+    rows = curves.curve_rows("Fig2", "a panel", "WS", reports, 7)
+    assert rows == [("Fig2", "a panel", *values, 7) for values in expected]
 
 
 def test_curves_are_read_as_they_were_written(tmp_path):

@@ -12,12 +12,8 @@ from vae_utils.reproduce.fig2_mnist import BEST
 @pytest.mark.slow
 def test_the_search_reports_failures_and_distances(run, small_fig2, states, monkeypatch):
     near = BEST["AEVB", 20]
-    tried = [
-        ("AEVB", 20, near, 0),
-        ("AEVB", 20, replace(near, std=2.0), 0),
-        ("WS", 20, replace(near, std=0.1), 0),
-        ("AEVB", 20, near, 1),
-    ]
+    wide, wider = replace(near, std=0.1), replace(near, std=2.0)
+    tried = [("AEVB", 20, near, 0), ("AEVB", 20, wider, 0), ("WS", 20, wide, 0), ("AEVB", 20, near, 1)]
     monkeypatch.setattr(fig2_search, "search_readings", lambda: tried)
     monkeypatch.setattr(fig2_search, "USELESS", -700)
     monkeypatch.setattr(fig2_search, "COMPARED_AT", (1000, 2000))

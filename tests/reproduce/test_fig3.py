@@ -15,14 +15,11 @@ REPORT_POINTS = fig3.report_points
 
 @pytest.fixture(autouse=True)
 def small(full_toy_mnist, monkeypatch):
-    monkeypatch.setattr(fig3, "full_mnist", full_toy_mnist)
-    monkeypatch.setattr(fig3, "paper_vae", lambda size, hidden, std, likelihood: paper_vae(2, 8, 0.1, likelihood))
-    monkeypatch.setattr(fig3, "RUNS", {(method, 1000): 2000 for method in METHODS})
-    monkeypatch.setattr(fig3, "SCORED", 20)
-    monkeypatch.setattr(fig3, "report_points", lambda samples: [samples / 2])
-    monkeypatch.setattr(fig3, "PROBE_SAMPLES", 800)
-    monkeypatch.setattr(fig3, "PROBE_ITERATIONS", 2)
-    monkeypatch.setattr(fig3, "WAITING", 2)
+    shrunk = {"RUNS": {(method, 1000): 2000 for method in METHODS}, "SCORED": 20, "full_mnist": full_toy_mnist}
+    shrunk |= {"PROBE_SAMPLES": 800, "PROBE_ITERATIONS": 2, "report_points": lambda samples: [samples / 2]}
+    shrunk["paper_vae"] = lambda size, hidden, std, likelihood: paper_vae(2, 8, 0.1, likelihood)
+    for name, value in shrunk.items():
+        monkeypatch.setattr(fig3, name, value)
     monkeypatch.setattr(curves, "WAITING", 2)
 
 
@@ -41,9 +38,7 @@ def test_figure_3_leaves_curves_a_picture_and_a_record(run, out, rows_of, capsys
         points = [row for row in rows if row["curve"] == f"{method} test"]
         assert len(points) == 2 and int(points[-1]["samples"]) == run["samples"]
         exact = run["estimates"]["test"]["quadrature"]["mean"]
-        assert float(points[-1]["nats"]) == pytest.approx(
-            exact, abs=0.02
-        )  # the last point is of the end; measured with fast_products
+        assert float(points[-1]["nats"]) == pytest.approx(exact, abs=0.02)  # of the end; measured with fast_products
         assert [row["learning_rate"] for row in run["probes"]] == list(curves.LEARNING_RATES)
         best = max((row for row in run["probes"] if row["train"] is not None), key=lambda row: row["train"])
         assert run["learning_rate"] == best["learning_rate"]

@@ -31,24 +31,13 @@ def test_every_command_is_a_file_with_its_name():
         assert command.run.__doc__
 
 
-@pytest.fixture
-def scratch(monkeypatch, tmp_path):
-    """Function of a text that makes it a module of the package, for this test."""
+def test_a_new_figure_is_one_file(out, capsys, monkeypatch, tmp_path):
     name = f"{package.__name__}.fig_0"
     monkeypatch.setitem(sys.modules, name, None)  # to be taken away afterwards, as is the package's attribute
     monkeypatch.setattr(package, "fig_0", None, raising=False)
     monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path / "package")])
-
-    def scratch(text):
-        (tmp_path / "package").mkdir()
-        (tmp_path / "package" / "fig_0.py").write_text(text)
-
-    return scratch
-
-
-def test_a_new_figure_is_one_file(scratch, out, capsys):
-    scratch(
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    (tmp_path / "fig_0.py").write_text(
         'def fig_0(options):\n    """Figure 0."""\n    print(options.name, options.latents, options.out)\n\n'
         "from vae_utils.reproduce.common import Command\n"
         'COMMAND = Command(fig_0, stage=1, options=("latents",), in_the_paper="nothing")\n'

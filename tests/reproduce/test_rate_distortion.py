@@ -1,5 +1,7 @@
 """What `rate-distortion` stores for each beta and seed."""
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -11,9 +13,7 @@ from vae_utils.reproduce import rate_distortion
 def test_rate_distortion_stores_rows_and_frames(run, out, full_toy_mnist, monkeypatch):
     monkeypatch.setattr(rate_distortion, "full_mnist", full_toy_mnist)
     rows = run("rate-distortion", "--epochs", 2, "--seed", 3)["results"]["rows"]
-    assert [(row["seed"], row["beta"]) for row in rows] == [
-        (seed, beta) for seed in (3, 4) for beta in rate_distortion.BETAS
-    ]
+    assert [(row["seed"], row["beta"]) for row in rows] == list(product((3, 4), rate_distortion.BETAS))
     for row in rows:
         assert row["elbo"] == pytest.approx(-(row["rate"] + row["distortion"]), abs=0.002)
         one = next(r for r in rows if r["seed"] == row["seed"] and r["beta"] == 1.0)
@@ -21,11 +21,6 @@ def test_rate_distortion_stores_rows_and_frames(run, out, full_toy_mnist, monkey
     assert rows[0]["rate"] != rows[8]["rate"]  # beta reaches the training
     assert rows[4]["elbo"] != rows[13]["elbo"]  # and so does the seed
     frames, metadata = load_tensors(out / "rate-distortion.safetensors")
-    shapes = {name: list(frame.shape) for name, frame in frames.items()}
-    assert shapes == {
-        "betas": [9],
-        "originals": [8, 1, 28, 28],
-        "reconstructions": [9, 8, 1, 28, 28],
-        "samples": [9, 8, 1, 28, 28],
-    }
+    shapes, of_all = {name: list(frame.shape) for name, frame in frames.items()}, [9, 8, 1, 28, 28]
+    assert shapes == {"betas": [9], "originals": of_all[1:], "reconstructions": of_all, "samples": of_all}
     assert frames["samples"].dtype == torch.uint8 and "rate-distortion" in metadata["command"]

@@ -12,22 +12,13 @@ from vae_utils.training import paper_adagrad
 
 from small_training import after, interrupt, pictures, same, small_vae, weights_of  # noqa: F401 (a fixture)
 
+SHORT = dict(batch_size=8, learning_rate=1e-2, progress=False)
+
 
 def long_run(vae, pictures, path=None, objective=elbo, **others):
     """Three and a half epochs with reports off the epochs' ends: 4 reports, 21 steps, a schedule that waits."""
-    return fit_resuming(
-        path,
-        vae,
-        pictures,
-        epochs=3.5,
-        batch_size=8,
-        test=pictures[:5],
-        objective=objective,
-        report_at=[40, 56, 120],
-        learning_rate=1e-2,
-        progress=False,
-        **others,
-    )
+    others |= {"epochs": 3.5, "test": pictures[:5], "objective": objective, "report_at": [40, 56, 120]}
+    return fit_resuming(path, vae, pictures, **SHORT, **others)
 
 
 @pytest.mark.parametrize("optimiser", [training.adam, paper_adagrad(48)], ids=["adam", "adagrad"])
@@ -52,27 +43,17 @@ def test_an_interrupted_training_goes_on_to_the_same_numbers(optimiser, stops, p
 def test_between_reports_the_state_is_written_twice_a_minute(pictures, tmp_path, monkeypatch):
     now, written = [0.0], []
     monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
-    save = resuming.save_tensors
-    monkeypatch.setattr(
-        resuming,
-        "save_tensors",
-        lambda path, *args, **kwargs: (written.append(args[1]["run"]["step"]), save(path, *args, **kwargs)),
-    )
+
+    def keep(path, tensors, about, half):
+        written.append(about["run"]["step"])
 
     def slow(vae, x):
         now[0] += 10
         return elbo(vae, x)
 
-    fit_resuming(
-        tmp_path / "state.safetensors",
-        small_vae(),
-        pictures,
-        epochs=2,
-        batch_size=8,
-        objective=slow,
-        report_at=[48],
-        progress=False,
-    )
+    monkeypatch.setattr(resuming, "save_tensors", keep)
+    state = tmp_path / "state.safetensors"
+    fit_resuming(state, small_vae(), pictures, epochs=2, objective=slow, report_at=[48], **SHORT)
     assert written == [4, 6, 10, 12]  # more than 30 s later, and at the reports
 
 
@@ -81,11 +62,8 @@ def test_between_reports_the_state_is_written_twice_a_minute(pictures, tmp_path,
     [{"seed": 1}, {"batch_size": 4}, {"learning_rate": 1e-3}, {"epochs": 2}, {"objective": partial(elbo, beta=2.0)}],
 )
 def test_the_state_of_another_training_is_refused(change, pictures, tmp_path):
-    path, call = tmp_path / "state.safetensors", dict(epochs=1, batch_size=8, learning_rate=1e-2, progress=False)
+    path, call = tmp_path / "state.safetensors", {"epochs": 1, **SHORT}
     fit_resuming(path, small_vae(), pictures, **call)
-    with pytest.raises(
-        ValueError,
-        match="state.safetensors was expected to hold the state of the training .*; "
-        "finish that one first, or delete the file",
-    ):
+    sentence = "state.safetensors was expected to hold the state of the training .*; finish that one first, or delete"
+    with pytest.raises(ValueError, match=sentence):
         fit_resuming(path, small_vae(), pictures, **(call | change))

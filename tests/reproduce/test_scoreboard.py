@@ -37,38 +37,23 @@ def test_a_curve_is_judged_by_its_distance_from_the_papers(points, verdict):
         assert row.difference.startswith("−" if points[-1]["difference"] < 0 else "+")
 
 
-def run(elbo, train, method="AEVB", seconds=600):
-    return {
-        "elbo": elbo,
-        "train": train,
-        "samples": 10**7,
-        "seconds": seconds,
-        "against_paper": [point(10**7, elbo, elbo + 1)],
-    }
+def run(elbo):
+    return {"elbo": elbo, "samples": 10**7, "seconds": 600, "against_paper": [point(10**7, elbo, elbo + 1)]}
 
 
 @pytest.mark.parametrize(
-    "aevb, ratio, gap, verdicts",
-    [
-        (-104.0, 3.0, 0.5, (CONFIRMED, CONFIRMED, CONFIRMED)),
-        (-109.0, 0.9, 9.0, (NOT_CONFIRMED, NOT_CONFIRMED, NOT_CONFIRMED)),
-    ],
+    "aevb, ratio, gap, verdicts", [(-104.0, 3.0, 0.5, (CONFIRMED,) * 3), (-109.0, 0.9, 9.0, (NOT_CONFIRMED,) * 3)]
 )
 def test_claims_about_figure_2_can_fail(aevb, ratio, gap, verdicts):
     found = {
-        "fig2-mnist": {
-            "runs": {"AEVB 20": run(aevb, -103.0), "WS 20": run(-108.0, -107.0), "AEVB 200": run(-104.0, -103.5)},
-            "samples_of_ws_over_aevb": {"MNIST Nz=20": {"-110.0": ratio, "-108.0": ratio}},
-            "train_minus_test": {"AEVB 20": 1.0, "WS 20": 1.0, "AEVB 200": gap},
-        }
+        "runs": {"AEVB 20": run(aevb), "WS 20": run(-108.0), "AEVB 200": run(-104.0)},
+        "samples_of_ws_over_aevb": {"MNIST Nz=20": {"-110.0": ratio, "-108.0": ratio}},
+        "train_minus_test": {"AEVB 20": 1.0, "WS 20": 1.0, "AEVB 200": gap},
     }
-    rows = {row.claim: row for row in board._fig2_mnist(found)}
-    assert (
-        rows["AEVB reaches a better solution than wake-sleep"].verdict,
-        rows["AEVB converges considerably faster"].verdict,
-        rows["superfluous latents do not overfit (MNIST)"].verdict,
-    ) == verdicts
-    assert rows["cost of 10⁶ training images"].ours == "1.0 to 1.0 min, one core"
+    better, faster, superfluous, cost = list(board._fig2_mnist(found))[3:]
+    assert "better solution" in better.claim and "faster" in faster.claim and "overfit" in superfluous.claim
+    assert (better.verdict, faster.verdict, superfluous.verdict) == verdicts
+    assert cost.ours == "1.0 to 1.0 min, one core"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +69,7 @@ def test_findings_about_frey_face_can_fail(rate, last, gap, verdicts):
         "AEVB 2": {"against_paper": [], "train_minus_test": gap},
         "WS 2": {"against_paper": [], "samples": 100, "plateau": {"from": 10, "to": last, "largest_rate": rate}},
     }
-    rows = list(board._fig2_frey({"fig2-frey": {"runs": runs, "exact": {"pixel_gaussians": {"test": 570.0}}}}))
+    rows = list(board._fig2_frey({"runs": runs, "exact": {"pixel_gaussians": {"test": 570.0}}}))
     assert (rows[2].verdict, rows[3].verdict) == verdicts and "570 nats" in rows[2].ours
 
 
@@ -92,18 +77,10 @@ def test_variance_ratio_is_the_closed_form_of_a_linear_model():
     """f = -(x - z)^2 / 2 s^2 + c - log q(z): with q = N(0, t^2), path and score have known variances."""
 
     class Encoder(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.log_variance = nn.Parameter(torch.tensor(0.0))
-
         def forward(self, x):
-            return torch.stack([torch.zeros(len(x)), self.log_variance.expand(len(x))], 1)
+            return torch.zeros(len(x), 2)
 
-    class Decoder(nn.Module):
-        def forward(self, z):
-            return z.view(-1, 1, 1, 1)
-
-    vae = VAE(Encoder(), Decoder(), Gaussian(1.0), 1, image_shape=(1, 1, 1))
+    vae = VAE(Encoder(), nn.Unflatten(1, (1, 1, 1)), Gaussian(1.0), 1, image_shape=(1, 1, 1))
     x = torch.zeros(3, 1, 1, 1)
     # f(z) = -z^2 / 2 - log(2 pi) / 2: path -z has variance 1; score f(z) z with a = log(2 pi) / 2 has
     # E[(z^2 / 2 + a)^2 z^2] = 15 / 4 + 3 a + a^2.

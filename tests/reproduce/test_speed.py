@@ -14,27 +14,12 @@ from vae_utils.reproduce import speed
 
 @pytest.mark.slow
 @pytest.mark.parametrize("held_out", [False, True])
-def test_speed_times_both_ways_and_takes_the_median(held_out, run, toy_mnist, monkeypatch, capsys):
-    train = toy_mnist.train.repeat(6, 1, 1, 1)  # enough for the warming up
-
-    class Pictures:
-        """Stands for torchvision's MNIST."""
-
-        def __init__(self, root, train, transform):
-            assert train
-
-        def __len__(self):
-            return len(train)
-
-        def __getitem__(self, index):
-            return train[index], 0
+def test_speed_times_both_ways_and_takes_the_median(held_out, run, toy_mnist, full_toy_mnist, monkeypatch, capsys):
+    pictures, measured = [(image, 0) for image in toy_mnist.train] * 6, []  # enough for the warming up
 
     def full_mnist(hold_out):
-        assert bool(hold_out) == held_out
-        test = toy_mnist.train[:30] if held_out else toy_mnist.test
-        return replace(toy_mnist, train=train[30 * held_out :], test=test)
-
-    measured = []
+        mnist = full_toy_mnist(hold_out)
+        return replace(mnist, train=mnist.train.repeat(6, 1, 1, 1))
 
     def watched(vae, images, seed):
         measured.append(images)
@@ -42,7 +27,7 @@ def test_speed_times_both_ways_and_takes_the_median(held_out, run, toy_mnist, mo
 
     monkeypatch.setattr(speed, "full_mnist", full_mnist)
     monkeypatch.setattr(speed, "evaluate", watched)
-    monkeypatch.setattr(torchvision.datasets, "MNIST", Pictures)
+    monkeypatch.setattr(torchvision.datasets, "MNIST", lambda root, train, transform: pictures if train else [])
     monkeypatch.setenv("VAE_DATA", "~/somewhere")
     record = run("speed", "--epochs", 1, *["--held-out"] * held_out)
     rows = record["results"]["rounds"]

@@ -94,19 +94,12 @@ class Recipe:
         `checkpoint` is the file from which the training goes on, or None (`resuming.fit_resuming`).
         """
         vae = self.start(mnist)
+        kwargs = {"batch_size": self.batch_size} | self.training | kwargs
+        own = {"epochs": self.epochs, "learning_rate": self.learning_rate, "seed": self.seed}
         with in_bfloat16(vae.encoder, vae.decoder) if self.bfloat16 else nullcontext():
-            history = fit_resuming(
-                checkpoint,
-                vae,
-                mnist.train,
-                epochs=self.epochs,
-                learning_rate=self.learning_rate,
-                batch_size=self.batch_size,
-                seed=self.seed,
-                **(self.training | kwargs),
-            )
+            history = fit_resuming(checkpoint, vae, mnist.train, **own, **kwargs)
             if self.ending is not None and not history.stopped:
-                history = self._end(vae, mnist, history, checkpoint, **(self.training | kwargs))
+                history = self._end(vae, mnist, history, checkpoint, **kwargs)
         return vae, history
 
     def _end(self, vae, mnist, history, checkpoint, on_report=None, **kwargs):
@@ -114,18 +107,10 @@ class Recipe:
             before = {name: getattr(history[-1], name) for name in ("samples", "epochs", "seconds")}
             return replace(report, **{name: getattr(report, name) + value for name, value in before.items()})
 
-        added = fit_resuming(
-            checkpoint and ending_of(checkpoint),
-            vae,
-            mnist.train,
-            epochs=self.ending.epochs,
-            learning_rate=self.ending.learning_rate,
-            objective=partial(importance_weighted, num_samples=self.ending.num_samples),
-            batch_size=self.batch_size,
-            seed=self.seed + 1,
-            on_report=on_report and (lambda vae, report: on_report(vae, from_the_start(report))),
-            **kwargs,
-        )
+        own = {"epochs": self.ending.epochs, "learning_rate": self.ending.learning_rate, "seed": self.seed + 1}
+        own["objective"] = partial(importance_weighted, num_samples=self.ending.num_samples)
+        own["on_report"] = on_report and (lambda vae, report: on_report(vae, from_the_start(report)))
+        added = fit_resuming(checkpoint and ending_of(checkpoint), vae, mnist.train, **own, **kwargs)
         return History([*history, *map(from_the_start, added)], added.stopped)
 
     def scaled(self, epochs):
@@ -140,12 +125,9 @@ class Recipe:
         """The recipe in words and numbers that JSON can hold."""
         model = self.build()
         numbers = ("epochs", "seed", "learning_rate", "batch_size", "bfloat16")
-        return {
-            "model": model.settings,
-            "likelihood": model.likelihood.settings,
-            **{name: getattr(self, name) for name in numbers},
-            "ending": self.ending and asdict(self.ending),
-        }
+        found = {"model": model.settings, "likelihood": model.likelihood.settings}
+        found |= {name: getattr(self, name) for name in numbers}
+        return found | {"ending": self.ending and asdict(self.ending)}
 
 
 def ending_of(checkpoint):
@@ -158,8 +140,8 @@ def full_mnist(hold_out=0):
     mnist = load_mnist(hold_out)
     if not mnist.is_full:
         raise SystemExit(
-            "reproduce needs the full MNIST, and only the embedded 5,000 digits were found: "
-            "connect to the network once, or let VAE_DATA name a folder that has it"
+            "reproduce needs the full MNIST, and only the embedded 5,000 digits were found: connect to the network "
+            "once, or let VAE_DATA name a folder that has it"
         )
     return mnist
 
@@ -239,10 +221,8 @@ def save_image(array, path, scale=1):
     """
     array = np.asarray(array)
     if array.dtype != np.uint8 or array.ndim != 2 or array.size == 0:
-        raise ValueError(
-            f"a picture was expected as a uint8 array [height, width], got {array.dtype} of "
-            f"shape {list(array.shape)}; make it with image_wall"
-        )
+        got = f"{array.dtype} of shape {list(array.shape)}"
+        raise ValueError(f"a picture was expected as a uint8 array [height, width], got {got}; make it with image_wall")
     with write_atomically(path) as temporary:
         enlarged = array.repeat(scale, axis=0).repeat(scale, axis=1)
         Image.fromarray(enlarged).save(temporary, format="PNG", optimize=True)

@@ -21,15 +21,13 @@ METHODS = {"AEVB": elbo, "WS": wake_sleep}  # named as the paper's figures name 
 BATCH_SIZE = 100  # M; L = 1
 WAITING = 100  # steps in which the author's program only gathers squares
 LEARNING_RATES = (0.01, 0.02, 0.1)  # section 5: "chosen from"
-HEADER = ("figure", "panel", "curve", "samples", "nats", "seed")
 
 
 def choose_rate(performance):
     """The paper's way: the learning rate of the best training performance in the first few iterations.
 
     Args:
-        performance: function from a rate to nats on training images at the end of a short run, which may raise
-            FloatingPointError.
+        performance: function from a rate to nats on training images at the end of a short run, or FloatingPointError.
 
     Returns:
         (rate, tried): the best of `LEARNING_RATES`, and for each of them a dict with what was reached ("train"),
@@ -83,19 +81,15 @@ def train_as_paper(
     if state.is_file():
         print(f"{label}: goes on from data/reproduce/{state.name}; delete it to start anew", flush=True)
     num_steps = max(1, round(samples / BATCH_SIZE))
-    epochs = num_steps / (len(images) // BATCH_SIZE)
-    start = time.perf_counter()
-    begun = []
+    start, begun = time.perf_counter(), []
 
     def tell(vae, report):
         begun.append(report.samples)
         passed = time.perf_counter() - start
         new = report.samples - (begun[0] if len(begun) > 1 else 0)
         left = passed * (samples - report.samples) / max(new, 1)
-        say(
-            f"{label}: {report.samples:,} images, train {report.train_elbo:.2f}, test "
-            f"{report.test_elbo:.2f} nats per image; about {left / 60:.0f} min left"
-        )
+        bounds = f"train {report.train_elbo:.2f}, test {report.test_elbo:.2f} nats per image"
+        say(f"{label}: {report.samples:,} images, {bounds}; about {left / 60:.0f} min left")
         if on_report is not None:
             on_report(vae, report)
 
@@ -104,7 +98,7 @@ def train_as_paper(
             state,
             vae,
             images,
-            epochs=epochs,
+            epochs=num_steps / (len(images) // BATCH_SIZE),
             objective=METHODS[method],
             batch_size=BATCH_SIZE,
             learning_rate=after(waiting, num_steps, learning_rate),
@@ -194,12 +188,7 @@ class StoredRuns:
 
 
 def draw_over_paper(options, figure, panels, **limits):
-    """`NAME.png` from `NAME.csv`: panels of a figure of the paper side by side, our curves over the paper's.
-
-    Args:
-        options: of the command line.
-        figure, panels, limits: as `paper.curves.plot_figure`.
-    """
+    """`NAME.png` from `NAME.csv` by `paper.curves.plot_figure`: panels side by side, our curves over the paper's."""
     use_style()
     path = options.out / f"{options.name}.csv"
     save_figure(plot_figure(figure, panels, read_curves(path), **limits), path.with_suffix(".png"))
@@ -209,7 +198,7 @@ def write_curves(path, rows):
     """Write (figure, panel, curve, samples, nats, seed) as CSV; a failed write leaves the old file."""
     with write_atomically(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(HEADER)
+        writer.writerow(("figure", "panel", "curve", "samples", "nats", "seed"))
         writer.writerows(rows)
 
 
@@ -221,12 +210,10 @@ def paper_value(figure, panel, curve, samples, decades=0.05):
 
 
 def compare(figure, panel, curve, samples, nats, at=(10**5.5, 10**6, 10**6.5, 10**7, 10**7.5, 10**8)):
-    """Our curve beside the paper's where both have a value: list of dicts, nats per image.
+    """Our curve (`samples`, `nats`) beside the paper's at those numbers of images where both have a value.
 
-    Args:
-        figure, panel, curve: as in `paper.curves.paper_curves`.
-        samples, nats: our curve.
-        at: numbers of training images to compare at.
+    Returns:
+        List of dicts, nats per image.
     """
     rows = []
     for point in at:

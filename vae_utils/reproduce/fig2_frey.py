@@ -10,16 +10,8 @@ from vae_utils.likelihoods import PixelGaussian
 from vae_utils.models import paper_vae
 from vae_utils.paper.frey_face import load_frey_faces
 from vae_utils.paper.ppca import pixel_gaussians, ppca
+from vae_utils.reproduce import curves
 from vae_utils.reproduce.common import Command, store_model, summary
-from vae_utils.reproduce.curves import (
-    StoredRuns,
-    choose_rate,
-    compare_test,
-    curve_rows,
-    draw_over_paper,
-    forget,
-    train_as_paper,
-)
 
 FIGURE = "Fig2"
 LATENTS = (2, 10, 5, 20)
@@ -40,8 +32,8 @@ def frey_faces():
     faces = load_frey_faces()
     if not faces.is_frey:
         raise SystemExit(
-            "reproduce needs Frey Face, and only a stand-in was found: connect to the network once, or "
-            "let VAE_DATA name a folder that holds FreyFace/frey_rawface.mat"
+            "reproduce needs Frey Face, and only a stand-in was found: connect to the network once, or let VAE_DATA "
+            "name a folder that holds FreyFace/frey_rawface.mat"
         )
     return faces
 
@@ -50,22 +42,19 @@ def train_frey_curve(label, method, latent_size, rate, samples, seed, faces, std
     """One curve of Figure 2's lower row: the model and its history."""
     torch.manual_seed(seed)
     vae = paper_vae(latent_size, HIDDEN, std, PixelGaussian(floor), faces.train.shape[1:])
-    history = train_as_paper(
-        label, vae, faces.train, samples, rate, method=method, seed=seed, **({"test": faces.test} | kwargs)
-    )
-    return vae, history
+    kwargs = {"method": method, "seed": seed, "test": faces.test} | kwargs
+    return vae, curves.train_as_paper(label, vae, faces.train, samples, rate, **kwargs)
 
 
 def fig2_frey(options):
     """Figure 2, lower row: AEVB and wake-sleep for 2, 5, 10, 20 latents on Frey Face, over the paper's curves.
 
-    Gaussian decoder of Eq. 12 with a floor of one grey level under sigma; the learning rate is the paper's
-    choice, by the training bound in the first images. Beside it the exact evidence of pPCA and of one Gaussian
-    for each pixel. Curves that the record in the output folder already has, at this
-    length and seed, are not trained again.
+    Gaussian decoder of Eq. 12 with a floor of one grey level under sigma; the learning rate is the paper's choice, by
+    the training bound in the first images. Beside it the exact evidence of pPCA and of one Gaussian for each pixel.
+    Curves that the record in the output folder already has, at this length and seed, are not trained again.
     """
     faces = frey_faces()
-    stored = StoredRuns(options, lambda runs, rows: {"exact": exact(faces)})
+    stored = curves.StoredRuns(options, lambda runs, rows: {"exact": exact(faces)})
     for method, latent_size in product(SAMPLES, options.latents or LATENTS):
         samples = options.samples or SAMPLES[method].get(latent_size, 3_000_000)
         name, panel = f"{method} {latent_size}", f"Frey Nz={latent_size}"
@@ -73,19 +62,18 @@ def fig2_frey(options):
             continue
         label = f"fig2-frey {name}"
         performance = partial(short_run_bound, label, method, latent_size, min(PROBE, samples), options.seed, faces)
-        rate, tried = choose_rate(performance)
+        rate, tried = curves.choose_rate(performance)
         vae, history = train_frey_curve(label, method, latent_size, rate, samples, options.seed, faces)
         if method == "AEVB" and latent_size in STORED:
             known = {"latent_size": latent_size, "samples": samples, "seed": options.seed}
             store_model(vae, options.out / f"frey-{latent_size}.safetensors", faces.test, known)
-        found = {"asked": samples, "learning_rate": rate, "learning_rates": tried} | about(
-            method, vae, history, faces, panel
-        )
-        stored.add(name, found, curve_rows(FIGURE, panel, method, history, options.seed))
+        found = {"asked": samples, "learning_rate": rate, "learning_rates": tried}
+        found |= about(method, vae, history, faces, panel)
+        stored.add(name, found, curves.curve_rows(FIGURE, panel, method, history, options.seed))
         print(f"{name}: {found}", flush=True)
-        forget(label, options.seed)
+        curves.forget(label, options.seed)
     stored.write_record(*stored.read())
-    draw_over_paper(options, FIGURE, [f"Frey Nz={size}" for size in sorted(LATENTS)], y_limits=(0, 1600))
+    curves.draw_over_paper(options, FIGURE, [f"Frey Nz={size}" for size in sorted(LATENTS)], y_limits=(0, 1600))
 
 
 def short_run_bound(label, method, latent_size, samples, seed, faces, rate):
@@ -94,9 +82,9 @@ def short_run_bound(label, method, latent_size, samples, seed, faces, rate):
     try:
         _, history = train_frey_curve(label, method, latent_size, rate, samples, seed, faces, test=None)
     except FloatingPointError:
-        forget(label, seed)
+        curves.forget(label, seed)
         raise
-    forget(label, seed)  # an interruption, which does not come here, keeps its state
+    curves.forget(label, seed)  # an interruption, which does not come here, keeps its state
     return history[-1].train_elbo
 
 
@@ -115,32 +103,22 @@ def about(method, vae, history, faces, panel):
         "kl_per_dimension": [round(kl, 4) for kl in kl_per_dimension(vae, faces.test).tolist()],
         "smallest_sigma": smallest_sigma(vae, faces.test),
         "plateau": plateau(history, faces),
-        "against_paper": compare_test(FIGURE, panel, method, history, at=COMPARED_AT),
+        "against_paper": curves.compare_test(FIGURE, panel, method, history, at=COMPARED_AT),
     }
 
 
-def plateau(history, faces, within=10):
-    """Where a test bound has the height of one Gaussian for each pixel, and what its rate is meanwhile, or None.
-
-    Args:
-        history: of a training.
-        faces: what it was trained and tested on.
-        within: nats to either side that count as this height.
+def plateau(history, faces):
+    """Where a test bound is within 10 nats of one Gaussian for each pixel, and what its rate is meanwhile, or None.
 
     Returns:
         Dict of the first and the last number of images at that height, and the largest test rate there.
     """
     level = pixel_gaussians(faces.train).log_prob(faces.test.double()).mean().item()
-    there = [report for report in history if abs(report.test_elbo - level) < within]
-    return (
-        {
-            "from": there[0].samples,
-            "to": there[-1].samples,
-            "largest_rate": round(max(report.test_rate for report in there), 4),
-        }
-        if there
-        else None
-    )
+    there = [report for report in history if abs(report.test_elbo - level) < 10]
+    if not there:
+        return None
+    largest = round(max(report.test_rate for report in there), 4)
+    return {"from": there[0].samples, "to": there[-1].samples, "largest_rate": largest}
 
 
 @torch.no_grad()
@@ -149,15 +127,13 @@ def smallest_sigma(vae, images):
     return round(vae.decode(vae.encode(images).mean).stddev.min().item(), 5)
 
 
-def exact(faces, latents=(2, 5, 10, 20)):
+def exact(faces):
     """log p(x) in closed form: one Gaussian a pixel, and pPCA at each latent size; mean nats per image."""
     models = {"pixel_gaussians": pixel_gaussians(faces.train)}
-    models |= {f"ppca {latent_size}": ppca(faces.train, latent_size) for latent_size in latents}
+    models |= {f"ppca {latent_size}": ppca(faces.train, latent_size) for latent_size in sorted(LATENTS)}
+    parts = {"train": faces.train.double(), "test": faces.test.double()}
     return {
-        name: {
-            "train": round(model.log_prob(faces.train.double()).mean().item(), 2),
-            "test": round(model.log_prob(faces.test.double()).mean().item(), 2),
-        }
+        name: {part: round(model.log_prob(images).mean().item(), 2) for part, images in parts.items()}
         for name, model in models.items()
     }
 

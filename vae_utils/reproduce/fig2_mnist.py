@@ -9,16 +9,8 @@ import torch
 from vae_utils.evaluation import active_units, evaluate, kl_per_dimension
 from vae_utils.likelihoods import FAMILIES
 from vae_utils.models import paper_vae
+from vae_utils.reproduce import curves
 from vae_utils.reproduce.common import Command, full_mnist, summary
-from vae_utils.reproduce.curves import (
-    METHODS,
-    WAITING,
-    StoredRuns,
-    compare_test,
-    curve_rows,
-    draw_over_paper,
-    train_as_paper,
-)
 
 FIGURE = "Fig2"
 LATENTS = (3, 5, 10, 20, 200)
@@ -41,16 +33,14 @@ class Reading:
 
     pixels: str = "GreyCrossEntropy"
     std: float = 0.01
-    waiting: int = WAITING
+    waiting: int = curves.WAITING
     rate: float = 0.02
     prior: float = 1.0
     images: int = 60_000 - HELD_OUT
 
     def __str__(self):
-        return (
-            f"{self.pixels}, std {self.std}, {self.waiting} steps of waiting, rate {self.rate}, prior "
-            f"x {self.prior:g}, {self.images:,} images"
-        )
+        steps = f"{self.waiting} steps of waiting, rate {self.rate}"
+        return f"{self.pixels}, std {self.std}, {steps}, prior x {self.prior:g}, {self.images:,} images"
 
 
 # The nearest to the paper's curves in `fig2-search`. The paper, too, chooses the rate for each curve.
@@ -64,32 +54,22 @@ def best(method, latent_size):
     return BEST[method, nearest]
 
 
-def train_mnist_curve(label, method, latent_size, reading, samples, seed, mnist, test, **kwargs):
+def train_mnist_curve(label, method, latent_size, reading, samples, seed, mnist, test):
     """One curve: the model and its history."""
     torch.manual_seed(seed)
     vae = paper_vae(latent_size, std=reading.std, likelihood=FAMILIES[reading.pixels]())
-    history = train_as_paper(
-        label,
-        vae,
-        mnist.train[: reading.images],
-        samples,
-        reading.rate,
-        method=method,
-        waiting=reading.waiting,
-        prior=reading.prior,
-        test=test,
-        seed=seed,
-        **kwargs,
-    )
-    return vae, history
+    images = mnist.train[: reading.images]
+    settings = dict(method=method, waiting=reading.waiting, prior=reading.prior, test=test, seed=seed)
+    return vae, curves.train_as_paper(label, vae, images, samples, reading.rate, **settings)
 
 
-# The curves
-
-
-def curve_label(method, latent_size):
-    """Names the training of one curve, for the reader and on disk."""
-    return f"fig2-mnist {method} {latent_size}"
+def figure_curve(method, latent_size, options):
+    """One curve of the figure, trained if need be: the model, its history, its `Reading` and the test images."""
+    reading, samples = best(method, latent_size), options.samples or SAMPLES
+    mnist, test = full_mnist(hold_out=HELD_OUT), full_mnist().test
+    label = f"fig2-mnist {method} {latent_size}"
+    vae, history = train_mnist_curve(label, method, latent_size, reading, samples, options.seed, mnist, test)
+    return vae, history, reading, test
 
 
 def fig2_mnist(options):
@@ -98,16 +78,12 @@ def fig2_mnist(options):
     Curves that the record in the output folder already has, at this length and seed, are not trained again.
     """
     latents, samples = options.latents or LATENTS, options.samples or SAMPLES
-    mnist, test = full_mnist(hold_out=HELD_OUT), full_mnist().test
-    stored = StoredRuns(options, claims)
-    for latent_size, method in product(latents, METHODS):
+    stored = curves.StoredRuns(options, claims)
+    for latent_size, method in product(latents, curves.METHODS):
         name, panel = f"{method} {latent_size}", f"MNIST Nz={latent_size}"
         if stored.has(name, samples):
             continue
-        reading = best(method, latent_size)
-        label = curve_label(method, latent_size)
-        vae, history = train_mnist_curve(label, method, latent_size, reading, samples, options.seed, mnist, test)
-        kl = kl_per_dimension(vae, test)
+        vae, history, reading, test = figure_curve(method, latent_size, options)
         found = {
             "asked": samples,
             "samples": history[-1].samples,
@@ -115,25 +91,26 @@ def fig2_mnist(options):
             "seconds": round(history[-1].seconds),
             "train": round(history[-1].train_elbo, 2),
             **summary(evaluate(vae, test)),
-            "units_with_kl_above_0.01": int((kl > 0.01).sum()),
+            "units_with_kl_above_0.01": int((kl_per_dimension(vae, test) > 0.01).sum()),
             "active_units": int(active_units(vae, test).sum()),
-            "against_paper": compare_test(FIGURE, panel, method, history),
+            "against_paper": curves.compare_test(FIGURE, panel, method, history),
         }
-        stored.add(name, found, curve_rows(FIGURE, panel, method, history, options.seed))
+        stored.add(name, found, curves.curve_rows(FIGURE, panel, method, history, options.seed))
     stored.write_record(*stored.read())
-    draw_over_paper(options, FIGURE, [f"MNIST Nz={size}" for size in LATENTS])
+    curves.draw_over_paper(options, FIGURE, [f"MNIST Nz={size}" for size in LATENTS])
 
 
 def claims(runs, rows):
     """The paper's claims about its Figure 2 in numbers: what more latents do to the gap, and who is faster."""
-    curves = {}
+    panels = {}
     for _, panel, curve, samples, nats, _ in rows:
-        curves.setdefault((panel, curve), []).append((samples, nats))
+        panels.setdefault(panel, {}).setdefault(curve, []).append((samples, nats))
     gaps = {name: round(run["train"] - run["elbo"], 2) for name, run in runs.items()}
-    speed = {}
-    for panel in dict.fromkeys(panel for panel, _ in curves):
-        if {(panel, "AEVB test"), (panel, "WS test")} <= set(curves):
-            speed[panel] = speed_ratios(np.array(curves[panel, "AEVB test"]), np.array(curves[panel, "WS test"]))
+    speed = {
+        panel: speed_ratios(np.array(drawn["AEVB test"]), np.array(drawn["WS test"]))
+        for panel, drawn in panels.items()
+        if {"AEVB test", "WS test"} <= set(drawn)
+    }
     return {"train_minus_test": gaps, "samples_of_ws_over_aevb": speed}
 
 
@@ -159,11 +136,8 @@ def speed_ratios(aevb, wake_sleep, shares=(0.5, 0.9, 0.99)):
 
 def paper_model(latent_size, options):
     """The AEVB model of `fig2-mnist` with so many latents, trained if need be, and what is known of it."""
-    samples = options.samples or SAMPLES
-    mnist, test = full_mnist(hold_out=HELD_OUT), full_mnist().test
-    label, reading = curve_label("AEVB", latent_size), best("AEVB", latent_size)
     with torch.enable_grad():
-        vae, history = train_mnist_curve(label, "AEVB", latent_size, reading, samples, options.seed, mnist, test)
+        vae, history, _, test = figure_curve("AEVB", latent_size, options)
     return vae, summary(evaluate(vae, test)) | {"samples": history[-1].samples}
 
 

@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -17,26 +16,14 @@ from vae_utils.paper.marginal import posterior_sample_log_likelihood, quadrature
 from vae_utils.paper.monte_carlo_em import monte_carlo_em
 from vae_utils.reproduce import curves
 from vae_utils.reproduce.common import Command, full_mnist, say, with_error
-from vae_utils.reproduce.curves import (
-    BATCH_SIZE,
-    METHODS,
-    WAITING,
-    StoredRuns,
-    choose_rate,
-    compare,
-    draw_over_paper,
-    forget,
-    train_as_paper,
-)
 from vae_utils.reproduce.fig2_mnist import HELD_OUT
 from vae_utils.reproduce.precision import fast_products
 from vae_utils.reproduce.resuming import Resume, state_path
 from vae_utils.training import after, fit, paper_adagrad
 
 FIGURE, LATENT_SIZE, HIDDEN, STD = "Fig3", 3, 100, 0.01
-# The first so many training images, as in the paper, and every tenth test image. The paper says the first 1,000 test
-# images; these have less ink than the rest (a mean brightness of 0.122 against 0.1325), so they are measured too, at
-# the end.
+# The first so many training images, as in the paper, and every tenth test image. The paper's are the first 1,000 test
+# images; these have less ink than the rest (a mean brightness of 0.122 against 0.1325), and are measured at the end.
 SCORED = 1000
 RUNS = {  # (method, N): training images evaluated
     ("AEVB", 1000): 10**7.25,
@@ -65,7 +52,7 @@ def fig3(options):
     """
     mnist, test = full_mnist(hold_out=HELD_OUT), full_mnist().test
     first, test = test[:SCORED], test[:: len(test) // SCORED]
-    stored = StoredRuns(options, lambda runs, rows: {"settings": settings()})
+    stored = curves.StoredRuns(options, lambda runs, rows: {"settings": settings()})
     for (method, num_images), samples in RUNS.items():
         samples = round(options.samples or samples)
         name, images = f"{method} {num_images}", mnist.train[:num_images]
@@ -73,12 +60,12 @@ def fig3(options):
             continue
         label = f"fig3 {name}"
         curve = Curve(label, options.seed, images[:SCORED], test, samples)
-        rate, probes = choose_rate(partial(short_run_performance, method, images, options.seed))
+        rate, probes = curves.choose_rate(partial(short_run_performance, method, images, options.seed))
         vae, seconds = train_fig3_curve(method, images, samples, rate, options.seed, curve)
-        points = sorted(curve.points.items())
+        at = sorted(curve.points)
         found = {
             "asked": samples,
-            "samples": points[-1][0],
+            "samples": at[-1],
             "learning_rate": rate,
             "probes": probes,
             "seconds": round(seconds),
@@ -87,17 +74,14 @@ def fig3(options):
         }
         lines = []
         for part in ("train", "test"):
-            curve_name, samples_at = f"{method} {part}", [point for point, _ in points]
-            nats = [values[part] for _, values in points]
-            found[f"against_paper_{part}"] = compare(FIGURE, panel(num_images), curve_name, samples_at, nats)
-            lines += [
-                (FIGURE, panel(num_images), curve_name, point, round(value, 3), options.seed)
-                for point, value in zip(samples_at, nats)
-            ]
+            drawn = FIGURE, panel(num_images), f"{method} {part}"
+            nats = [curve.points[point][part] for point in at]
+            found[f"against_paper_{part}"] = curves.compare(*drawn, at, nats)
+            lines += [(*drawn, point, round(value, 3), options.seed) for point, value in zip(at, nats)]
         stored.add(name, found, lines)
         print(f"{name}: {found}", flush=True)
     limits = dict(y_limits=(-165, -105), x_limits=(2e5, 7e7), y_label="log p(x) (nats per image)")
-    draw_over_paper(options, FIGURE, [panel(num_images) for num_images in (1000, 50_000)], **limits)
+    curves.draw_over_paper(options, FIGURE, [panel(num_images) for num_images in (1000, 50_000)], **limits)
 
 
 def settings():
@@ -106,8 +90,8 @@ def settings():
         "model": start(0).settings,
         "pixels": "GreyCrossEntropy",
         "std": STD,
-        "waiting": WAITING,
-        "batch_size": BATCH_SIZE,
+        "waiting": curves.WAITING,
+        "batch_size": curves.BATCH_SIZE,
         "scored_images": f"the first {SCORED:,} training images, every tenth test image",
         "mcem_leapfrog_steps": NUM_LEAPFROG,
         "mcem_weight_updates": NUM_UPDATES,
@@ -132,59 +116,25 @@ def report_points(samples):
 
 def train_fig3_curve(method, images, samples, rate, seed, curve):
     """One curve: the model, and the seconds of its training. `curve` is told of every report."""
-    vae = start(seed)
-    if method in METHODS:
-        history = train_as_paper(
-            curve.label,
-            vae,
-            images,
-            samples,
-            rate,
-            method=method,
-            seed=seed,
-            report_at=report_points(samples),
-            on_report=curve.add,
-        )
-        return vae, history[-1].seconds
-    with fast_products(), _resumable(curve.label):
-        reports, _ = _mcem(
-            vae,
-            images,
-            max(1, round(samples / _cost(images))),
-            rate,
-            seed,
-            report_at=report_points(samples),
-            progress=sys.stdout.isatty(),
-            on_report=lambda vae, report, z: curve.add(vae, report),
-            on_step=Resume(state_path(curve.label, seed), {"images": len(images), "samples": samples, "rate": rate}),
-        )
+    vae, label, others = start(seed), curve.label, {"seed": seed, "report_at": report_points(samples)}
+    if method in curves.METHODS:
+        others |= {"method": method, "on_report": curve.add}
+        return vae, curves.train_as_paper(label, vae, images, samples, rate, **others)[-1].seconds
+    state = Resume(state_path(label, seed), {"images": len(images), "samples": samples, "rate": rate})
+    others |= {"on_step": state, "on_report": lambda vae, report, z: curve.add(vae, report)}
+    iterations = max(1, round(samples / (len(images) * NUM_UPDATES)))
+    try:
+        with fast_products():
+            reports = _mcem(vae, images, iterations, rate, progress=sys.stdout.isatty(), **others)
+    except KeyboardInterrupt:
+        raise SystemExit(f"{label}: interrupted from the keyboard; the same command goes on from there") from None
     return vae, reports[-1].seconds
 
 
-@contextmanager
-def _resumable(label):
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise SystemExit(f"{label}: interrupted from the keyboard; the same command goes on from there") from None
-
-
-def _mcem(vae, images, iterations, rate, seed, **kwargs):
-    return monte_carlo_em(
-        vae,
-        images,
-        iterations=iterations,
-        learning_rate=rate,
-        optimiser=paper_adagrad(len(images)),
-        num_leapfrog=NUM_LEAPFROG,
-        num_updates=NUM_UPDATES,
-        seed=seed,
-        **kwargs,
-    )
-
-
-def _cost(images):
-    return len(images) * NUM_UPDATES
+def _mcem(vae, images, iterations, rate, **kwargs):
+    papers = dict(optimiser=paper_adagrad(len(images)), num_leapfrog=NUM_LEAPFROG, num_updates=NUM_UPDATES)
+    reports, _ = monte_carlo_em(vae, images, iterations=iterations, learning_rate=rate, **papers, **kwargs)
+    return reports
 
 
 def short_run_performance(method, images, seed, rate):
@@ -193,19 +143,19 @@ def short_run_performance(method, images, seed, rate):
     Monte Carlo EM is tried on the first 1,000 images: Adagrad takes the same steps on the mean gradient of
     many as on that of some, up to their noise.
     """
-    vae = start(seed)
+    vae, batch_size = start(seed), curves.BATCH_SIZE
     with fast_products():
         if method == "MCEM":
-            reports, _ = _mcem(vae, images[:PROBE_IMAGES], PROBE_ITERATIONS, rate, seed, progress=False)
-            return reports[-1].log_joint
-        steps = PROBE_SAMPLES // BATCH_SIZE
+            probed = images[:PROBE_IMAGES]
+            return _mcem(vae, probed, PROBE_ITERATIONS, rate, seed=seed, progress=False)[-1].log_joint
+        steps = PROBE_SAMPLES // batch_size
         history = fit(
             vae,
             images,
-            epochs=steps / (len(images) // BATCH_SIZE),
-            objective=METHODS[method],
-            batch_size=BATCH_SIZE,
-            learning_rate=after(WAITING, steps, rate),
+            epochs=steps / (len(images) // batch_size),
+            objective=curves.METHODS[method],
+            batch_size=batch_size,
+            learning_rate=after(curves.WAITING, steps, rate),
             optimiser=paper_adagrad(len(images)),
             seed=seed,
             report_at=[0.75 * PROBE_SAMPLES],
@@ -232,7 +182,7 @@ class Curve:
         if kept["samples"] == samples and state_path(label, seed).is_file():
             self.points = {int(point): values for point, values in kept["points"].items()}
         else:  # a state without its measurements is of no use
-            forget(label, seed)
+            curves.forget(label, seed)
         self.begun, self.first = time.perf_counter(), None
 
     def add(self, vae, report):
@@ -247,10 +197,8 @@ class Curve:
         passed = time.perf_counter() - self.begun
         self.first = report.samples if self.first is None else self.first
         left = passed * (self.samples - report.samples) / max(report.samples - self.first, report.samples / 2)
-        say(
-            f"{self.label}: {report.samples:,} images, log p(x) of train {values['train']:.2f}, of test "
-            f"{values['test']:.2f} nats per image; about {max(left, 0) / 60:.0f} min left"
-        )
+        measured = f"log p(x) of train {values['train']:.2f}, of test {values['test']:.2f} nats per image"
+        say(f"{self.label}: {report.samples:,} images, {measured}; about {max(left, 0) / 60:.0f} min left")
 
 
 def estimates(vae, method, train, test):
@@ -261,23 +209,19 @@ def estimates(vae, method, train, test):
     """
     found = {}
     for part, images in (("train", train), ("test", test)):
-        exact = quadrature_log_likelihood(vae, images)
-        found[part] = {"quadrature": with_error("mean", exact.per_image)}
+        exact = quadrature_log_likelihood(vae, images).per_image
         density = partial(posterior_sample_log_likelihood, vae, images, POSTERIOR_SAMPLES, POSTERIOR_LEAPFROG)
-        measures = {
-            f"Appendix D, {POSTERIOR_SAMPLES} posterior samples": density,
-            "the same, chains begun at draws of the prior": partial(density, candidates=1),
+        measured = {
+            f"Appendix D, {POSTERIOR_SAMPLES} posterior samples": density(),
+            "the same, chains begun at draws of the prior": density(candidates=1),
         }
-        if method in METHODS:
-            measures[f"importance sampling, {IMPORTANCE_SAMPLES} samples"] = lambda images=images: (
-                log_likelihood(vae, images, IMPORTANCE_SAMPLES, device="cpu").per_image
-            )
-            measures["ELBO"] = lambda images=images: evaluate(vae, images, device="cpu").elbo
-        for name, measure in measures.items():
-            values = measure()
-            found[part][name] = with_error("mean", values) | {
-                "difference": with_error("mean", values - exact.per_image)
-            }
+        if method in curves.METHODS:
+            weighted = log_likelihood(vae, images, IMPORTANCE_SAMPLES, device="cpu").per_image
+            measured[f"importance sampling, {IMPORTANCE_SAMPLES} samples"] = weighted
+            measured["ELBO"] = evaluate(vae, images, device="cpu").elbo
+        found[part] = {"quadrature": with_error("mean", exact)}
+        for name, values in measured.items():
+            found[part][name] = with_error("mean", values) | {"difference": with_error("mean", values - exact)}
     return found
 
 

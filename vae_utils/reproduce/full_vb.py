@@ -31,14 +31,7 @@ from vae_utils.figures import COLOURS, use_style
 from vae_utils.files import save_tensors, write_atomically
 from vae_utils.models import mlp_vae, start_at_mean
 from vae_utils.objectives import elbo
-from vae_utils.paper.bayes import (
-    BayesianVAE,
-    full_bound,
-    map_bound,
-    predictive_elbo,
-    predictive_log_likelihood,
-    weight_prior,
-)
+from vae_utils.paper import bayes
 from vae_utils.paper.importance import log_likelihood
 from vae_utils.reproduce.common import HELD_OUT, Command, full_mnist, record, save_figure
 from vae_utils.reproduce.curves import write_curves
@@ -58,19 +51,17 @@ NUM_WEIGHTS, NUM_DRAWS = 50, 5  # of theta, and of z for each, for importance sa
 STORED, STORED_SIZES = "VB, evidence", (300, 3000)  # the method and the N that the lesson shows
 CURVES = ("samples", "held_out", "train")
 PROTOCOL = {
-    "predictive_elbo": f"E over q(theta) of the ELBO ({NUM_WEIGHTS_ELBO} draws; ML and MAP: one theta), "
-    f"every {EVERY_ELBO}th test image, pixels binarised by one fixed draw, 1 draw of z; nats "
-    "per image",
-    "predictive_log_likelihood": f"log of the mean importance weight over {NUM_WEIGHTS} draws of theta with "
-    f"{NUM_DRAWS} of z each (ML and MAP: {NUM_WEIGHTS * NUM_DRAWS} of z), every "
-    f"{EVERY_TIGHT}th test image; a lower bound too",
+    "predictive_elbo": f"E over q(theta) of the ELBO ({NUM_WEIGHTS_ELBO} draws; ML and MAP: one theta), every "
+    f"{EVERY_ELBO}th test image, pixels binarised by one fixed draw, 1 draw of z; nats per image",
+    "predictive_log_likelihood": f"log of the mean importance weight over {NUM_WEIGHTS} draws of theta with {NUM_DRAWS}"
+    f" of z each (ML and MAP: {NUM_WEIGHTS * NUM_DRAWS} of z), every {EVERY_TIGHT}th test image; a lower bound too",
     "at_mean_weights": "the same with one theta, the mean of q(theta)",
     "final, best": "after the last update; at the best held-out ELBO among the reports of a run",
     "spread": "standard deviation over seeds: training images, first weights and all draws differ",
-    "choice": f"first seed; on {NUM_WATCHED:,} held-out training images, best value on the way; of VB, "
-    "evidence: the full bound at the end",
-    "bound": f"training ELBO over the last 1/{NUM_REPORTS} of the updates, minus KL(q(theta) || p(theta)) / "
-    "N; nats per image",
+    "choice": f"first seed; on {NUM_WATCHED:,} held-out training images, best value on the way; of VB, evidence: the "
+    "full bound at the end",
+    "bound": f"training ELBO over the last 1/{NUM_REPORTS} of the updates, minus KL(q(theta) || p(theta)) / N; nats "
+    "per image",
 }
 
 
@@ -96,13 +87,13 @@ def _ml(vae, setting, num_images):
 
 
 def _map(vae, setting, num_images):
-    prior = weight_prior(vae.decoder, setting.prior_std, BIAS_STD)
-    return vae, partial(map_bound, num_images=num_images, prior=prior)
+    prior = bayes.weight_prior(vae.decoder, setting.prior_std, BIAS_STD)
+    return vae, partial(bayes.map_bound, num_images=num_images, prior=prior)
 
 
 def _vb(vae, setting, num_images):
-    prior = weight_prior(vae.decoder, setting.prior_std, BIAS_STD)
-    return BayesianVAE(vae, prior, setting.initial_std), partial(full_bound, num_images=num_images)
+    prior = bayes.weight_prior(vae.decoder, setting.prior_std, BIAS_STD)
+    return bayes.BayesianVAE(vae, prior, setting.initial_std), partial(bayes.full_bound, num_images=num_images)
 
 
 @dataclass(frozen=True)
@@ -111,39 +102,26 @@ class Method:
 
     label: str
     build: Callable
-    candidates: tuple
+    candidates: list
     score: str = "held_out_best"
 
 
+WIDTHS = ((1.0, 0.007), (0.3, 0.007), (0.3, 0.05))  # `prior_std`, `initial_std`
+OF_VB = [Setting("VB", *widths, rate) for widths in WIDTHS for rate in RATES]
+OF_EVIDENCE = [Setting("VB, evidence", std, 0.05, rate) for std, rate in ((0.3, 5e-3), (0.3, 1e-2), (0.1, 1e-2))]
 METHODS = {
-    "ML": Method("maximum likelihood", _ml, tuple(Setting("ML", rate=rate) for rate in RATES)),
-    "MAP": Method(
-        "approximate MAP", _map, tuple(Setting("MAP", std, rate=rate) for std in (1.0, 0.3) for rate in RATES)
-    ),
-    "VB": Method(
-        "full variational Bayes",
-        _vb,
-        tuple(
-            Setting("VB", std, initial, rate)
-            for std, initial in ((1.0, 0.007), (0.3, 0.007), (0.3, 0.05))
-            for rate in RATES
-        ),
-    ),
-    "VB, evidence": Method(
-        "full VB, chosen by its own bound",
-        _vb,
-        tuple(Setting("VB, evidence", std, 0.05, rate) for std, rate in ((0.3, 5e-3), (0.3, 1e-2), (0.1, 1e-2))),
-        score="bound",
-    ),
+    "ML": Method("maximum likelihood", _ml, [Setting("ML", rate=rate) for rate in RATES]),
+    "MAP": Method("approximate MAP", _map, [Setting("MAP", std, rate=rate) for std in (1.0, 0.3) for rate in RATES]),
+    "VB": Method("full variational Bayes", _vb, OF_VB),
+    "VB, evidence": Method("full VB, chosen by its own bound", _vb, OF_EVIDENCE, score="bound"),
 }
 
 
 def full_vb(options):
     """Appendix F: full variational Bayes, MAP and ML on 100 to 3,000 images; test predictive bounds.
 
-    For each N and method the settings are compared with one seed; the best is repeated with further seeds
-    (other training images, first weights and draws). Runs that an interrupted call has finished are taken
-    from `data/`.
+    For each N and method the settings are compared with one seed; the best is repeated with further seeds (other
+    training images, first weights and draws). Runs that an interrupted call has finished are taken from `data/`.
     """
     runs = _Runs(options)
     chosen = {}
@@ -170,15 +148,11 @@ def full_vb(options):
         "cpu_seconds_of_all_runs": round(sum(row["seconds"] for row in runs.rows.values())),
         "chosen": [_summary(size, name, repeats) for (size, name), repeats in chosen.items()],
         "differences": _differences(chosen),
-        "runs": {name: _without_curves(row) for name, row in runs.rows.items()},
+        "runs": {name: {key: row[key] for key in row if key not in CURVES} for name, row in runs.rows.items()},
     }
     record(options, results)
     draw_full_vb(results["chosen"], options.out / "full-vb.png")
-    runs.forget()
-
-
-def _without_curves(row):
-    return {key: value for key, value in row.items() if key not in CURVES}
+    shutil.rmtree(runs.folder)  # all is written: the same command starts anew
 
 
 class _Runs:
@@ -200,12 +174,10 @@ class _Runs:
             self.rows[name] = row
             with write_atomically(self.path) as temporary:
                 temporary.write_text(json.dumps(self.rows), encoding="utf-8")
-            print(
-                f"{name}: held-out {row['held_out_final']:.2f} (best {row['held_out_best']:.2f} at "
-                f"{row['best_at']:,} images), test {row['final']['predictive_elbo']:.2f}, "
-                f"{row['seconds']} s; {len(self.rows)} of about {self._expected()} runs",
-                flush=True,
-            )
+            best = f"best {row['held_out_best']:.2f} at {row['best_at']:,} images"
+            test = f"test {row['final']['predictive_elbo']:.2f}, {row['seconds']} s"
+            so_far = f"{len(self.rows)} of about {self._expected()} runs"
+            print(f"{name}: held-out {row['held_out_final']:.2f} ({best}), {test}; {so_far}", flush=True)
         return self.rows[name]
 
     def _expected(self):
@@ -219,10 +191,6 @@ class _Runs:
         """Copy the weights of the chosen VB run to where the lesson finds them."""
         with write_atomically(self.options.out / f"full-vb-{size}.safetensors") as temporary:
             temporary.write_bytes(self._weights(size, setting).read_bytes())
-
-    def forget(self):
-        """All is written: the same command starts anew."""
-        shutil.rmtree(self.folder)
 
 
 def _run(mnist, test, size, setting, samples, seed):
@@ -276,33 +244,25 @@ def _run(mnist, test, size, setting, samples, seed):
 
 def _measure(vae, test, size):
     """Test bounds in nats per image: averages over q(theta) where there is one."""
-    some = test[::EVERY_ELBO]
+    some, num_samples = test[::EVERY_ELBO], NUM_WEIGHTS * NUM_DRAWS
+    if not isinstance(vae, bayes.BayesianVAE):
+        tight = log_likelihood(vae, test, num_samples, every=EVERY_TIGHT)
+        return _means({"predictive_elbo": evaluate(vae, some).elbo, "predictive_log_likelihood": tight.per_image})
+    at_mean, kl = vae.at(vae.weights.mean), vae.weights_kl().item()
+    tight = bayes.predictive_log_likelihood(vae, test, NUM_WEIGHTS, NUM_DRAWS, every=EVERY_TIGHT)
+    bounds = {
+        "predictive_elbo": bayes.predictive_elbo(vae, some, NUM_WEIGHTS_ELBO).elbo,
+        "predictive_log_likelihood": tight.per_image,
+        "elbo_at_mean_weights": evaluate(at_mean, some).elbo,
+        "log_likelihood_at_mean_weights": log_likelihood(at_mean, test, num_samples, every=EVERY_TIGHT).per_image,
+    }
+    kls = {"weights_kl": round(kl, 1), "weights_kl_per_image": round(kl / size, 3)}
+    near_prior = (vae.weights.stddev > 0.9 * vae.weights_prior.stddev).float()
+    return _means(bounds) | kls | _means({"share_near_prior": near_prior})
 
-    def tight(measure, *arguments):
-        return measure(*arguments, every=EVERY_TIGHT).per_image
 
-    if isinstance(vae, BayesianVAE):
-        at_mean = vae.at(vae.weights.mean)
-        found = {
-            "predictive_elbo": predictive_elbo(vae, some, NUM_WEIGHTS_ELBO).elbo,
-            "predictive_log_likelihood": tight(predictive_log_likelihood, vae, test, NUM_WEIGHTS, NUM_DRAWS),
-            "elbo_at_mean_weights": evaluate(at_mean, some).elbo,
-            "log_likelihood_at_mean_weights": tight(log_likelihood, at_mean, test, NUM_WEIGHTS * NUM_DRAWS),
-        }
-        kl = vae.weights_kl().item()
-        near_prior = (vae.weights.stddev > 0.9 * vae.weights_prior.stddev).float().mean().item()
-        extra = {
-            "weights_kl": round(kl, 1),
-            "weights_kl_per_image": round(kl / size, 3),
-            "share_near_prior": round(near_prior, 3),
-        }
-    else:
-        found = {
-            "predictive_elbo": evaluate(vae, some).elbo,
-            "predictive_log_likelihood": tight(log_likelihood, vae, test, NUM_WEIGHTS * NUM_DRAWS),
-        }
-        extra = {}
-    return {name: round(values.mean().item(), 3) for name, values in found.items()} | extra
+def _means(found):
+    return {name: round(values.mean().item(), 3) for name, values in found.items()}
 
 
 def _store(path, vae, size, setting, row, samples):
@@ -315,13 +275,9 @@ def _store(path, vae, size, setting, row, samples):
 
 def _summary(size, name, repeats):
     """Means and spreads over seeds of one method at one N."""
-    found = {
-        "images": size,
-        "method": name,
-        "best_at": [row["best_at"] for row in repeats],
-        **{key: repeats[0][key] for key in ("prior_std", "initial_std", "rate")},
-        "bound": [row["bound"] for row in repeats],
-    }
+    found = {"images": size, "method": name, "best_at": [row["best_at"] for row in repeats]}
+    found |= {key: repeats[0][key] for key in ("prior_std", "initial_std", "rate")}
+    found["bound"] = [row["bound"] for row in repeats]
     for moment in ("final", "best"):
         for measure in repeats[0][moment]:
             found[f"{moment} {measure}"] = _over_seeds([row[moment][measure] for row in repeats])
@@ -356,22 +312,14 @@ def draw_full_vb(chosen, picture):
     """Test bounds against N, after the last update and stopped early; bars are the spread over seeds."""
     use_style()
     figure, axes = plt.subplots(1, 2, figsize=(11.5, 5.2), sharey=True, layout="constrained")
-    for ax, moment, title in zip(
-        axes, ("final", "best"), ("after the last update", "stopped at the best held-out bound")
-    ):
+    titles = {"final": "after the last update", "best": "stopped at the best held-out bound"}
+    for ax, (moment, title) in zip(axes, titles.items()):
         for shift, (name, (colour, marker, style)) in enumerate(STYLES.items()):
             rows = [row for row in chosen if row["method"] == name]
-            values = [row[f"{moment} predictive_elbo"] for row in rows]
-            ax.errorbar(
-                [row["images"] * 1.05 ** (shift - 1.5) for row in rows],  # side by side
-                [value["mean"] for value in values],
-                [value["spread"] for value in values],
-                color=COLOURS[colour],
-                marker=marker,
-                linestyle=style,
-                capsize=4,
-                label=METHODS[name].label,
-            )
+            x = [row["images"] * 1.05 ** (shift - 1.5) for row in rows]  # side by side
+            means, spreads = ([row[f"{moment} predictive_elbo"][part] for row in rows] for part in ("mean", "spread"))
+            look = dict(color=COLOURS[colour], marker=marker, linestyle=style, capsize=4, label=METHODS[name].label)
+            ax.errorbar(x, means, spreads, **look)
         ax.set(xscale="log", xlabel="training images N", title=title)
         ax.set_xticks(SIZES, [f"{size:,}" for size in SIZES])
         ax.minorticks_off()

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from statistics import mean, stdev
 
 import torch
@@ -28,11 +29,10 @@ NUM_CODES = 20_000  # training images whose codes the Gaussian and the mixture a
 NUM_AGGREGATE = 500  # draws at which the exact density of q(z) is compared with p(z)
 COMPONENTS = 30  # of the mixture, full covariances
 PROTOCOL = {
-    "unsure": f"share of {NUM_DRAWS} pictures (means of p(x|z)) to which the classifier gives no digit "
-    f"{UNSURE} or more",
-    "far": "share of them further from the nearest of 60,000 training images (Euclidean, pixels) than 95% of "
-    "the same model's reconstructions of test images: as blurred as they are, so that blur cannot "
-    "decide",
+    "unsure": f"share of {NUM_DRAWS} pictures (means of p(x|z)) to which the classifier gives no digit {UNSURE} or "
+    "more",
+    "far": "share of them further from the nearest of 60,000 training images (Euclidean, pixels) than 95% of the same "
+    "model's reconstructions of test images: as blurred as they are, so that blur cannot decide",
     "both": "share of them unsure and far",
     "prior_, gaussian_, mixture_": "z ~ N(0, I); ~ a Gaussian, ~ a mixture of Gaussians, both fitted to training codes",
     "reconstruction_": "z = the mean code of a binarised test image",
@@ -55,27 +55,20 @@ PROTOCOL = {
 def holes(options):
     """Train both objectives on the same small networks with several seeds; measure their latent spaces."""
     mnist, judge = full_mnist(), load_classifier()
-    recipe = RECIPE.scaled(options.epochs)
+    recipe, seeds = RECIPE.scaled(options.epochs), [options.seed + i for i in range(NUM_SEEDS)]
     real = share(judge.probabilities(mnist.test).amax(1) < UNSURE)
     print(f"real test images of which the classifier is unsure: {real:.4f}", flush=True)
-    results = {
-        "protocol": PROTOCOL,
-        "real_test_images_unsure": round(real, 4),
-        "recipe": {
-            "hidden": list(HIDDEN),
-            **{name: getattr(recipe, name) for name in ("epochs", "learning_rate", "batch_size")},
-            "seeds": [options.seed + i for i in range(NUM_SEEDS)],
-        },
-    }
-    for latent_size in LATENT_SIZES:
-        for name, objective in OBJECTIVES.items():
-            rows = []
-            for seed in results["recipe"]["seeds"]:
-                build = partial(mlp_vae, latent_size, HIDDEN, layer_norm=False)
-                vae, _ = replace(recipe, build=build, seed=seed).train(mnist, objective=objective, progress=False)
-                rows.append(measure(vae, objective is elbo, mnist, judge, seed))
-                print(f"{name}, {latent_size} latents, seed {seed}: {rows[-1]}", flush=True)
-            results[f"{name}, {latent_size} latents"] = spread(rows)
+    known = {name: getattr(recipe, name) for name in ("epochs", "learning_rate", "batch_size")}
+    results = {"protocol": PROTOCOL, "real_test_images_unsure": round(real, 4)}
+    results["recipe"] = {"hidden": list(HIDDEN), **known, "seeds": seeds}
+    for latent_size, (name, objective) in product(LATENT_SIZES, OBJECTIVES.items()):
+        rows = []
+        for seed in seeds:
+            build = partial(mlp_vae, latent_size, HIDDEN, layer_norm=False)
+            vae, _ = replace(recipe, build=build, seed=seed).train(mnist, objective=objective, progress=False)
+            rows.append(measure(vae, objective is elbo, mnist, judge, seed))
+            print(f"{name}, {latent_size} latents, seed {seed}: {rows[-1]}", flush=True)
+        results[f"{name}, {latent_size} latents"] = spread(rows)
     record(options, results)
 
 

@@ -17,10 +17,9 @@ NUM_SEEDS = 2
 def rate_distortion(options):
     """Train the small net for each beta and seed; store the terms of the test bound, and pictures.
 
-    Writes `rate-distortion.json` (one row for each beta and seed) and `rate-distortion.safetensors`: `betas`
-    [9], the test digits `originals` [8, 1, 28, 28], and of the first seed's models `reconstructions` and
-    `samples`, the means of p(x|z) at the same digits and the same draws of z for each beta, bytes:
-    [9, 8, 1, 28, 28].
+    Writes `rate-distortion.json` (one row for each beta and seed) and `rate-distortion.safetensors`: `betas` [9], the
+    test digits `originals` [8, 1, 28, 28], and of the first seed's models `reconstructions` and `samples`, the means of
+    p(x|z) at the same digits and the same draws of z for each beta, bytes: [9, 8, 1, 28, 28].
     """
     mnist = full_mnist()
     rows, frames = [], []
@@ -30,9 +29,8 @@ def rate_distortion(options):
             recipe = replace(RECIPE.scaled(options.epochs), seed=seed)
             vae, _ = recipe.train(mnist, objective=partial(elbo, beta=beta))
             results.append(evaluate(vae, mnist.test))
-            rows.append(
-                {"beta": beta, "seed": seed, **summary(results[-1]), **likelihood_free_measures(vae, mnist.test)}
-            )
+            measured = summary(results[-1]) | likelihood_free_measures(vae, mnist.test)
+            rows.append({"beta": beta, "seed": seed, **measured})
             print(f"beta {beta:g}, seed {seed}: {results[-1]}", flush=True)
             if seed == options.seed:
                 frames.append(frames_of(vae, mnist))

@@ -51,11 +51,7 @@ class Example(nn.Module):
 
 
 def train_example(loader, epochs, seed):
-    """Train the example's way: PIL images through a DataLoader, Adam at 1e-3.
-
-    Returns:
-        The model, and the seconds of training.
-    """
+    """Train the example's way (PIL images through a DataLoader, Adam at 1e-3): the model, and the seconds it took."""
     torch.manual_seed(seed)
     model = Example()
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -111,11 +107,9 @@ def speed(options):
         print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
     median = statistics.median(row["ratio"] for row in rows)
     reached = all(row["our_elbo"] >= row["example_elbo"] for row in rows)
-    print(
-        f"{median:.1f} times as fast (median of {ROUNDS} rounds); the example's bound was "
-        f"{'reached in every round' if reached else 'NOT reached in every round'}   "
-        f"[cross-entropy of grey pixels, {images}, 1 draw of z]"
-    )
+    outcome = f"the example's bound was {'reached' if reached else 'NOT reached'} in every round"
+    protocol = f"[cross-entropy of grey pixels, {images}, 1 draw of z]"
+    print(f"{median:.1f} times as fast (median of {ROUNDS} rounds); {outcome}   {protocol}")
     results = {
         "recipe": OURS.settings,
         "example_epochs": example_epochs,

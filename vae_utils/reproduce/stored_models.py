@@ -34,21 +34,16 @@ def train_stored_model(options):
     state = state_path(name, options.seed)
 
     def tell(vae, report):
-        say(
-            f"{name}: {report.epochs:.0f} epochs, {report.seconds:.0f} s, "
-            f"train ELBO {report.train_elbo:.2f}, test ELBO {report.test_elbo:.2f}"
-        )
+        bounds = f"train ELBO {report.train_elbo:.2f}, test ELBO {report.test_elbo:.2f}"
+        say(f"{name}: {report.epochs:.0f} epochs, {report.seconds:.0f} s, {bounds}")
 
     start = time.process_time()
     vae, history = recipe.train(mnist, test=mnist.test, on_report=tell, checkpoint=state)
     if history.stopped:
-        raise SystemExit(
-            f"{history.stopped}; the same command goes on from data/reproduce/{state.name}; {options.out} is as it was"
-        )
-    spent = {  # by this call, if it went on from one
-        "training_seconds": round(history[-1].seconds),
-        "training_cpu_seconds": round(time.process_time() - start),
-    }
+        goes_on = f"the same command goes on from data/reproduce/{state.name}"
+        raise SystemExit(f"{history.stopped}; {goes_on}; {options.out} is as it was")
+    cpu_seconds = time.process_time() - start  # of this call, which may have gone on from another's
+    spent = {"training_seconds": round(history[-1].seconds), "training_cpu_seconds": round(cpu_seconds)}
     results = store_model(vae, options.out / f"{name}.safetensors", mnist.test, recipe.settings | spent)
     history.write_csv(options.out / f"{name}.csv")
     record(options, results)
