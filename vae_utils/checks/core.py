@@ -3,10 +3,10 @@
     def kl(answer):
         return verdict_on(answer, _kl, cases, mistakes, right="Each image pays for its own code.")
 
-A `Case` is one set of arguments; a `Mistake` is a wrong version of the function with a sentence about it. An
-answer that equals the right function on all cases is right; one that equals a mistake on all cases gets that
-mistake's sentence. So two mistakes that give the same results on all cases must not both be listed: add a
-case that tells them apart (batch and latents of different size, values away from 0 and 1).
+A `Case` is one set of arguments; a `Mistake` is a wrong version of the function with a sentence about it. An answer
+that equals the right function on all cases is right; one that equals a mistake on all cases gets that mistake's
+sentence. So two mistakes that give the same results on all cases must not both be listed: add a case that tells them
+apart (batch and latents of different size, values away from 0 and 1).
 """
 
 import copy
@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from vae_utils.runtime import fixed_seed
 
 SEED = 0
-# Relative, of the largest number expected in a case; one part in 1e5 also forgives a constant typed to six
-# digits.
+# Relative, of the largest number expected in a case; one part in 1e5 also forgives a constant typed to six digits.
 TOLERANCES = {torch.float64: 1e-5, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 3e-2}
 
 
@@ -54,15 +53,15 @@ class Case:
 
     Attributes:
         name: the arguments in words, to complete "for ...": "3 images of 5 latents".
-        arguments: positional arguments. Each call gets fresh copies of tensors and modules, inside tuples,
-            lists and dicts too, so that no answer can spoil them for the next. If a tensor among them, or a
-            weight of a module, requires a gradient, the gradient of the summed result is compared too.
-        view: what to compare, computed from the result (a mean over draws, a covariance, the mean of a
-            returned distribution); the result itself if None. Kind and shape of a result that is a tensor or
-            a tuple of tensors are judged before.
-        atol: largest difference accepted, in units of what is compared: for averages over draws, about five
-            of their standard errors. Gradients then need to exist where the reference has them, not to be
-            equal. None: a tolerance for rounding, by dtype.
+        arguments: positional arguments. Each call gets fresh copies of tensors and modules, so that no answer can spoil
+            them for the next. If a tensor, or a weight of a module, requires a gradient, the gradient of the summed
+            result is compared too.
+        view: what to compare, computed from the result (a mean over draws, a covariance, the mean of a returned
+            distribution); the result itself if None. Kind and shape of a result that is a tensor or a tuple of tensors
+            are judged before.
+        atol: largest difference accepted, in units of what is compared: for averages over draws, about five of their
+            standard errors. Gradients then need to exist where the reference has them, not to be equal. None: a
+            tolerance for rounding, by dtype.
     """
 
     name: str
@@ -76,8 +75,8 @@ class Mistake:
     """A wrong version of the function.
 
     Attributes:
-        function: takes the same arguments as the reference. It may fail on some cases (shapes that do not
-            fit), and is then recognised by the others and by failing on the same.
+        function: takes the same arguments as the reference. It may fail on some cases (shapes that do not fit), and is
+            then recognised by the others and by failing on the same.
         text: which mistake it is, and what it does to training. Whole sentences.
     """
 
@@ -103,8 +102,7 @@ class Slip:
 def combinations(formula, slips):
     """Every slip alone, then every two together.
 
-        combinations(_kl, [Slip("factor", 1.0, "The ½ is missing: ..."), Slip("sign", -1, "The sign is turned:
-        ...")])
+        combinations(_kl, [Slip("factor", 1.0, "The ½ is missing: ..."), Slip("sign", -1, "The sign is turned: ...")])
 
     Args:
         formula: the reference, whose keyword arguments default to the right choices.
@@ -113,35 +111,48 @@ def combinations(formula, slips):
     Returns:
         List of `Mistake`s; each single slip comes before any pair, and the first that matches is named.
     """
-    single = [Mistake(partial(formula, **{slip.keyword: slip.value}), slip.text) for slip in slips]
+    single = [({slip.keyword: slip.value}, slip.text) for slip in slips]
     double = [
-        Mistake(
-            partial(formula, **{a.keyword: a.value, b.keyword: b.value}), f"Two things at once. {a.text} And: {b.text}"
-        )
-        for a, b in itertools.combinations(slips, 2)
-        if a.keyword != b.keyword
+        (a | b, f"Two things at once. {text} And: {other}")
+        for (a, text), (b, other) in itertools.combinations(single, 2)
+        if a.keys() != b.keys()
     ]
-    return single + double
+    return [Mistake(partial(formula, **choices), text) for choices, text in single + double]
+
+
+def mistakes_in(formula, versions=None, /, **choices):
+    """The `Mistake`s of an exercise, from tables that give each sentence its wrong function or choice.
+
+        mistakes_in(
+            _kl, {"You sum over the batch: ...": _summed}, sign={"The sign is turned: ...": -1}, factor={"...": 1.0}
+        )
+
+    Args:
+        formula: as of `combinations`.
+        versions: wrong functions, by their sentences; they come first, and no slip is combined with them.
+        choices: under each keyword of `formula` its wrong choices, by their sentences; slips for `combinations`.
+    """
+    slips = [Slip(keyword, value, text) for keyword, wrong in choices.items() for text, value in wrong.items()]
+    return [Mistake(function, text) for text, function in (versions or {}).items()] + combinations(formula, slips)
 
 
 def verdict_on(answer, reference, cases, mistakes=(), *, right, probes=()):
     """Compare a learner's function with the right one and with known mistakes; no wrong answer raises.
 
-    In this order: not attempted; right on all cases and probes; a known mistake (by values and gradients,
-    then by values alone); a defect (an exception, a wrong type or shape, NaN, no gradient); a probe's
-    sentence; the largest counter-example. All draws start from the same seed, and the learner's own random
-    numbers go on undisturbed.
+    In this order: not attempted; right on all cases and probes; a known mistake (by values and gradients, then by
+    values alone); a defect (an exception, a wrong type or shape, NaN, no gradient); a probe's sentence; the largest
+    counter-example. All draws start from the same seed, and the learner's own random numbers go on undisturbed.
 
     Args:
         answer: what the learner wrote.
-        reference: the right function. A draw in it is the answer's draw only if both draw in the same way and
-            order: compare random results by a `view` that averages, with an `atol`.
+        reference: the right function. A draw in it is the answer's draw only if both draw in the same way and order:
+            compare random results by a `view` that averages, with an `atol`.
         cases: list of `Case`s, at least one.
         mistakes: list of `Mistake`s, the most likely first.
         right: a sentence or two for a right answer: why it mattered.
-        probes: functions of the answer that return a sentence about what is wrong, or None: for what no
-            single call shows (the same draw for all images, no gradient to one of the networks). They run
-            when no case has failed and no mistake was named.
+        probes: functions of the answer that return a sentence about what is wrong, or None: for what no single call
+            shows (the same draw for all images, no gradient to one of the networks). They run when no case has failed
+            and no mistake was named.
 
     Returns:
         Verdict.
@@ -151,13 +162,12 @@ def verdict_on(answer, reference, cases, mistakes=(), *, right, probes=()):
     """
     name = _name(answer)
     if not callable(answer):
-        return Verdict(
-            False, True, f"The function itself is needed, without parentheses after its name; this is {_kind(answer)}."
-        )
+        needed = "The function itself is needed, without parentheses after its name"
+        return Verdict(False, True, f"{needed}; this is {_kind(answer)}.")
     with fixed_seed(SEED):
         expected = [_run(reference, case) for case in cases]
-        if any(outcome.problem for outcome in expected):
-            problems = [outcome.problem for outcome in expected]
+        problems = [outcome.problem for outcome in expected]
+        if any(problems):
             raise RuntimeError(f"the reference of this check fails: {problems}")
         try:
             given = [_run(answer, case, learner=True) for case in cases]
@@ -171,12 +181,8 @@ def verdict_on(answer, reference, cases, mistakes=(), *, right, probes=()):
                 or _counter_example(given, expected, cases, name, reference)
             )
         except _NotAttempted:
-            return Verdict(
-                False,
-                False,
-                f"Not attempted yet: in `{name}`, put your own lines in the place of the one that raises "
-                "NotImplementedError, and run the cell again.",
-            )
+            place = f"in `{name}`, put your own lines in the place of the one that raises NotImplementedError"
+            return Verdict(False, False, f"Not attempted yet: {place}, and run the cell again.")
     return Verdict(False, True, sentence)
 
 
@@ -199,7 +205,7 @@ class _Outcome:
 
 def _run(function, case, learner=False, differentiate=True):
     with torch.enable_grad():
-        arguments = _copy(case.arguments)
+        arguments = [_copy(argument) for argument in case.arguments]
         torch.default_generator.manual_seed(SEED)
         try:
             result = function(*arguments)
@@ -225,13 +231,7 @@ def _run(function, case, learner=False, differentiate=True):
 def _copy(value):
     if isinstance(value, Tensor):
         return value.detach().clone().requires_grad_(value.requires_grad)
-    if isinstance(value, nn.Module):
-        return copy.deepcopy(value)
-    if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
-    if type(value) in (tuple, list):
-        return type(value)(map(_copy, value))
-    return value
+    return copy.deepcopy(value) if isinstance(value, nn.Module) else value
 
 
 def _is_stub(error):
@@ -262,18 +262,10 @@ def _shapes(result):
         return None
 
 
-def _inputs(value):
-    """Tensors among the arguments that a gradient is wanted for."""
-    if isinstance(value, Tensor):
-        return [value] if value.requires_grad else []
-    if isinstance(value, nn.Module):
-        return [parameter for parameter in value.parameters() if parameter.requires_grad]
-    items = value.values() if isinstance(value, dict) else value if type(value) in (tuple, list) else ()
-    return [tensor for item in items for tensor in _inputs(item)]
-
-
 def _gradients(leaves, arguments):
-    inputs = _inputs(arguments)
+    """Of the sum of all `leaves`, in each tensor and each weight among `arguments` that a gradient is wanted for."""
+    tensors = itertools.chain.from_iterable(a.parameters() if isinstance(a, nn.Module) else [a] for a in arguments)
+    inputs = [tensor for tensor in tensors if isinstance(tensor, Tensor) and tensor.requires_grad]
     differentiable = [leaf for leaf in leaves if leaf.requires_grad]
     if not inputs or not differentiable:
         return [None] * len(inputs)
@@ -287,11 +279,10 @@ def _agree(given, expected, case, gradients=True):
     """Whether two outcomes are the same to within rounding, or to within `case.atol`."""
     if given.problem or expected.problem:
         return bool(given.problem) and bool(expected.problem)
-    if _wrong_shape(given, expected):
-        return False
-    if not all(map(_close, given.values, expected.values, itertools.repeat(case.atol))):
-        return False
-    return not gradients or _same_gradients(given, expected, case)
+    same = not _wrong_shape(given, expected) and all(
+        _close(ours, right, case.atol) for ours, right in zip(given.values, expected.values, strict=True)
+    )
+    return same and (not gradients or _same_gradients(given, expected, case))
 
 
 def _same_gradients(given, expected, case):
@@ -316,22 +307,18 @@ def _wrong_shape(given, expected):
 
 
 def _close(ours, right, atol=None):
-    if ours.shape != right.shape:
-        return False
-    return bool((_excess(ours, right, atol) <= 1).all())
+    return ours.shape == right.shape and bool((_excess(ours, right, atol) <= 1).all())
 
 
 def _excess(ours, right, atol=None):
     """Differences in units of what is accepted, elementwise; infinite where only one of the two is finite."""
-    rtol = max(TOLERANCES.get(tensor.dtype, 0) for tensor in (ours, right))
+    rtol = max(TOLERANCES.get(tensor.dtype, 1e-9) for tensor in (ours, right))
     ours, right = ours.double(), right.double()
     finite = torch.isfinite(right)
-    accepted = (
-        atol
-        if atol is not None
-        else max(rtol, 1e-9) * max(1.0, right[finite].abs().amax().item() if finite.any() else 1.0)
-    )
-    excess = (ours - right).abs() / accepted
+    if atol is None:
+        largest = right[finite].abs().max().item() if finite.any() else 0.0
+        atol = rtol * max(1.0, largest)
+    excess = (ours - right).abs() / atol
     excess[~finite & ~torch.isfinite(ours)] = 0.0
     return excess.nan_to_num(nan=torch.inf, posinf=torch.inf)
 
@@ -341,13 +328,10 @@ def _known_mistake(given, expected, cases, mistakes):
     by_values = None
     for mistake in () if all(outcome.problem for outcome in given) else mistakes:
         wrong = _outcomes_like(given, mistake.function, cases)
-        if wrong is None:
-            continue
-        for gradients in (True, False):
-            if _tells(wrong, given, expected, cases, gradients):
-                if gradients:
-                    return mistake.text
-                by_values = by_values or f"{mistake.text} Besides, the gradient is cut off somewhere."
+        if wrong and _tells(wrong, given, expected, cases, gradients=True):
+            return mistake.text
+        if wrong and not by_values and _tells(wrong, given, expected, cases, gradients=False):
+            by_values = f"{mistake.text} Besides, the gradient is cut off somewhere."
     return by_values
 
 
