@@ -68,14 +68,7 @@ def full_toy_mnist(toy_mnist):
     def full_mnist(hold_out=0):
         if not hold_out:
             return toy_mnist
-        apart, rest = slice(0, 30), slice(30, None)
-        return MNIST(
-            toy_mnist.train[rest],
-            toy_mnist.train_labels[rest],
-            toy_mnist.train[apart],
-            toy_mnist.train_labels[apart],
-            toy_mnist.source,
-            True,
-        )
+        images, labels = toy_mnist.train, toy_mnist.train_labels
+        return MNIST(images[30:], labels[30:], images[:30], labels[:30], toy_mnist.source, True)
 
     return full_mnist

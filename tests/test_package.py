@@ -1,17 +1,18 @@
 """The package, its requirements, README and the CI script: they agree, and importing costs little."""
 
 import ast
+import functools
 import importlib
 import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
 import vae_utils
+from vae_utils.authoring.lesson import read
 
 from notebook_definitions import keeps, sources
 
@@ -19,12 +20,11 @@ PROJECT = Path(__file__).resolve().parents[1]
 LIBRARY = PROJECT / "vae_utils"
 MODULES = sorted(set(LIBRARY.rglob("*.py")) - {LIBRARY / "__init__.py"})
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
-DOCUMENTS = [PROJECT / "README.md", *NOTEBOOKS]
+DOCUMENTS = [PROJECT / "README.md", *(PROJECT / "notebooks").glob("*.md"), *NOTEBOOKS]
+SET_UP = "python3 -m venv .venv && .venv/bin/python -m pip install -r requirements.txt"
 COMMANDS = {
-    "learn": "python3 -m venv .venv && .venv/bin/python -m pip install -r requirements.txt"
-    " && .venv/bin/jupyter lab --allow-root notebooks/01_elbo.ipynb",
-    "test": "python3 -m venv .venv && .venv/bin/python -m pip install -r requirements.txt"
-    " && .venv/bin/python -m pytest",
+    "learn": f"{SET_UP} && .venv/bin/jupyter lab --allow-root notebooks/01_elbo.ipynb",
+    "test": f"{SET_UP} && .venv/bin/python -m pytest",
 }
 # Arrows run one way: a file of the core imports only from those on lines above its own, ...
 CORE = (
@@ -44,14 +44,8 @@ REFUSALS = ("ValueError", "TypeError", "FileNotFoundError", "OSError", "Argument
 # name to import: name to install
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "math_core": "math-core"}
 # What the listed requirements bring along, and of which we use only what they hand to their own users.
-BROUGHT_ALONG = {
-    "jupyter_client": "nbclient",
-    "IPython": "ipywidgets",
-    "traitlets": "ipywidgets",
-    "pillow": "torchvision",
-    "jinja2": "nbconvert",
-    "bs4": "nbconvert",
-}
+BROUGHT_ALONG = {"IPython": "ipywidgets", "traitlets": "ipywidgets", "pillow": "torchvision"}
+BROUGHT_ALONG |= {"jupyter_client": "nbclient", "jinja2": "nbconvert", "bs4": "nbconvert"}
 
 
 # --- names and imports
@@ -118,11 +112,6 @@ def allowed(own):
     return set().union(*CORE[:level])
 
 
-def test_all_of_the_library_is_packaged():
-    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))
-    assert settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == [LIBRARY.name]
-
-
 # --- error sentences
 
 
@@ -184,7 +173,7 @@ def test_each_requirement_says_what_needs_it():
     assert [line for line in lines if not re.fullmatch(r"(-e \.|[\w-]+>=[\d.]+) +# \S.*", line)] == []
 
 
-# --- README, notebooks' links, CI
+# --- README, links, CI
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
@@ -228,10 +217,12 @@ def leads_somewhere(target, document):
     return path.exists() and (not anchor or anchor in anchors(path))
 
 
+@functools.cache
 def anchors(path):
-    """The names that headings get as targets of links: GitHub's in a page, JupyterLab's in a notebook."""
+    """The targets that headings are for links, GitHub's in a page, JupyterLab's in a notebook; there cells are too."""
     unfenced = re.sub(r"```.*?```", "", markdown(path), flags=re.DOTALL)
     headings = re.findall(r"^#+ +(.+?) *$", unfenced, re.MULTILINE)
     if path.suffix == ".ipynb":
-        return {heading.replace(" ", "-") for heading in headings}
+        cells = {f"cell-id={cell.id}" for cell in read(path).cells}
+        return cells | {heading.replace(" ", "-") for heading in headings}
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

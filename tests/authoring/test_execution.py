@@ -1,8 +1,6 @@
-"""The command that stores notebooks' outputs and the reader of their definitions, on throw-away notebooks.
+"""The command that stores notebooks' outputs, on throw-away notebooks and on the template, which nbval does not see."""
 
-And the template, which nbval does not see.
-"""
-
+import itertools
 import shutil
 import sys
 
@@ -13,8 +11,6 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from vae_utils.authoring.__main__ import main
 from vae_utils.authoring.execution import execute, fold_carriage_returns, fold_streams
 from vae_utils.authoring.lesson import TEMPLATE, code_cells, read
-
-from notebook_definitions import definitions
 
 
 def write(path, *cells):
@@ -39,14 +35,9 @@ def test_carriage_returns_are_folded(text, shown):
 
 
 def test_a_bar_in_pieces_between_prints_leaves_only_the_prints():
-    pieces = [
-        ("stderr", "\r 10%"),
-        ("stdout", "one\n"),
-        ("stderr", "\r 90%"),
-        ("stdout", "two\n"),
-        ("stderr", "\r    \r"),
-    ]
-    outputs = [new_output("stream", name=name, text=text) for name, text in pieces]
+    texts = ["\r 10%", "one\n", "\r 90%", "two\n", "\r    \r"]
+    names = itertools.cycle(["stderr", "stdout"])
+    outputs = [new_output("stream", name=name, text=text) for name, text in zip(names, texts)]
     assert [(o.name, o.text) for o in fold_streams(outputs)] == [("stdout", "one\ntwo\n")]
 
 
@@ -123,29 +114,3 @@ def test_the_template_runs_and_holds_what_its_cells_show(tmp_path):
     copy = shutil.copy(TEMPLATE, tmp_path / "template.ipynb")
     execute(copy)
     assert words(copy) == words(TEMPLATE)
-
-
-@pytest.fixture
-def lesson(tmp_path):
-    return write(
-        tmp_path / "lesson.ipynb",
-        new_code_cell("import math\nraise RuntimeError('a cell that must not run')"),
-        new_code_cell("def area(r):\n    return math.pi * square(r) * scale"),
-        new_code_cell("def square(r):\n    return r ** 2\n\nclass Unit:\n    size = 1"),
-        new_code_cell("def twice(x): return 2 * x"),
-        new_code_cell("def twice(x): return x + x"),
-        new_code_cell("# Solution\ndef square(r):\n    return -1", metadata={"tags": ["solution"]}),
-    )
-
-
-def test_definitions_are_executed_without_the_rest(lesson):
-    found = definitions(lesson, "area", "square", "Unit", scale=2)
-    assert found.area(1) == pytest.approx(2 * 3.14159265)
-    assert found.Unit.size == 1
-    assert not hasattr(found, "twice")
-
-
-@pytest.mark.parametrize("name, count", [("missing", 0), ("twice", 2)])
-def test_a_definition_that_is_not_there_once_is_refused(lesson, name, count):
-    with pytest.raises(ValueError, match=f"'{name}'.*{count} times"):
-        definitions(lesson, name)

@@ -28,19 +28,7 @@ from vae_utils.authoring.needs import names
 from browser import fetched
 
 PATHS = lessons([])
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """The folder with all kinds of hand-outs of all lessons."""
-    folder = tmp_path_factory.mktemp("handouts")
-    main(["all", "--out", str(folder)])
-    return folder
-
-
-@pytest.fixture(params=PATHS, ids=lambda path: path.stem)
-def path(request):
-    return request.param
+NEXT = f"{len(PATHS) + 1:02d}"
 
 
 @pytest.fixture
@@ -54,9 +42,8 @@ def soup(made, kind, path):
 
 @pytest.mark.slow
 def test_all_kinds_are_made_of_all_lessons(made):
-    assert {str(file.relative_to(made)) for file in made.rglob("*.*")} == {
-        f"{kind}/{path.stem}{ending}" for kind, (_, ending) in KINDS.items() for path in PATHS
-    }
+    expected = {made / kind / f"{path.stem}{ending}" for kind, (_, ending) in KINDS.items() for path in PATHS}
+    assert set(made.rglob("*.*")) == expected
 
 
 @pytest.mark.slow
@@ -112,10 +99,8 @@ def test_an_exercise_ends_at_the_next_heading_inside_a_cell_too():
 
 
 def test_blocks_keep_formulas_fences_and_lists_whole():
-    source = (
-        "# A\nText\nmore:\n\n$$\na\n\nb\n$$\n\n- one\n\n  still one\n- two\n\n> **Predict.** x\n\n"
-        "| a |\n|---|\n\n```\n\nx\n```"
-    )
+    source = "# A\nText\nmore:\n\n$$\na\n\nb\n$$\n\n- one\n\n  still one\n- two\n\n> **Predict.** x\n\n"
+    source += "| a |\n|---|\n\n```\n\nx\n```"
     kinds = [kind for kind, _ in blocks(source)]
     assert kinds == ["heading", "paragraph", "formula", "list", "quote", "table", "fence"]
     folded = "x:\n\n<details><summary>Hint</summary>\n\nA $$ b.\n\n</details>"
@@ -177,12 +162,9 @@ def test_solutions_hold_each_exercise_with_its_answer_laid_open(made, path, less
     page = soup(made, "solutions", path)
     assert page.select("details") == []
     text = " ".join(page.get_text().split())
-    titles = [exercise.title for exercise in exercises(lesson)]
-    assert len(titles) >= 2
+    titles = [exercise.title.replace("$", "") for exercise in exercises(lesson)]
     headings = [heading.get_text().rstrip("¶") for heading in page.select("h2")]
-    assert [heading for heading in headings if heading.startswith("Exercise")] == [
-        title.replace("$", "") for title in titles
-    ]
+    assert [heading for heading in headings if heading.startswith("Exercise")] == titles and len(titles) >= 2
     for cell in filter(is_solution, lesson.cells):
         assert " ".join(cell.source.split()) in text
     assert "Hint" not in "".join(cell.source for cell in solutions_copy(lesson).cells)
@@ -196,13 +178,11 @@ def test_pages_are_complete(made, path, lesson):
     page = soup(made, "pages", path)
     assert page.select("math") and page.select("script[src], link[href]") == []
     solutions = page.select("details.vae-solution")
-    assert [" ".join(found.select_one(".highlight").get_text().split()) for found in solutions] == [
-        " ".join(cell.source.split()) for cell in filter(is_solution, lesson.cells)
-    ]
+    folded = [found.select_one(".highlight").get_text().split() for found in solutions]
+    assert folded == [cell.source.split() for cell in filter(is_solution, lesson.cells)]
     assert all("open" not in found.attrs for found in solutions)
-    pictures = [
-        output for cell in lesson.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
-    ]
+    outputs = [output for cell in code_cells(lesson.cells) for output in cell.outputs]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     shown = [image for image in page.select("img") if image["src"].startswith("data:image/png")]
     assert [image["alt"] for image in shown] == [" ".join(output.data["text/plain"].split()) for output in pictures]
     assert [link["href"] for link in page.select("a[href]") if link["href"].endswith(".ipynb")] == []
@@ -214,23 +194,20 @@ def test_pages_are_complete(made, path, lesson):
 def test_lessons_are_found_by_number_or_name():
     assert lessons(["2", "01_elbo"]) == [PATHS[1], PATHS[0]]
     assert lessons(["04"]) == [PATHS[3]]
-    for wrong in (["99"], ["1", "elbow"]):
-        with pytest.raises(ValueError, match=f"a lesson was expected that is one of .*, got '{wrong[-1]}'"):
-            lessons(wrong)
 
 
-def test_an_unknown_lesson_ends_the_command_in_one_sentence(tmp_path):
-    with pytest.raises(SystemExit, match="^a lesson was expected that is one of 01_elbo, .*got '99'$"):
-        main(["slides", "99", "--out", str(tmp_path)])
+@pytest.mark.parametrize("wrong", ["99", "elbow"])
+def test_an_unknown_lesson_ends_the_command_in_one_sentence(tmp_path, wrong):
+    with pytest.raises(SystemExit, match=f"^a lesson was expected that is one of 01_elbo, .*got '{wrong}'$"):
+        main(["slides", "1", wrong, "--out", str(tmp_path)])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_new_lesson_is_the_template_under_its_title(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("vae_utils.authoring.__main__.LESSONS", tmp_path)
-    name = f"{len(PATHS) + 1:02d}_your_images"
-    main(["new", name, "What now?"])
-    begun, template = read(tmp_path / f"{name}.ipynb"), read(TEMPLATE)
-    assert begun.cells[0].source.splitlines()[0] == f"# {len(PATHS) + 1:02d} · What now?"
+    main(["new", f"{NEXT}_your_images", "What now?"])
+    begun, template = read(tmp_path / f"{NEXT}_your_images.ipynb"), read(TEMPLATE)
+    assert begun.cells[0].source.splitlines()[0] == f"# {NEXT} · What now?"
     assert begun.cells[1:] == template.cells[1:]
     assert "CONTRIBUTING.md" in capsys.readouterr().out
 
@@ -239,8 +216,8 @@ def test_a_new_lesson_is_the_template_under_its_title(tmp_path, monkeypatch, cap
     "name, question, sentence",
     [
         ("01_elbo", "What now?", "a name was expected that is the next number .*, got '01_elbo'"),
-        (f"{len(PATHS) + 1:02d}_Your images", "What now?", "a name was expected"),
-        (f"{len(PATHS) + 1:02d}_your_images", "Now.", "a title was expected that is a question, got 'Now.'; end it"),
+        (f"{NEXT}_Your images", "What now?", "a name was expected"),
+        (f"{NEXT}_your_images", "Now.", "a title was expected that is a question, got 'Now.'; end it"),
     ],
 )
 def test_a_new_lesson_is_refused_where_no_lesson_could_stand(tmp_path, monkeypatch, name, question, sentence):

@@ -3,6 +3,8 @@
 Going back is no harm: no cell takes from an earlier one the name that it reads.
 """
 
+from itertools import chain
+
 import nbformat
 import pytest
 
@@ -62,10 +64,11 @@ def test_a_cell_that_cannot_run_twice_is_found(cell, harm):
     assert bool(overwritten(write("x, y = [], []", cell))) is harm
 
 
-def write(*cells):
-    """A notebook: text where a cell begins with ##, else code; of a solution where that begins with `# Solution`."""
+def write(*cells, **sections):
+    """A notebook of cells of code, a solution where one begins with `# Solution`; then sections of one cell each."""
+    headings = [f"## {number} · {title}" for number, title in enumerate(sections, start=1)]
     nb = nbformat.v4.new_notebook()
-    for source in cells:
+    for source in [*cells, *chain(*zip(headings, sections.values()))]:
         make = nbformat.v4.new_markdown_cell if source.startswith("## ") else nbformat.v4.new_code_cell
         tags = {"tags": ["solution"]} if source.startswith("# Solution") else {}
         nb.cells.append(make(source, metadata=tags))
@@ -73,18 +76,8 @@ def write(*cells):
 
 
 def test_needs_are_names_of_earlier_sections_and_theirs():
-    nb = write(
-        "import math\nx = 1",
-        "## 1 · A",
-        "a = x",
-        "## 2 · B",
-        "b = a + x",
-        "## 3 · C",
-        "c = x",
-        "## 4 · D",
-        "d = b",
-        "## What to remember",
-    )
+    nb = write("import math\nx = 1", A="a = x", B="b = a + x", C="c = x", D="d = b")
+    nb.cells.append(nbformat.v4.new_markdown_cell("## What to remember"))
     assert needs(nb) == {"1 · A": [], "2 · B": ["1 · A"], "3 · C": [], "4 · D": ["1 · A", "2 · B"]}
     assert [section.title for section in lesson.sections(nb)][-1] == "What to remember"
 
@@ -107,37 +100,23 @@ def test_needs_are_names_of_earlier_sections_and_theirs():
     ],
 )
 def test_a_name_that_is_bound_before_it_is_read_is_no_need(code, needed):
-    nb = write("images = 1", "## 1 · A", "vae = 2", "## 2 · B", code)
+    nb = write("images = 1", A="vae = 2", B=code)
     assert needs(nb)["2 · B"] == (["1 · A"] if needed else [])
 
 
 def test_who_uses_a_trained_model_needs_the_section_that_trained_it():
-    nb = write("## 1 · A", "vae = 1", "## 2 · B", "fit(vae, 3)", "## 3 · C", "print(vae)")
+    nb = write(A="vae = 1", B="fit(vae, 3)", C="print(vae)")
     assert needs(nb)["3 · C"] == ["1 · A", "2 · B"]
 
 
 def test_what_a_solution_defines_is_nothing_that_others_need():
-    nb = write(
-        "## 1 · A",
-        "def f():\n    raise NotImplementedError",
-        "## 2 · B",
-        "# Solution\ndef f():\n    return 1\nf()",
-        "## 3 · C",
-        "f()",
-    )
+    nb = write(A="def f():\n    raise NotImplementedError", B="# Solution\ndef f():\n    return 1\nf()", C="f()")
     assert (needs(nb)["2 · B"], needs(nb)["3 · C"]) == ([], ["1 · A"])
 
 
 @pytest.mark.parametrize(
-    "needed, text",
-    [
-        ([], "*After a restart: run the code cells before section 1.*"),
-        (["1 · A"], "*After a restart: run the code cells before section 1, then section 1.*"),
-        (
-            ["1 · A", "2 · B", "4 · D"],
-            "*After a restart: run the code cells before section 1, then sections 1, 2 and 4.*",
-        ),
-    ],
+    "needed, rest",
+    [([], ""), (["1 · A"], ", then section 1"), (["1 · A", "2 · B", "4 · D"], ", then sections 1, 2 and 4")],
 )
-def test_the_sentence(needed, text):
-    assert sentence(needed) == text
+def test_the_sentence(needed, rest):
+    assert sentence(needed) == f"*After a restart: run the code cells before section 1{rest}.*"

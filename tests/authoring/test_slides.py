@@ -6,14 +6,10 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from vae_utils.authoring.__main__ import make
-from vae_utils.authoring.browser import assert_healthy, new_page
+from vae_utils.authoring.browser import assert_healthy
 from vae_utils.authoring.lesson import blocks, code_cells, is_solution, paths, prose, read, sections
 from vae_utils.authoring.slides import MOST_LINES, ROWS, WITH_PICTURE, SlideDeck, lead, make_deck, without_results
 
-from browser import chromium  # noqa: F401 (a fixture)
-
-PATHS = paths()
 SMALLEST = 16  # px, of letters on a slide of 1280 x 720: what a projector carries to the last row
 LEAST_PICTURE = 60  # px: a strip of digits
 # Shows every slide in turn, or measures the pages of a print; returns what is wrong, and what was found.
@@ -49,30 +45,18 @@ MEASURE = """async () => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def decks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("decks")
-    return {path: make("slides", path, folder) for path in PATHS}
-
-
-@pytest.fixture(params=PATHS, ids=lambda path: path.stem)
-def path(request):
-    return request.param
-
-
 @pytest.fixture
-def screen(chromium):
-    page = new_page(chromium, offline=True)
-    yield page
-    page.context.close()
+def deck(made, path):
+    """The deck of a lesson."""
+    return made / "slides" / f"{path.stem}.html"
 
 
-def measure(screen, path, query=""):
-    screen.goto(path.as_uri() + query)
-    screen.wait_for_function("window.Reveal && Reveal.isReady()")
+def measure(page, deck, query=""):
+    page.goto(deck.as_uri() + query)
+    page.wait_for_function("window.Reveal && Reveal.isReady()")
     if query:
-        screen.wait_for_function("document.querySelectorAll('.pdf-page section[data-fitted]').length > 0")
-    return screen.evaluate(MEASURE)
+        page.wait_for_function("document.querySelectorAll('.pdf-page section[data-fitted]').length > 0")
+    return page.evaluate(MEASURE)
 
 
 def problems(slide):
@@ -96,15 +80,15 @@ def kinds(lesson, *wanted):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("query", ["", "?print-pdf"], ids=["screen", "print"])
-def test_every_slide_fits_and_can_be_read(decks, path, screen, query):
-    measured = measure(screen, decks[path], query)
+def test_every_slide_fits_and_can_be_read(deck, offline, query):
+    measured = measure(offline, deck, query)
     assert {i: problems(slide) for i, slide in enumerate(measured, 1) if problems(slide)} == {}
-    assert_healthy(screen)
+    assert_healthy(offline)
 
 
 @pytest.mark.slow
-def test_slides_hold_the_pictures_with_words_and_nothing_of_the_solutions(decks, path):
-    lesson, page = read(path), BeautifulSoup(decks[path].read_text("utf-8"), "html.parser")
+def test_slides_hold_the_pictures_with_words_and_nothing_of_the_solutions(deck, path):
+    lesson, page = read(path), BeautifulSoup(deck.read_text("utf-8"), "html.parser")
     shown = [cell for cell in code_cells(lesson.cells) if not is_solution(cell)]
     pictures = [output for cell in shown for output in cell.outputs if "image/png" in output.get("data", {})]
     predictions = [text for text in kinds(lesson, "quote") if "Predict." in text]
@@ -125,13 +109,13 @@ def test_slides_hold_the_pictures_with_words_and_nothing_of_the_solutions(decks,
 
 
 @pytest.mark.slow
-def test_the_speaker_has_notes_without_a_network(decks, screen):
-    measure(screen, decks[PATHS[0]])
-    with screen.expect_popup() as opened:
-        screen.keyboard.press("s")
+def test_the_speaker_has_notes_without_a_network(made, offline):
+    measure(offline, made / "slides" / f"{paths()[0].stem}.html")
+    with offline.expect_popup() as opened:
+        offline.keyboard.press("s")
     view = opened.value
     view.wait_for_function("document.querySelector('.speaker-controls-notes .value')?.textContent.trim()")
-    assert screen.strangers == []
+    assert offline.strangers == []
 
 
 # --- what the browser does
@@ -141,28 +125,32 @@ def lesson_of(*cells):
     return new_notebook(cells=[new_markdown_cell("# Why?"), new_markdown_cell("## 1 · One"), *cells])
 
 
+@pytest.fixture
+def measured(offline, tmp_path):
+    """A function: the slides of these cells under a title and a heading, as measured."""
+
+    def make_and_measure(*cells):
+        deck = tmp_path / "deck.html"
+        deck.write_text(SlideDeck().from_notebook_node(lesson_of(*cells), {"metadata": {"name": "deck"}})[0], "utf-8")
+        return measure(offline, deck)
+
+    return make_and_measure
+
+
 @pytest.mark.slow
-def test_letters_are_smaller_where_there_is_much_and_measuring_finds_what_is_too_much(screen, tmp_path):
-    for words in (20, 200, 2000):
-        cell = new_markdown_cell("word " * words)
-        cell.metadata["tags"] = ["slide"]
-        (tmp_path / f"{words}.html").write_text(
-            SlideDeck().from_notebook_node(lesson_of(cell), {"metadata": {"name": "deck"}})[0], "utf-8"
-        )
-    few, many, too_many = (measure(screen, tmp_path / f"{words}.html")[1] for words in (20, 200, 2000))
+def test_letters_are_smaller_where_there_is_much_and_measuring_finds_what_is_too_much(measured):
+    cells = [tagged("slide", new_markdown_cell("word " * words)) for words in (20, 200, 2000)]
+    few, many, too_many = (measured(cell)[1] for cell in cells)
     assert problems(few) == problems(many) == [] and min(many["letters"]) < min(few["letters"])
     assert too_many["outside"] and min(too_many["letters"]) == SMALLEST
 
 
 @pytest.mark.slow
-def test_a_line_that_letters_of_the_least_size_hold_is_not_broken(screen, tmp_path):
+def test_a_line_that_letters_of_the_least_size_hold_is_not_broken(measured, offline):
     """Lines of all lengths: a browser breaks one that is too long by a part of a pixel."""
     cells = [new_code_cell("1", outputs=[new_output("stream", text="x" * length)]) for length in range(60, 116)]
-    (tmp_path / "deck.html").write_text(
-        SlideDeck().from_notebook_node(lesson_of(*cells), {"metadata": {"name": "deck"}})[0], "utf-8"
-    )
-    measure(screen, tmp_path / "deck.html")
-    broken = screen.evaluate("""() => [...document.querySelectorAll(".vae-printed")].filter(text => {
+    measured(*cells)
+    broken = offline.evaluate("""() => [...document.querySelectorAll(".vae-printed")].filter(text => {
         const { h, v } = Reveal.getIndices(text.closest("section"));
         Reveal.slide(h, v);
         return text.offsetHeight > 2 * parseFloat(getComputedStyle(text).lineHeight);
@@ -175,9 +163,8 @@ def test_a_line_that_letters_of_the_least_size_hold_is_not_broken(screen, tmp_pa
 
 def laid_out(*cells):
     """For each slide its title, what it shows, and its notes."""
-    slides = [
-        (slide.title, [cell.source for cell in slide.cells], slide.notes) for slide in make_deck(lesson_of(*cells))
-    ]
+    deck = make_deck(lesson_of(*cells))
+    slides = [(slide.title, [cell.source for cell in slide.cells], slide.notes) for slide in deck]
     return slides[2:] or slides[1:]  # without the titles, if they stand alone
 
 

@@ -12,8 +12,8 @@ from vae_utils.likelihoods import ContinuousBernoulli, Gaussian, PixelGaussian
 from vae_utils.models import VAE, conv_vae, load_vae, mlp_vae, paper_vae
 
 
-def with_decoder(decoder, latent_size=2, likelihood=None):
-    return VAE(nn.Identity(), decoder, likelihood, latent_size)
+def with_decoder(decoder):
+    return VAE(nn.Identity(), decoder, None, 2)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,8 @@ def test_the_model_stays_as_it_was():
     before = {name: value.clone() for name, value in vae.state_dict().items()}
     decoder_program(vae)
     assert vae.decoder.training
-    assert all(
-        value.dtype == torch.float64 and torch.equal(value, before[name]) for name, value in vae.state_dict().items()
-    )
+    for name, value in vae.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)  # the precision, too
 
 
 class Branching(nn.Module):
@@ -103,26 +102,13 @@ class Sum(nn.Module):
         (with_decoder(nn.Sequential(nn.Linear(2, 784), nn.Softplus())), "a layer that the page does not know"),
         (with_decoder(nn.Sequential(nn.Unflatten(1, (2, 1, 1)), nn.ConvTranspose2d(2, 1, 28))), "does not know"),
         (
-            with_decoder(nn.Sequential(nn.Linear(2, 784, bias=True), nn.LayerNorm(784, elementwise_affine=False))),
+            with_decoder(nn.Sequential(nn.Linear(2, 784), nn.LayerNorm(784, elementwise_affine=False))),
             "without weights",
         ),
         (with_decoder(Branching()), "cannot be written as a list of layers"),
         (mlp_vae(2, (4,), likelihood=ContinuousBernoulli()), "ContinuousBernoulli"),
         (mlp_vae(2, (4, 5000, 1000)), "too many for a page"),
         (conv_vae(2, (128, 256), 32), "too many for a page"),
-    ],
-    ids=[
-        "in place",
-        "unused",
-        "factor",
-        "broadcast",
-        "softplus",
-        "transposed",
-        "no weights",
-        "branch",
-        "link",
-        "bytes",
-        "products",
     ],
 )
 def test_what_cannot_leave_says_why(vae, reason):

@@ -40,22 +40,15 @@ def star(float64):
     log_likelihood = 7 * (math.log(3) + grid) - 3 * grid.exp() - math.lgamma(8)
     log_joint = log_prior + log_likelihood
     log_evidence = ((log_joint.exp()).sum() * dz).log()
-    return SimpleNamespace(
-        grid=grid,
-        dz=dz,
-        log_joint=log_joint,
-        log_evidence=log_evidence,
-        log_posterior=log_joint - log_evidence,
-        log_likelihood=log_likelihood,
-    )
+    known = dict(grid=grid, dz=dz, log_joint=log_joint, log_evidence=log_evidence)
+    return SimpleNamespace(**known, log_posterior=log_joint - log_evidence, log_likelihood=log_likelihood)
 
 
 @pytest.fixture(scope="module")
 def toy(star):
     """The lesson's functions on that model."""
     names = ["likelihood", "grid_elbo", "grid_gap", "grid_expectation"]
-    given_names = {name: value for name, value in vars(star).items() if name != "log_likelihood"}
-    return definitions("01_elbo", *names, **given_names)
+    return definitions("01_elbo", *names, **vars(star))
 
 
 @pytest.fixture(scope="module")
@@ -65,32 +58,16 @@ def kl_to_prior(float64):
 
 @pytest.fixture(scope="module")
 def gradients(float64):
-    names = [
-        "score_gradient",
-        "path_gradient",
-        "variance_with_error",
-        "path_variance",
-        "score_variance",
-        "baseline_variance",
-        "score_variance_in",
-        "baseline_variance_in",
-        "measured_in",
-        "cosine_variances",
-    ]
-    return definitions("01_elbo", *names)
+    estimators = ["score_gradient", "path_gradient"]
+    variances = ["path_variance", "score_variance", "baseline_variance", "score_variance_in", "baseline_variance_in"]
+    measured = ["variance_with_error", "measured_in", "cosine_variances"]
+    return definitions("01_elbo", *estimators, *variances, *measured)
 
 
 @pytest.fixture(scope="module")
 def sgvb(float64):
-    return definitions(
-        "01_elbo",
-        "sgvb",
-        "value_variances",
-        "gradient_variances",
-        s2=S2,
-        observed=torch.tensor(1.0),
-        prior=Normal(0.0, 1.0),
-    )
+    model = dict(s2=S2, observed=torch.tensor(1.0), prior=Normal(0.0, 1.0))
+    return definitions("01_elbo", "sgvb", "value_variances", "gradient_variances", **model)
 
 
 @pytest.fixture(scope="module")
@@ -313,12 +290,8 @@ def test_ppca_is_the_exact_evidence_and_a_maximum(linear):
     best, noise, eigenvalues, directions = linear.ppca(x, latent_size=2)
     weight = directions[:, :2] * (eigenvalues[:2] - noise).sqrt()
     torch.testing.assert_close(evidence(x, x.mean(0), weight, noise), best)
-    for other in (
-        evidence(x, x.mean(0) + 0.05, weight, noise),
-        evidence(x, x.mean(0), 1.05 * weight, noise),
-        evidence(x, x.mean(0), weight, 1.1 * noise),
-    ):
-        assert other < best
+    for shift, stretch, more in ((0.05, 1, 1), (0, 1.05, 1), (0, 1, 1.1)):
+        assert evidence(x, x.mean(0) + shift, stretch * weight, more * noise) < best
 
 
 def test_linear_vae_speaks_as_the_library_does(linear):
@@ -339,17 +312,10 @@ def test_linear_vae_holds_log_variances(linear):
     torch.testing.assert_close(vae.decode(torch.zeros(7, 2)).stddev, torch.full((7, 6), 0.2))
 
 
-def test_bound_equals_the_librarys_in_value_and_gradient(linear):
+def test_bound_equals_the_librarys_in_value_and_gradient(linear, agree):
     torch.manual_seed(0)
     vae, x = linear.LinearVAE(num_pixels=6, latent_size=2), data(7)
-    torch.manual_seed(1)
-    ours = linear.elbo(vae, x)
-    torch.manual_seed(1)
-    theirs = objectives.elbo(vae, x).elbo
-    torch.testing.assert_close(ours, theirs)
-    weights = list(vae.parameters())
-    gradient, exact = (torch.autograd.grad(bound.sum(), weights) for bound in (ours, theirs))
-    torch.testing.assert_close(gradient, exact)
+    agree(vae, lambda: linear.elbo(vae, x), lambda: objectives.elbo(vae, x).elbo)
 
 
 def test_training_reaches_the_exact_evidence(linear):

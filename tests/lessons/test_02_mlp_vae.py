@@ -1,6 +1,7 @@
 """What lesson 02 writes out is what the library does: value and gradient, on the same weights and noise."""
 
 import functools
+import itertools
 
 import pytest
 import torch
@@ -14,29 +15,14 @@ from vae_utils.paper import wake_sleep
 
 from notebook_definitions import definitions
 
-NAMES = (
-    "bernoulli_log_likelihood",
-    "Encoder",
-    "Decoder",
-    "VAE",
-    "draw_parameters",
-    "elbo",
-    "train",
-    "slipped",
-    "effective_beta",
-    "wake_sleep",
-)
+MODEL = ("bernoulli_log_likelihood", "Encoder", "Decoder", "VAE", "draw_parameters")
+OBJECTIVES = ("elbo", "train", "slipped", "effective_beta", "wake_sleep")
 LATENT_SIZE = 4
 
 
 @pytest.fixture(scope="module")
 def lesson():
-    return definitions("02_mlp_vae", *NAMES)
-
-
-@pytest.fixture
-def images():
-    return torch.rand(7, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    return definitions("02_mlp_vae", *MODEL, *OBJECTIVES)
 
 
 @pytest.fixture
@@ -52,24 +38,12 @@ def pair(lesson):
 
 
 def as_library(vae, value=lambda parameter: parameter):
-    """Parameters (or their gradients) of the lesson's model in the library's order.
-
-    There, one layer holds mean and log-variance.
-    """
+    """Parameters (or their gradients) of the lesson's model as the library has them: one layer for both heads."""
     encoder, decoder = vae.encoder, vae.decoder
-    heads = [
-        (value(encoder.mean.weight), value(encoder.log_variance.weight)),
-        (value(encoder.mean.bias), value(encoder.log_variance.bias)),
-    ]
-    return [
-        value(encoder.hidden.weight),
-        value(encoder.hidden.bias),
-        *map(torch.cat, heads),
-        value(decoder.hidden.weight),
-        value(decoder.hidden.bias),
-        value(decoder.logits.weight),
-        value(decoder.logits.bias),
-    ]
+    layers = (encoder.hidden, encoder.mean, encoder.log_variance, decoder.hidden, decoder.logits)
+    hidden, mean, log_variance, *decoding = [(value(layer.weight), value(layer.bias)) for layer in layers]
+    heads = [torch.cat(both) for both in zip(mean, log_variance)]
+    return [*hidden, *heads, *itertools.chain(*decoding)]
 
 
 def test_log_likelihood(lesson, images):
@@ -80,18 +54,14 @@ def test_log_likelihood(lesson, images):
         logits = torch.linspace(-30, 30, x.numel()).view_as(x).requires_grad_()
         values.append(log_likelihood(x, logits))
         gradients.append(torch.autograd.grad(values[-1].sum(), logits)[0])
-    assert values[0].shape == (7,)
+    assert values[0].shape == (12,)
     torch.testing.assert_close(*values)
     torch.testing.assert_close(*gradients)
 
 
 def test_three_distributions(pair, images):
-    x, z = binarise(images), torch.randn(3, 7, LATENT_SIZE)
-    for ours, theirs in (
-        (pair[0].prior, pair[1].prior),
-        (pair[0].encode(x), pair[1].encode(x)),
-        (pair[0].decode(z), pair[1].decode(z)),
-    ):
+    x, z = binarise(images), torch.randn(3, 12, LATENT_SIZE)
+    for ours, theirs in zip(*([vae.prior, vae.encode(x), vae.decode(z)] for vae in pair)):
         assert (ours.batch_shape, ours.event_shape) == (theirs.batch_shape, theirs.event_shape)
         torch.testing.assert_close(ours.mean, theirs.mean)
         torch.testing.assert_close(ours.variance, theirs.variance)
@@ -104,7 +74,7 @@ def test_elbo(lesson, pair, images):
         torch.manual_seed(1)  # the same noise
         bounds.append(elbo(vae, x))
         bounds[-1].sum().backward()
-    assert bounds[0].shape == (7,)
+    assert bounds[0].shape == (12,)
     torch.testing.assert_close(*bounds)
     for ours, theirs in zip(as_library(pair[0], lambda p: p.grad), pair[1].parameters(), strict=True):
         torch.testing.assert_close(ours, theirs.grad)
@@ -128,7 +98,7 @@ def test_training_is_adagrad_on_the_bound_of_100_images(lesson, pair, images):
     optimiser = torch.optim.Adagrad(theirs.parameters(), lr=0.02)
     expected = []
     for _ in range(2):
-        x = binarise(images[torch.randint(7, (100,))])
+        x = binarise(images[torch.randint(12, (100,))])
         expected.append(objectives.elbo(theirs, x).elbo.mean())
         optimiser.zero_grad()
         (-expected[-1]).backward()
@@ -171,9 +141,7 @@ def test_effective_beta_is_the_librarys_beta(lesson, beta):
 
 
 def test_squared_error_is_a_gaussian_of_the_stated_width(images):
-    """The rule of section 8: a * |x - y|^2 + b * rate is -b times the bound at sigma^2 = b / (2 a), but
-    for a constant.
-    """
+    """Section 8: a * |x - y|^2 + b * rate is -b times the bound at sigma^2 = b / (2 a), but for a constant."""
     a, b = 1 / 784, 0.3
     y = torch.flip(images, [0])
     log_prob = functools.partial(Gaussian(sigma=(b / (2 * a)) ** 0.5)(y).log_prob)

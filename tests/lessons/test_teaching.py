@@ -1,6 +1,6 @@
 """The teacher's page, notebooks/TEACHING.md: its minutes add up, and all that it names exists."""
 
-import builtins
+import ast
 import inspect
 import math
 import re
@@ -12,7 +12,8 @@ from torch import distributions
 
 from vae_utils import evaluation, figures, objectives, training
 from vae_utils.authoring.lesson import LESSONS as NOTEBOOKS
-from vae_utils.authoring.lesson import exercises, headings, is_solution, paths, read
+from vae_utils.authoring.lesson import code_cells, exercises, headings, is_solution, paths, read
+from vae_utils.authoring.needs import globals_of
 from vae_utils.data import MNIST
 from vae_utils.likelihoods import PixelGaussian
 from vae_utils.models import mlp_vae
@@ -47,11 +48,6 @@ def table(text):
     return rows[2:]
 
 
-def slug(heading):
-    """The anchor that Markdown viewers give a heading."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-
-
 def cell_of(target):
     """The lesson's file name and the cell that a link such as 01_elbo.ipynb#cell-id=cell-007 leads to."""
     name, _, fragment = target.partition("#cell-id=")
@@ -64,21 +60,6 @@ def lesson_links(text):
 
 
 # --- links and names
-
-
-def test_every_link_resolves():
-    links = LINK.findall(PAGE)
-    assert len(links) > 100
-    for label, target in links:
-        path, _, fragment = target.partition("#")
-        if target.startswith("http"):
-            continue
-        assert not path or (NOTEBOOKS / path).is_file(), target
-        if path.endswith(".ipynb") and fragment:
-            assert fragment.removeprefix("cell-id=") in CELLS[path], f"[{label}]({target})"
-        elif fragment:
-            page = (NOTEBOOKS / path).read_text("utf-8") if path else PAGE
-            assert fragment in {slug(heading) for _, heading in headings(page)}, target
 
 
 def test_sections_and_exercises_have_these_names_in_the_lessons():
@@ -104,14 +85,10 @@ def test_links_that_name_a_cell_lead_to_code_or_to_a_heading():
 
 
 def test_numbers_with_a_decimal_point_stand_in_a_lesson_or_in_the_readme():
-    stored = [(NOTEBOOKS.parent / "README.md").read_text("utf-8")]
-    for lesson in LESSONS.values():
-        for cell in lesson.cells:
-            stored.append(cell.source)
-            stored += [
-                str(output.get("text", output.get("data", {}).get("text/plain", "")))
-                for output in cell.get("outputs", [])
-            ]
+    cells = [cell for lesson in LESSONS.values() for cell in lesson.cells]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    stored = [(NOTEBOOKS.parent / "README.md").read_text("utf-8"), *(cell.source for cell in cells)]
+    stored += [str(output.get("text", output.get("data", {}).get("text/plain", ""))) for output in outputs]
     stored = "\n".join(stored)
     prose = LINK.sub(r"\1", PAGE)
     numbers = set(re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", prose))
@@ -176,35 +153,20 @@ def test_cells_that_a_plan_shows_are_among_those_to_run(minutes):
     assert shown >= 6
 
 
-def names(source):
-    """Names that a cell reads at once, that its functions read when they are called, and that it binds."""
-    at_once, later, bound = set(), set(), set()
-
-    def visit(scope):
-        for symbol in scope.get_symbols():
-            if scope.get_type() != "module":
-                later.update({symbol.get_name()} if symbol.is_global() and symbol.is_referenced() else ())
-                continue
-            bound.update({symbol.get_name()} if symbol.is_assigned() or symbol.is_imported() else ())
-            at_once.update({symbol.get_name()} if symbol.is_referenced() else ())
-        for inner in scope.get_children():
-            visit(inner)
-
-    visit(symtable.symtable(source, "cell", "exec"))
-    return at_once, later, bound
-
-
 @pytest.mark.parametrize("minutes", PLANS)
 def test_cells_to_run_need_no_others(minutes):
     """By names alone: nothing is run, but a cell is found whose input no earlier cell of the list makes."""
     assert ways(minutes)
     for name, cells in ways(minutes).items():
-        have, later = set(dir(builtins)), set()
-        for cell in cells:
-            if cell.cell_type == "code" and not is_solution(cell):
-                needed, in_functions, bound = names(cell.source)
-                assert needed - bound <= have, f"{name}, {cell.id} lacks {needed - bound - have}"
-                have, later = have | bound, later | in_functions
+        have, later = set(), set()  # later: what functions and classes read
+        for cell in code_cells(cells):
+            for statement in [] if is_solution(cell) else ast.parse(cell.source).body:
+                made, used = globals_of(symtable.symtable(ast.unparse(statement), cell.id, "exec"))
+                if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+                    later |= used
+                else:
+                    assert used - made <= have, f"{name}, {cell.id} lacks {used - made - have}"
+                have |= made
         assert later <= have, f"{name} lacks {later - have}"
 
 

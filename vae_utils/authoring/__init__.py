@@ -9,8 +9,8 @@
     pages       the whole lesson as a web page
     all         these four, which is what no command means too
 
-The lessons in `notebooks/` are the only source; what is made goes to `handouts/`, which git ignores. Every
-page and every deck is one file that asks for nothing from the network.
+The lessons in `notebooks/` are the only source; what is made goes to `handouts/`, which git ignores. Every page and
+every deck is one file that asks for nothing from the network.
 
 `lesson` knows the parts of a lesson, `needs` which of its sections need which, `copies` leaves parts of it out,
 `execution` runs it, `exporter` and `slides` lay it out, and the commands are in `__main__`. Two tools for those who

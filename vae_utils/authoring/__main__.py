@@ -35,12 +35,8 @@ def make_page(nb, name, live):
 
 
 # kind: what makes it and how its file's name ends
-KINDS = {
-    "learner": (make_learner, ".ipynb"),
-    "solutions": (make_solutions, ".html"),
-    "slides": (make_slides, ".html"),
-    "pages": (make_page, ".html"),
-}
+KINDS = {"learner": (make_learner, ".ipynb"), "solutions": (make_solutions, ".html")}
+KINDS |= {"slides": (make_slides, ".html"), "pages": (make_page, ".html")}
 
 
 def make(kind, path, folder, live=False):
@@ -140,18 +136,16 @@ HAND_OUTS = {
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m vae_utils.authoring", description="Write lessons, and make hand-outs from them."
-    )
+    what = "Write lessons, and make hand-outs from them."
+    parser = argparse.ArgumentParser(prog="python -m vae_utils.authoring", description=what)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for kind, text in HAND_OUTS.items():
         command = commands.add_parser(kind, help=text, description=f"Make {text}.")
         command.set_defaults(run=_make, kind=kind)
         command.add_argument("lessons", nargs="*", metavar="LESSON", help="such as 4 or 04_latent_manifold (all)")
         command.add_argument("--out", type=Path, default=LESSONS.parent / "handouts", help="folder (handouts/)")
-        command.add_argument(
-            "--live", action="store_true", help="pages whose widgets work; each lesson is run for that, a minute or two"
-        )
+        live = "pages whose widgets work; each lesson is run for that, a minute or two"
+        command.add_argument("--live", action="store_true", help=live)
     command = commands.add_parser("execute", help="run notebooks and store their outputs")
     command.set_defaults(run=_execute)
     command.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="a path (all lessons)")

@@ -22,30 +22,19 @@ from urllib.parse import urlsplit
 
 import nbformat
 
+from vae_utils.authoring.execution import KERNEL
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-)
+FLAGS = ["--no-sandbox", "--no-first-run"]
+FLAGS += [f"--disable-{what}" for what in ("gpu", "quic", "sync", "background-networking", "component-update")]
 SECONDS_TO_START = 60
-SECONDS_TO_RUN = 300  # all cells of a notebook, as in pyproject.toml
+SECONDS_TO_RUN = 300  # all cells of a notebook
 LOOPBACK = "127.0.0.1"
 # What JupyterLab asks its users in pop-ups, answered beforehand: no news, no look for newer versions.
 SETTINGS = {"@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
-FOLDERS = {
-    "JUPYTER_CONFIG_DIR": "config",
-    "JUPYTER_DATA_DIR": "data",
-    "JUPYTER_RUNTIME_DIR": "runtime",
-    "JUPYTERLAB_SETTINGS_DIR": "settings",
-    "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-    "IPYTHONDIR": "ipython",
-}
-KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+# What Jupyter writes, and the variables that say where.
+FOLDERS = {name: f"JUPYTER_{name.upper()}_DIR" for name in ("config", "data", "runtime")}
+FOLDERS |= {name: f"JUPYTERLAB_{name.upper()}_DIR" for name in ("settings", "workspaces")} | {"ipython": "IPYTHONDIR"}
 
 
 # --- JupyterLab
@@ -91,20 +80,17 @@ class Lab:
 
 def write_notebook(path, *cells):
     """Write a notebook of these code cells."""
-    # without a kernel's name JupyterLab would ask for one, and wait
-    notebook = nbformat.v4.new_notebook(
-        metadata={"kernelspec": KERNEL}, cells=[nbformat.v4.new_code_cell(source) for source in cells]
-    )
-    nbformat.write(notebook, path)
+    metadata = {"kernelspec": KERNEL}  # without a kernel's name JupyterLab would ask for one, and wait
+    cells = [nbformat.v4.new_code_cell(source) for source in cells]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
 
 
 @contextlib.contextmanager
-def running_lab(home, options=()):
+def running_lab(home):
     """JupyterLab of this Python, on loopback, with a token, knowing nothing of its user's settings.
 
     Args:
         home: an empty folder for all that it writes; what it shows is in `home/root`.
-        options: further options of `jupyter lab`.
 
     Yields:
         Lab: one that answers.
@@ -115,40 +101,22 @@ def running_lab(home, options=()):
     root, log = home / "root", home / "log"
     root.mkdir()
     # its own folders in front; what is installed beside this Python is found all the same
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "IPYTHON", "MPLBACKEND"))
-    }
-    environment |= {name: str(home / folder) for name, folder in FOLDERS.items()}
+    theirs = ("JUPYTER", "IPYTHON", "MPLBACKEND")  # the user's settings
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
+    environment |= {variable: str(home / folder) for folder, variable in FOLDERS.items()}
     for name, values in SETTINGS.items():
-        path = home / FOLDERS["JUPYTERLAB_SETTINGS_DIR"] / f"{name}.jupyterlab-settings"
+        path = home / "settings" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(values), "utf-8")
     lab = Lab(root, _free_port(), secrets.token_hex(16))
     environment["JUPYTER_TOKEN"] = lab.token
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--no-browser",
-        "--allow-root",
-        f"--ServerApp.ip={LOOPBACK}",
-        f"--ServerApp.port={lab.port}",
-        "--ServerApp.port_retries=0",
-        f"--ServerApp.root_dir={root}",
-        "--LabApp.expose_app_in_browser=True",
-        "--JupyterNotebookApp.expose_app_in_browser=True",
-        *options,
-    ]
+    place = {"ip": LOOPBACK, "port": lab.port, "port_retries": 0, "root_dir": root}
+    options = [f"--ServerApp.{name}={value}" for name, value in place.items()]
+    options += [f"--{app}.expose_app_in_browser=True" for app in ("LabApp", "JupyterNotebookApp")]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", *options]
     with open(log, "w", encoding="utf-8") as file:
-        server = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=root,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        streams = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": subprocess.STDOUT}
+        server = subprocess.Popen(command, env=environment, cwd=root, start_new_session=True, **streams)
     try:
         _wait_until_it_answers(lab, server, log)
         yield lab
@@ -169,10 +137,8 @@ def _wait_until_it_answers(lab, server, log):
             if lab.api("status")[0] == 200:
                 return
         time.sleep(0.1)
-    raise RuntimeError(
-        f"JupyterLab was expected to answer within {SECONDS_TO_START} s, but did not; it "
-        "said:\n" + log.read_text("utf-8")[-3000:]
-    )
+    said = log.read_text("utf-8")[-3000:]
+    raise RuntimeError(f"JupyterLab was expected to answer within {SECONDS_TO_START} s, but did not; it said:\n{said}")
 
 
 def _end(lab, server):
@@ -201,9 +167,8 @@ def running_chromium():
     try:
         from playwright.sync_api import sync_playwright
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the package playwright was expected, but is not installed; install requirements.txt"
-        ) from error
+        sentence = "the package playwright was expected, but is not installed; install requirements.txt"
+        raise ModuleNotFoundError(sentence) from error
     executable = next(filter(None, map(shutil.which, BROWSERS)), None)
     if executable is None:
         raise FileNotFoundError(
@@ -251,13 +216,11 @@ def new_page(browser, **options):
 def evaluate(page, function, argument=None, seconds=30):
     """The result of a JavaScript function, which may be async; TimeoutError if it takes longer."""
     # Playwright itself waits for ever.
-    answer = page.evaluate(
-        f"""([argument, seconds]) => Promise.race([
+    limited = f"""([argument, seconds]) => Promise.race([
         Promise.resolve(({function})(argument)).then(result => [result]),
         new Promise(resolve => setTimeout(resolve, 1000 * seconds, null)),
-    ])""",
-        [argument, seconds],
-    )
+    ])"""
+    answer = page.evaluate(limited, [argument, seconds])
     if answer is None:
         raise TimeoutError(f"an end within {seconds} s was expected of: {function}")
     return answer[0]
@@ -270,66 +233,51 @@ def open_notebook(page, lab, name, in_notebook_7=False):
     page.goto(f"{lab.url}/{path}/{name}?token={lab.token}")
     page.wait_for_function("window.jupyterapp && jupyterapp.shell.currentWidget?.sessionContext")
     # The kernel's indicator says "idle" before there is a kernel: these promises know better.
-    evaluate(
-        page,
-        """async () => {
+    wait = """async () => {
         const { context, sessionContext } = jupyterapp.shell.currentWidget;
         await context.ready;
         await sessionContext.ready;
-    }""",
-    )
+    }"""
+    evaluate(page, wait)
 
 
-def run_all(page, widgets=0, seconds=SECONDS_TO_RUN):
+def run_all(page, widgets):
     """Run all cells, wait until the last one has run and that many of our widgets stand on the page."""
-    evaluate(page, "async () => { await jupyterapp.commands.execute('notebook:run-all-cells'); }", seconds=seconds)
+    run = "async () => { await jupyterapp.commands.execute('notebook:run-all-cells'); }"
+    evaluate(page, run, seconds=SECONDS_TO_RUN)
     page.wait_for_function("widgets => document.querySelectorAll('.vae-live').length >= widgets", arg=widgets)
 
 
 def run_cell(page, index):
     """Run one cell again, and wait for its end."""
-    evaluate(
-        page,
-        """async index => {
+    run = """async index => {
         jupyterapp.shell.currentWidget.content.activeCellIndex = index;
         await jupyterapp.commands.execute('notebook:run-cell');
-    }""",
-        index,
-    )
+    }"""
+    evaluate(page, run, index)
 
 
 def printed(page, index):
     """The text that a cell has put out, also where it is not on the screen."""
-    cell = page.locator(".jp-Notebook .jp-Cell").nth(index)
-    return cell.locator(".jp-OutputArea-output").all_text_contents()
+    return page.locator(".jp-Notebook .jp-Cell").nth(index).locator(".jp-OutputArea-output").all_text_contents()
 
 
 def set_theme(page, name):
     """Change JupyterLab's theme ("JupyterLab Light", "JupyterLab Dark") and wait until it is there."""
-    evaluate(
-        page,
-        """async theme => {
-        await jupyterapp.commands.execute('apputils:change-theme', { theme });
-    }""",
-        name,
-    )
+    evaluate(page, "async theme => { await jupyterapp.commands.execute('apputils:change-theme', { theme }); }", name)
     page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
 
 
 def problems(page):
     """All that is wrong on the page, in words: errors of widgets, of cells, of the console."""
-    return (
-        [f"widget: {text}" for text in page.locator(".vae-error").all_text_contents() if text.strip()]
-        + [
-            f"cell: {text}"
-            for text in page.locator(
-                '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"], '
-                '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]'
-            ).all_text_contents()
-        ]
-        + [f"console: {text}" for text in page.complaints]
-        + [f"asked the network for {address}" for address in page.strangers]
-    )
+    mime = 'data-mime-type="application/vnd.jupyter'
+    outputs = page.locator(f'.jp-OutputArea-output:is([{mime}.error"], [{mime}.stderr"])')
+    return [
+        *(f"widget: {text}" for text in page.locator(".vae-error").all_text_contents() if text.strip()),
+        *(f"cell: {text}" for text in outputs.all_text_contents()),
+        *(f"console: {text}" for text in page.complaints),
+        *(f"asked the network for {address}" for address in page.strangers),
+    ]
 
 
 def assert_healthy(page):

@@ -5,18 +5,9 @@ import re
 
 from nbformat.v4 import new_markdown_cell
 
+from vae_utils.authoring import lesson
 from vae_utils.authoring.exporter import MARK
-from vae_utils.authoring.lesson import (
-    TEMPLATE,
-    exercises,
-    headings,
-    is_answer,
-    is_solution,
-    prose,
-    read,
-    unfold,
-    without_answers,
-)
+from vae_utils.authoring.lesson import exercises, is_answer, is_solution, unfold
 
 
 def learner_copy(nb):
@@ -36,7 +27,7 @@ def learner_copy(nb):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
         else:
-            cell.source = without_answers(cell.source)
+            cell.source = lesson.without_answers(cell.source)
             if not cell.source.strip():
                 continue
         kept.append(cell)
@@ -54,7 +45,7 @@ def solutions_copy(nb):
         Notebook to be read, not to be run.
     """
     nb = copy.deepcopy(nb)
-    _, title = headings(prose(nb.cells))[0]
+    _, title = lesson.headings(lesson.prose(nb.cells))[0]
     cells = [new_markdown_cell(f"# Exercises and solutions\n\nLesson {title}", id="solutions-title")]
     for number, exercise in enumerate(exercises(nb), start=1):
         for part, cell in enumerate(exercise.cells):
@@ -71,7 +62,7 @@ def solutions_copy(nb):
 
 def new_lesson(number, question):
     """The template, as a lesson of this number under this title."""
-    nb = read(TEMPLATE)
+    nb = lesson.read(lesson.TEMPLATE)
     _, _, rest = nb.cells[0].source.partition("\n")
     nb.cells[0].source = f"# {number:02d} · {question}\n{rest}"
     return nb

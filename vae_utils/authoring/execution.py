@@ -33,17 +33,11 @@ def execute(path):
     Raises:
         ValueError: if a cell fails; it is named, and the file stays as it is.
     """
-    notebook = read(path)
-    started = []
+    notebook, started = read(path), []
     manager = AsyncKernelManager(kernel_name=CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=NbvalKernelspecManager())
-    client = NotebookClient(
-        notebook,
-        km=manager,
-        timeout=SECONDS_PER_CELL,
-        record_timing=False,
-        resources={"metadata": {"path": str(path.resolve().parent)}},
-        on_cell_execute=lambda cell, cell_index: started.append(cell_index),
-    )
+    place = {"metadata": {"path": str(path.resolve().parent)}}
+    client = NotebookClient(notebook, km=manager, timeout=SECONDS_PER_CELL, record_timing=False, resources=place)
+    client.on_cell_execute = lambda cell, cell_index: started.append(cell_index)
     # a fixed backend would keep figures out of the outputs
     environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     try:
@@ -87,8 +81,7 @@ def shrink(png):
 
 def fold_streams(outputs):
     """Join what was printed between two other outputs, per stream; keep of it what a terminal would show."""
-    joined = []
-    open_streams = {}
+    joined, open_streams = [], {}
     for output in outputs:
         if output.output_type != "stream":
             open_streams = {}

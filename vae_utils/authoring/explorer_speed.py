@@ -25,19 +25,12 @@ from pathlib import Path
 
 import torch
 
-from vae_utils.authoring.browser import (
-    assert_healthy,
-    evaluate,
-    new_page,
-    open_notebook,
-    run_all,
-    running_chromium,
-    running_lab,
-)
+from vae_utils.authoring import browser
 from vae_utils.files import ASSETS
 from vae_utils.models import load_vae
 from vae_utils.reproduce.provenance import versions, write_record
 
+COMMAND = "python -m vae_utils.authoring.explorer_speed"
 PACKAGES = ("jupyterlab", "ipywidgets", "anywidget", "matplotlib")
 PREPARE = """
 import ipywidgets
@@ -85,13 +78,15 @@ DESIGNS = {
 HARNESS = """
 const cell = document.querySelectorAll(".jp-Notebook .jp-Cell")[index];
 const phase = (i) => [Math.cos(i / 9), Math.sin(i / 7)];
+const place = (i) => {                               // of the hand at step i, on the screen
+    const box = cell.querySelector(".vae-plane").getBoundingClientRect(), [x, y] = phase(i);
+    return [box.left + box.width * (0.55 + 0.35 * x), box.top + box.height * (0.45 + 0.35 * y)];
+};
 const movers = {
     point(i) {
-        const plane = cell.querySelector(".vae-plane"), box = plane.getBoundingClientRect();
-        const [x, y] = phase(i);
-        plane.dispatchEvent(new PointerEvent("pointermove", { bubbles: true, pointerId: 1, buttons: 1,
-            clientX: box.left + box.width * (0.55 + 0.35 * x),
-            clientY: box.top + box.height * (0.45 + 0.35 * y) }));
+        const [clientX, clientY] = place(i);
+        cell.querySelector(".vae-plane").dispatchEvent(
+            new PointerEvent("pointermove", { bubbles: true, pointerId: 1, buttons: 1, clientX, clientY }));
     },
     slider(i) {
         const slider = cell.querySelector(".vae-slider");
@@ -122,10 +117,14 @@ const watch = (tell) => {
 const frame = () => new Promise(requestAnimationFrame);
 const pause = (ms) => new Promise(resolve => setTimeout(resolve, ms));
 """
-LATENCY = (
-    """async ({ index, mover, moves }) => {"""
-    + HARNESS
-    + """
+
+
+def in_harness(body):
+    """A JavaScript function with this body, in which the names of the harness are known."""
+    return f"async ({{ index, mover, moves, seconds }}) => {{{HARNESS}{body}}}"
+
+
+LATENCY = in_harness("""
     const drawn = [], framed = [];
     let tell = () => {};
     const observer = watch(now => tell(now));
@@ -144,12 +143,8 @@ LATENCY = (
     }
     observer.disconnect();
     return { drawn, framed };
-}"""
-)
-FLOOD = (
-    """async ({ index, mover, seconds }) => {"""
-    + HARNESS
-    + """
+""")
+FLOOD = in_harness("""
     let i = 0, changes = 0, frames = 0, changed = false, last = 0;
     const observer = watch(now => { changed = true; last = now; });
     const timer = setInterval(() => movers[mover](++i), 8);
@@ -168,6 +163,7 @@ FLOOD = (
     observer.disconnect();
     const point = cell.querySelector(".vae-point circle:last-child")?.getBoundingClientRect();
     const plane = cell.querySelector(".vae-plane rect")?.getBoundingClientRect();
+    const onPlane = (x, y) => [(x - plane.x) / plane.width, (y - plane.y) / plane.height];
     return {
         fps: 1000 * changes / took, drawn: 1000 * frames / took, events: 1000 * i / took,
         lag: Math.max(0, last - end),
@@ -175,16 +171,10 @@ FLOOD = (
         sliders: Object.fromEntries(Array.from(cell.querySelectorAll(".vae-sliders .vae-slider"),
                                                slider => [slider.dataset.index, Number(slider.value)])),
         pixels: canvas && Array.from(canvas.getContext("2d").getImageData(0, 0, 28, 28).data),
-        point: mover === "point" ? [(point.x + point.width / 2 - plane.x) / plane.width,
-                                    (point.y + point.height / 2 - plane.y) / plane.height] : null,
-        sent: mover === "point" ? (() => {
-            const box = cell.querySelector(".vae-plane").getBoundingClientRect(), [x, y] = phase(i);
-            return [(box.left + box.width * (0.55 + 0.35 * x) - plane.x) / plane.width,
-                    (box.top + box.height * (0.45 + 0.35 * y) - plane.y) / plane.height];
-        })() : null,
+        point: mover === "point" ? onPlane(point.x + point.width / 2, point.y + point.height / 2) : null,
+        sent: mover === "point" ? onPlane(...place(i)) : null,
     };
-}"""
-)
+""")
 
 
 def measure(page, index, name, mover, moves, seconds):
@@ -197,22 +187,19 @@ def measure(page, index, name, mover, moves, seconds):
     if mover == "point":  # a real press: the moves that follow are a drag
         target.hover()
         page.mouse.down()
-    latency = evaluate(page, LATENCY, {"index": index, "mover": mover, "moves": moves}, seconds=300)
-    flood = evaluate(page, FLOOD, {"index": index, "mover": mover, "seconds": seconds}, seconds=60)
+    design = {"index": index, "mover": mover, "moves": moves, "seconds": seconds}
+    latency = browser.evaluate(page, LATENCY, design, seconds=300)
+    flood = browser.evaluate(page, FLOOD, design, seconds=60)
     page.mouse.up()
-    assert_healthy(page)
+    browser.assert_healthy(page)
     if mover != "keys":
         require_last_position(name, flood)
     row = {}
     for kind in ("drawn", "framed"):
         row[f"{kind}_median_ms"] = round(statistics.median(latency[kind]), 1)
         row[f"{kind}_p95_ms"] = round(statistics.quantiles(latency[kind], n=20)[-1], 1)
-    return row | {
-        "moves": moves,
-        "frames_per_second": round(flood["fps"], 1),
-        "events_per_second": round(flood["events"]),
-        "lag_ms": round(flood["lag"], 1),
-    }
+    rates = {"frames_per_second": round(flood["fps"], 1), "events_per_second": round(flood["events"])}
+    return row | {"moves": moves} | rates | {"lag_ms": round(flood["lag"], 1)}
 
 
 @torch.no_grad()
@@ -236,23 +223,25 @@ def require_last_position(name, flood):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        prog="python -m vae_utils.authoring.explorer_speed", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.splitlines()[0])
     parser.add_argument("--moves", type=int, default=240, help="events to measure (default: 240)")
     parser.add_argument("--seconds", type=float, default=3, help="length of the fast drag (default: 3)")
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder of the record (default: assets)")
     options = parser.parse_args()
     start, load = time.perf_counter(), os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as home, running_lab(Path(home)) as lab, running_chromium() as browser:
+    rows = {}
+    with (
+        tempfile.TemporaryDirectory() as home,
+        browser.running_lab(Path(home)) as lab,
+        browser.running_chromium() as chromium,
+    ):
         lab.write("speed.ipynb", PREPARE, *(cell for cell, _, _ in DESIGNS.values()))
-        page = new_page(browser)
-        open_notebook(page, lab, "speed.ipynb")
-        run_all(page, widgets=3)
+        page = browser.new_page(chromium)
+        browser.open_notebook(page, lab, "speed.ipynb")
+        browser.run_all(page, widgets=3)
         print(
             f"{'ms from event to':46} new pixels: median, p95   next frame: median, p95   frames/s     lag", flush=True
         )
-        rows = {}
         for index, (name, (_, model, mover)) in enumerate(DESIGNS.items(), start=1):
             rows[name] = row = measure(page, index, model, mover, options.moves, options.seconds)
             print(
@@ -261,18 +250,9 @@ def main():
                 f"{row['frames_per_second']:10.1f} {row['lag_ms']:7.0f}",
                 flush=True,
             )
-        chromium = browser.version
-    packages = {name: version(name) for name in PACKAGES}
-    write_record(
-        options.out / "explorer-speed.json",
-        "python -m vae_utils.authoring.explorer_speed",
-        start,
-        rows,
-        seed=None,
-        versions=versions() | packages | {"chromium": chromium},
-        cores=os.cpu_count(),
-        load_before=round(load, 2),
-    )
+        packages = {name: version(name) for name in PACKAGES} | {"chromium": chromium.version}
+    about = {"versions": versions() | packages, "cores": os.cpu_count(), "load_before": round(load, 2)}
+    write_record(options.out / "explorer-speed.json", COMMAND, start, rows, seed=None, **about)
 
 
 if __name__ == "__main__":

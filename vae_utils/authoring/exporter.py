@@ -73,12 +73,10 @@ class LessonExporter(HTMLExporter):
 
     def run(self, nb, resources):
         """Run all cells, in place."""
-        name = resources["metadata"]["name"]
+        name, reached = resources["metadata"]["name"], []
         self.log.info(f"{name} holds only still pictures of its widgets: running it, a minute or two")
-        reached = []
-        runner = ExecutePreprocessor(
-            parent=self, store_widget_state=True, on_cell_execute=lambda cell, cell_index: reached.append(cell_index)
-        )
+        runner = ExecutePreprocessor(parent=self, store_widget_state=True)
+        runner.on_cell_execute = lambda cell, cell_index: reached.append(cell_index)
         try:
             runner.preprocess(nb, resources)
         except (CellExecutionError, TimeoutError, RuntimeError) as error:  # of the cell, or of the kernel
@@ -108,11 +106,8 @@ def marked_outputs(nb):
 def widget_models(nb):
     """The anywidgets whose state the notebook holds: a dict of id to model."""
     models = nb.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
-    return {
-        name: model
-        for name, model in models.items()
-        if model["model_module"] == "anywidget" and "_esm" in model["state"]
-    }
+    ours = [name for name, model in models.items() if model["model_module"] == "anywidget" and "_esm" in model["state"]]
+    return {name: models[name] for name in ours}
 
 
 def all_alive(nb):
@@ -130,17 +125,11 @@ def embed_widgets(nb):
         if name not in models:
             continue  # another widget: its text or picture stays
         state = dict(models[name]["state"])
-        source = state.pop("_esm")
         if style := state.pop("_css", ""):
             styles.setdefault(style, len(styles))
-        shown[name] = {
-            "source": sources.setdefault(source, len(sources)),
-            "state": state,
-            "buffers": models[name].get("buffers", []),
-        }
-        still = ""
-        if "image/png" in output.data:
-            still = picture(output.data)
+        number = sources.setdefault(state.pop("_esm"), len(sources))
+        shown[name] = {"source": number, "state": state, "buffers": models[name].get("buffers", [])}
+        still = picture(output.data) if "image/png" in output.data else ""
         output.data = {"text/html": f'<div class="vae-page" data-model="{name}">{still}</div>'}
         last = output
     # no "</script>" or "<!--" inside

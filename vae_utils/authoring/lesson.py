@@ -15,11 +15,19 @@ TEMPLATE = Path(__file__).with_name("template.ipynb")  # what a new lesson begin
 ANSWERS = ("Answer", "Solution", "What you may find")
 
 _FOLDED = re.compile(
-    r"<details>\s*<summary>(?P<summary>.*?)</summary>\s*\n(?P<text>.*?)"
-    r"</details>[^\S\n]*\n?",
-    re.DOTALL | re.IGNORECASE,
+    r"<details>\s*<summary>(?P<summary>.*?)</summary>\s*\n(?P<text>.*?)</details>[^\S\n]*\n?", re.DOTALL | re.IGNORECASE
 )
 _FENCED = re.compile(r"```.*?```", re.DOTALL)
+# How blocks of Markdown begin.
+_KINDS = {
+    "#": "heading",
+    "$$": "formula",
+    ">": "quote",
+    "```": "fence",
+    "|": "table",
+    "![": "picture",
+    "<img": "picture",
+}
 
 
 def paths():
@@ -124,8 +132,7 @@ def _parts(nb, deepest):
 
 def _cut(source, deepest):
     """Markdown cut before each of its headings of level `deepest` or above; no piece is empty."""
-    pieces = [""]
-    fenced = False
+    pieces, fenced = [""], False
     for line in source.splitlines(keepends=True):
         fenced ^= line.startswith("```")
         if re.match(rf"#{{1,{deepest}}} ", line) and not fenced:
@@ -147,11 +154,9 @@ def unfold(source):
     """Markdown with what it folds away taken apart.
 
     Returns:
-        List of pairs of summary and text, in the order of the source; the summary is None where text is not
-        folded.
+        List of pairs of summary and text, in the order of the source; the summary is None where text is not folded.
     """
-    parts = []
-    end = 0
+    parts, end = [], 0
     for match in _FOLDED.finditer(source):
         parts.append((None, source[end : match.start()]))
         parts.append((re.sub(r"<[^>]*>", "", match["summary"]).strip(), match["text"].strip("\n")))
@@ -177,30 +182,27 @@ def blocks(source):
     """
     found = []
     for summary, text in unfold(source):
-        if summary is not None:
+        if summary is None:
+            found += [(_kind(block), block) for block in _divided(text)]
+        else:
             found.append(("folded", f"**{summary}**\n\n{text}"))
-            continue
-        found += [(_kind(block), block) for block in _divided(text)]
     return found
 
 
 def _divided(text):
     """Text cut at blank lines, but not inside a fence or a displayed formula; a list stays in one piece."""
-    pieces = [[]]
-    closing = None
+    pieces, closing = [[]], ""
     for line in text.splitlines():
         stripped = line.strip()
         if closing:
             pieces[-1].append(line)
-            if stripped.endswith(closing):
-                closing = None
-                pieces.append([])
         elif stripped.startswith(("```", "$$")):
-            mark = stripped[:3] if stripped.startswith("```") else "$$"
             pieces.append([line])
-            if stripped == mark or not stripped.endswith(mark):
-                closing = mark
-            else:
+            closing = "```" if stripped.startswith("```") else "$$"
+            stripped = stripped.removeprefix(closing)  # which does not close what it opens
+        if closing:
+            if stripped.endswith(closing):
+                closing = ""
                 pieces.append([])
         elif re.match(r"#{1,6} ", line):
             pieces += [[line], []]
@@ -210,11 +212,9 @@ def _divided(text):
             pieces.append([line])
         else:
             pieces[-1].append(line)
-    blocks = ["\n".join(piece) for piece in pieces if piece]
     joined = []
-    for block in blocks:
-        inside_list = _is_item(block) or block.startswith("  ")
-        if joined and inside_list and _is_item(joined[-1]):
+    for block in ("\n".join(piece) for piece in pieces if piece):
+        if joined and _is_item(joined[-1]) and (_is_item(block) or block.startswith("  ")):
             joined[-1] += "\n" + block
         else:
             joined.append(block)
@@ -226,14 +226,5 @@ def _is_item(line):
 
 
 def _kind(block):
-    for pattern, kind in (
-        (r"#", "heading"),
-        (r"\$\$", "formula"),
-        (r">", "quote"),
-        (r"```", "fence"),
-        (r"\|", "table"),
-        (r"!\[|<img", "picture"),
-    ):
-        if re.match(pattern, block):
-            return kind
-    return "list" if _is_item(block) else "paragraph"
+    kinds = [kind for start, kind in _KINDS.items() if block.startswith(start)]
+    return kinds[0] if kinds else "list" if _is_item(block) else "paragraph"

@@ -91,7 +91,7 @@ def overwritten(nb):
         own, outside = set(), set()
         for statement in ast.parse(cell.source).body:
             code = ast.unparse(statement)
-            made, used = _globals(symtable.symtable(code, cell.id, "exec"))
+            made, used = globals_of(symtable.symtable(code, cell.id, "exec"))
             grows = isinstance(statement, ast.AugAssign) and not isinstance(statement.op, ast.BitOr)  # a | a is a
             used |= made if isinstance(statement, ast.AugAssign) else set()
             if grows or isinstance(statement, ast.Assign):
@@ -112,12 +112,12 @@ def overwritten(nb):
     return found
 
 
-def _globals(table, top=True):
+def globals_of(table, top=True):
     """(made, used): names that a piece of code binds at its top level, and global names that it reads anywhere."""
     made = {s.get_name() for s in table.get_symbols() if top and (s.is_assigned() or s.is_imported())}
     used = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
     for child in table.get_children():
-        used |= _globals(child, top=False)[1]
+        used |= globals_of(child, top=False)[1]
     return made, used - set(dir(builtins))
 
 

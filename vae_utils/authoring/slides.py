@@ -254,7 +254,6 @@ def reveal_js():
     """The folder of reveal.js that the package sphinx-revealjs carries, without loading that package."""
     spec = importlib.util.find_spec("sphinx_revealjs")
     if spec is None:
-        raise ModuleNotFoundError(
-            "reveal.js was expected in the package sphinx-revealjs, which is not installed; install requirements.txt"
-        )
+        where = "in the package sphinx-revealjs, which is not installed"
+        raise ModuleNotFoundError(f"reveal.js was expected {where}; install requirements.txt")
     return Path(spec.submodule_search_locations[0], "_static", "revealjs")

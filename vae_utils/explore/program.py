@@ -31,8 +31,8 @@ class Program:
 
     Attributes:
         steps: dicts that JSON can hold. Each has its `op`; `inputs`, the numbers of the results that it reads
-            (0 is z, k is what step k - 1 made); the `shape` of its result; and what else its `op` needs. A
-            tensor of weights is given as [first, length] in `weights`.
+            (0 is z, k is what step k - 1 made); the `shape` of its result; and what else its `op` needs. A tensor of
+            weights is given as [first, length] in `weights`.
         weights: float16 array.
         products: multiplications for one image.
     """
@@ -77,10 +77,8 @@ def decoder_program(vae):
     with np.errstate(over="ignore"):  # what overflows is refused below
         weights = weights.astype(np.float16)
     if weights.nbytes > MOST_BYTES or writer.products > MOST_PRODUCTS:
-        raise NotPortable(
-            f"its {weights.nbytes / 1e6:.1f} MB of weights and {writer.products / 1e6:.0f} million "
-            f"multiplications for each image are too many for a page"
-        )
+        size, products = f"{weights.nbytes / 1e6:.1f} MB of weights", f"{writer.products / 1e6:.0f} million"
+        raise NotPortable(f"its {size} and {products} multiplications for each image are too many for a page")
     if not np.isfinite(weights).all():
         raise NotPortable("its weights are not all finite in half precision")
     return Program(writer.steps, weights, writer.products)
@@ -130,9 +128,8 @@ class _Writer:
                 raise NotPortable("it adds what has not the same shape, or adds it with a factor")
             self.step("add", inputs, node.meta["tensor_meta"].shape[1:])
         elif module is not None:
-            self.add_layer(
-                module, inputs, node.args[0].meta["tensor_meta"].shape[1:], node.meta["tensor_meta"].shape[1:]
-            )
+            before, after = (end.meta["tensor_meta"].shape[1:] for end in (node.args[0], node))
+            self.add_layer(module, inputs, before, after)
         else:
             raise NotPortable(f"it calls {getattr(node.target, '__name__', node.target)}, which the page does not know")
         self.results[node] = len(self.steps)
@@ -150,16 +147,9 @@ class _Writer:
             self.step("layernorm", inputs, after, epsilon=layer.eps, **self.weight_and_bias(layer))
         elif isinstance(layer, nn.Conv2d) and _is_plain(layer):
             self.products += layer.weight.numel() * math.prod(after[1:])
-            self.step(
-                "convolution",
-                inputs,
-                after,
-                before=list(before),
-                kernel=layer.kernel_size[0],
-                stride=layer.stride[0],
-                padding=layer.padding[0],
-                **self.weight_and_bias(layer),
-            )
+            (kernel, _), (stride, _), (padding, _) = layer.kernel_size, layer.stride, layer.padding
+            sizes = {"before": list(before), "kernel": kernel, "stride": stride, "padding": padding}
+            self.step("convolution", inputs, after, **sizes, **self.weight_and_bias(layer))
         elif isinstance(layer, nn.PixelShuffle):
             self.step("shuffle", inputs, after, factor=layer.upscale_factor)
         else:
@@ -173,8 +163,6 @@ class _Writer:
 
 
 def _is_plain(layer):
-    square = all(
-        not isinstance(sizes, str) and len(set(sizes)) == 1
-        for sizes in (layer.kernel_size, layer.stride, layer.padding)
-    )
+    shapes = (layer.kernel_size, layer.stride, layer.padding)
+    square = all(not isinstance(sizes, str) and len(set(sizes)) == 1 for sizes in shapes)
     return square and layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"

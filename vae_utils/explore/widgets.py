@@ -4,10 +4,9 @@
     GapExplorer(z, log_joint)            move q, watch the ELBO rise to the evidence
     FramePlayer(frames, labels, "epoch") stored pictures under a slider
 
-Each is an anywidget: Python sends numbers once, and `explore.js`, beside this file, answers every move in the
-reader's browser; `explore.css` says how that looks. Only a decoder that `program` cannot translate stays here and
-answers through the kernel. In a notebook that is stored, and on a page that runs no code, each leaves a still
-picture.
+Each is an anywidget: Python sends numbers once, and `explore.js`, beside this file, answers every move in the reader's
+browser; `explore.css` says how that looks. Only a decoder that `program` cannot translate stays here and answers
+through the kernel. In a notebook that is stored, and on a page that runs no code, each leaves a still picture.
 """
 
 import base64
@@ -114,22 +113,10 @@ class LatentExplorer(LiveWidget):
         self._latent_size, self._light = vae.latent_size, light
         spec, binary = _programs(self.models)
         shown, encoded = _encode(self.models, data)
-        spec |= shown
-        binary |= encoded
-        super().__init__(
-            kind="latent",
-            z=[0.0] * vae.latent_size if z is None else list(map(float, z)),
-            **binary,
-            spec=spec
-            | {
-                "names": list(self.models),
-                "latent_size": vae.latent_size,
-                "colours": list(DIGIT_COLOURS),
-                "compact": compact,
-                "light": light,
-                "size": list(vae.image_shape[1:]),
-            },
-        )
+        spec |= shown | {"names": list(self.models), "latent_size": vae.latent_size, "size": list(vae.image_shape[1:])}
+        spec |= {"colours": list(DIGIT_COLOURS), "compact": compact, "light": light}
+        start = [0.0] * vae.latent_size if z is None else list(map(float, z))
+        super().__init__(kind="latent", z=start, spec=spec, **binary, **encoded)
         self.on_msg(self._answer)
 
     @traitlets.validate("z")
@@ -153,10 +140,8 @@ class LatentExplorer(LiveWidget):
             ValueError: if `z` is not D finite numbers.
         """
         z = self._require_position({"value": z})
-        pictures = []
-        for model in self.models.values():
-            pictures.append(image_wall(self._ink(model.decode(torch.tensor([z]).to(model.prior.mean)).mean), gap=0))
-        return pictures
+        means = (model.decode(torch.tensor([z]).to(model.prior.mean)).mean for model in self.models.values())
+        return [image_wall(self._ink(mean), gap=0) for mean in means]
 
     def _ink(self, images):
         """The pictures module shows 1 as ink."""
@@ -197,17 +182,10 @@ class LatentExplorer(LiveWidget):
         scale, ticks = ("", ()) if self.spec["compact"] else (": quantile of the prior", (0.1, 0.5, 0.9))
         for ax, (name, model) in zip(axes[0, dots:], self.models.items()):
             height, width = model.image_shape[1:]
-            ax.imshow(
-                image_wall(self._ink(manifold(model, 9)), gap=0),
-                cmap="gray",
-                vmin=0,
-                vmax=255,
-                extent=(0, 1, 0, 1),
-                aspect=height / width,
-            )
-            ax.set(
-                xlabel=f"$z_1${scale}", ylabel=f"$z_2${scale}", title=f"decoded by {name}", xticks=ticks, yticks=ticks
-            )
+            wall = image_wall(self._ink(manifold(model, 9)), gap=0)
+            ax.imshow(wall, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 0, 1), aspect=height / width)
+            ax.set(xlabel=f"$z_1${scale}", ylabel=f"$z_2${scale}", xticks=ticks, yticks=ticks)
+            ax.set_title(f"decoded by {name}")
             ax.grid(False)
         if dots:
             codes = torch.from_numpy(np.frombuffer(self.codes[0], np.float32).reshape(-1, 2).copy())
@@ -230,10 +208,8 @@ def _named(models):
     """A dict of copies to look at: on the CPU, in float32, not in training."""
     models = models if isinstance(models, dict) else {"the model": models}
     if not models or not all(isinstance(model, VAE) for model in models.values()):
-        raise ValueError(
-            "a VAE was expected, or a dict of names to VAEs, got "
-            + (", ".join(type(model).__name__ for model in models.values()) or "none")
-        )
+        given = ", ".join(type(model).__name__ for model in models.values()) or "none"
+        raise ValueError(f"a VAE was expected, or a dict of names to VAEs, got {given}")
     sizes = {name: model.latent_size for name, model in models.items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"models with the same number of latents were expected, got {sizes}")
@@ -256,24 +232,15 @@ def _programs(models):
     weights = [program.weights.tobytes() for program in programs]
     size = sum(map(len, weights)) / 1e6
     where = f"Decoded in this page: {size:.1f} MB of weights, sent once; the kernel is not asked for pictures."
-    return {
-        "steps": [program.steps for program in programs],
-        "where": where,
-        "products": sum(program.products for program in programs),
-    }, {"weights": weights}
+    steps, products = [program.steps for program in programs], sum(program.products for program in programs)
+    return {"steps": steps, "products": products, "where": where}, {"weights": weights}
 
 
 def _encode(models, data):
     """What the page needs to know of the test images: a dict for JSON, and a dict of bytes."""
     size = next(iter(models.values())).latent_size
-    about = {
-        "labels": [],
-        "typical": [],
-        "collapsed": [],
-        "order": list(range(size)),
-        "kl": None,
-        "extent": LEAST_EXTENT,
-    }
+    about = {"labels": [], "typical": [], "extent": LEAST_EXTENT}
+    about |= {"kl": None, "order": list(range(size)), "collapsed": []}
     if data is None:
         return about, {"codes": [], "images": b""}
     if not hasattr(data, "test_labels"):
@@ -282,24 +249,16 @@ def _encode(models, data):
     images, labels = measured[:NUM_SHOWN], data.test_labels[:NUM_SHOWN]
     codes = [posterior_parameters(model, images)[0] for model in models.values()]
     reach = torch.cat([code.abs().flatten() for code in codes]).quantile(0.998).item()
-    about |= {
-        "labels": labels.tolist(),
-        "extent": max(LEAST_EXTENT, math.ceil(2 * reach) / 2),
-        "typical": _typical(codes[0], labels),
-    }
+    extent = max(LEAST_EXTENT, math.ceil(2 * reach) / 2)
+    about |= {"labels": labels.tolist(), "typical": _typical(codes[0], labels), "extent": extent}
     if size > 2 and len(measured) > 1:
         # Of several models, the one that uses a latent most counts.
         kl = torch.stack([kl_per_dimension(model, measured) for model in models.values()]).amax(0)
         active = torch.stack([active_units(model, measured) for model in models.values()]).any(0)
-        about |= {
-            "kl": kl.tolist(),
-            "order": kl.argsort(descending=True).tolist(),
-            "collapsed": (~active).nonzero()[:, 0].tolist(),
-        }
-    return about, {
-        "codes": [code.numpy().tobytes() for code in codes],
-        "images": (images * 255).round().to(torch.uint8).numpy().tobytes(),
-    }
+        about |= {"kl": kl.tolist(), "order": kl.argsort(descending=True).tolist()}
+        about |= {"collapsed": (~active).nonzero()[:, 0].tolist()}
+    pixels = (images * 255).round().to(torch.uint8).numpy().tobytes()
+    return about, {"codes": [code.numpy().tobytes() for code in codes], "images": pixels}
 
 
 def _typical(codes, labels):
@@ -331,14 +290,13 @@ class GapExplorer(LiveWidget):
     def __init__(self, z, log_joint, view=(-2, 3), q=(-0.5, 0.8)):
         z, log_joint = torch.as_tensor(z).double(), torch.as_tensor(log_joint).double()
         if z.ndim != 1 or z.shape != log_joint.shape or not _is_even(z) or not log_joint.isfinite().all():
+            shapes = f"{list(z.shape)} and {list(log_joint.shape)}"
             raise ValueError(
-                "an even grid z [G] that rises and log p(x, z) [G] on it were expected, got shapes "
-                f"{list(z.shape)} and {list(log_joint.shape)}"
+                f"an even grid z [G] that rises and log p(x, z) [G] on it were expected, got shapes {shapes}"
             )
         self.grid, self.log_joint = z, log_joint
-        super().__init__(
-            kind="gap", q=list(q), spec={"z": z.tolist(), "log_joint": log_joint.tolist(), "view": list(view)}
-        )
+        spec = {"z": z.tolist(), "log_joint": log_joint.tolist(), "view": list(view)}
+        super().__init__(kind="gap", q=list(q), spec=spec)
 
     @traitlets.validate("q")
     def _require_gaussian(self, proposal):
@@ -408,26 +366,18 @@ class FramePlayer(LiveWidget):
     def __init__(self, frames, labels, name, start=None):
         sizes = {_opened(frame).size for frame in frames}
         if len(sizes) != 1 or len(frames) != len(labels):
-            raise ValueError(
-                f"frames of one size and a label for each were expected, got {len(frames)} frames "
-                f"of {len(sizes)} sizes and {len(labels)} labels"
-            )
+            given = f"{len(frames)} frames of {len(sizes)} sizes and {len(labels)} labels"
+            raise ValueError(f"frames of one size and a label for each were expected, got {given}")
         ((width, height),) = sizes
         start = len(frames) - 1 if start is None else start
         if start not in range(len(frames)):
             raise ValueError(f"start was expected to be a frame from 0 to {len(frames) - 1}, got {start}")
-        super().__init__(
-            kind="frames",
-            frames=list(frames),
-            spec={"labels": list(map(str, labels)), "name": name, "start": start, "width": width, "height": height},
-        )
+        spec = {"labels": list(map(str, labels)), "name": name, "start": start, "width": width, "height": height}
+        super().__init__(kind="frames", frames=list(frames), spec=spec)
 
     def alt_text(self):
-        labels = self.spec["labels"]
-        return (
-            f"up to four of {len(labels)} frames, from {self.spec['name']} {labels[0]} to "
-            f"{self.spec['name']} {labels[-1]}."
-        )
+        name, labels = self.spec["name"], self.spec["labels"]
+        return f"up to four of {len(labels)} frames, from {name} {labels[0]} to {name} {labels[-1]}."
 
     def still(self):
         """Up to four frames, from the first to the last and the one at the start among them, two in a row."""
