@@ -8,15 +8,18 @@ The files of this folder are what lessons 01 to 04 need, and can be read in this
     objectives    what training maximises: the ELBO and its relatives
     training      Algorithm 1
     evaluation    what a model is worth, in nats per image
-    figures       pictures in one style; `alt` puts them into words
+    figures       pictures in one style
     files, runtime, classifier    weights on disk; devices and seeds; a classifier of digits
 
-The folders hold the rest: `paper` (what lessons 05 to 07 add), `explore` (what answers the reader's hand), `checks`
-(what exercises answer), `reproduce` (what makes `assets/`), `authoring` (for those who write and publish lessons).
+The folders hold the rest: `support` (what these files stand on, and no lesson is about), `paper` (what lessons 05 to 07
+add), `explore` (what answers the reader's hand), `checks` (what exercises answer), `reproduce` (what makes `assets/`),
+`authoring` (for those who write and publish lessons).
 
 The names below are those that two lessons or more import, and can be imported from `vae_utils` itself. A module is
 loaded at the first use of one of its names, so that `from vae_utils import load_mnist` costs no more than
-`vae_utils.data`.
+`vae_utils.data`. Whoever imports from here is a person at work, perhaps one of many on this machine, so that the first
+such import also lets computations share its cores (`support.threads`). The commands of `reproduce` do not: their
+results are equal to the last bit for one number of threads.
 """
 
 import importlib
@@ -43,6 +46,8 @@ def __getattr__(name):
     """Load the module that a name of `__all__` is defined in (PEP 562: called for names not yet known here)."""
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not _HOME_OF.keys() & globals().keys():  # the first name
+        importlib.import_module(f"{__name__}.support.threads").share_cores()
     module = importlib.import_module(f"{__name__}.{_HOME_OF[name]}")
     value = module if _HOME_OF[name] == name else getattr(module, name)
     globals()[name] = value  # found directly from now on

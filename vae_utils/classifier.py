@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from vae_utils.files import ASSETS, load_tensors
 from vae_utils.models import load_weights
+from vae_utils.support.kinds import checked
 
 
 class DigitClassifier(nn.Module):
@@ -27,6 +28,7 @@ class DigitClassifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)
 
+    @checked
     @torch.no_grad()
     def probabilities(self, images: Tensor, batch_size: int = 2000) -> Tensor:
         """p(digit|image): shape [N, 10], for grey images [N, 1, 28, 28]; never with dropout."""

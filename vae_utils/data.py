@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import math
 import os
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vae_utils.arguments import refusal, require_whole
+from vae_utils.support.arguments import refusal, require_whole
+from vae_utils.support.kinds import checked, described
 
 PROJECT = Path(__file__).resolve().parents[1]
 DATA = PROJECT / "data"
@@ -155,6 +157,7 @@ class FashionMNIST(MNIST):
     """Photographs of clothes in the place of digits, with the labels of ten kinds; otherwise as `MNIST`."""
 
 
+@checked
 def load_mnist(hold_out: int = 0, shuffle: bool = True) -> MNIST:
     """MNIST from the first place that has it, named in one printed line.
 
@@ -177,6 +180,7 @@ def load_mnist(hold_out: int = 0, shuffle: bool = True) -> MNIST:
     return _load(MNIST_SOURCE, MNIST, hold_out, shuffle)
 
 
+@checked
 def load_fashion_mnist(hold_out: int = 0, shuffle: bool = True) -> FashionMNIST:
     """Fashion-MNIST (H. Xiao, K. Rasul and R. Vollgraf 2017), as `load_mnist`, but without a stand-in.
 
@@ -199,6 +203,7 @@ def _load(source, result, hold_out, shuffle):
     return loaded
 
 
+@checked
 def set_apart(total: int, hold_out: int, shuffle: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices of the training images that stay, [total - hold_out], and of those that are set apart, [hold_out].
 
@@ -214,6 +219,7 @@ def set_apart(total: int, hold_out: int, shuffle: bool = True) -> tuple[torch.Te
     return kept, apart
 
 
+@checked
 def binarise(images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
     """One draw of black-and-white images from grey ones: each pixel is Bernoulli(its brightness).
 
@@ -233,6 +239,7 @@ def binarise(images: torch.Tensor, generator: torch.Generator | None = None) -> 
     return uniform.lt_(images)
 
 
+@checked
 def require_images(images: torch.Tensor, shape: tuple[int, ...] = (1, 28, 28)) -> None:
     """Refuse what is no batch of grey images, before it does harm far from its cause.
 
@@ -245,21 +252,46 @@ def require_images(images: torch.Tensor, shape: tuple[int, ...] = (1, 28, 28)) -
     """
     _require_brightness(images)
     if images.shape[1:] != tuple(shape) or len(images) == 0:
-        size = ", ".join(map(str, shape))
-        remedy = f"reshape them, for instance by images.view(-1, {size})"
-        raise ValueError(refusal("images", f"as one or more of shape [N, {size}]", list(images.shape), remedy))
+        expected = f"as one or more of shape [N, {', '.join(map(str, shape))}]"
+        raise ValueError(refusal("images", expected, list(images.shape), _way_to(tuple(shape), tuple(images.shape))))
+
+
+def _way_to(shape, given):
+    """How images of another shape become a batch of `shape`, without cutting one image across another."""
+    if 0 in given:
+        return "there is no image among them"
+    if given[-1] == shape[0] < given[1] and len(given) == 4:
+        return "put the channels first, by images.movedim(-1, 1)"
+    if math.prod(shape) in (math.prod(given[1:]), math.prod(given)):
+        return f"reshape them, by images.view(-1, {', '.join(map(str, shape))})"
+    if len(given) == 4 and given[-1] in (3, 4) and given[1] > 4:
+        return "put the channels first and make them grey, by images.movedim(-1, 1)[:, :3].mean(1, keepdim=True)"
+    if len(given) == 4 and given[1] in (3, 4):
+        return "make them grey, by images[:, :3].mean(1, keepdim=True)"
+    return f"resize them, or build the model with image_shape=(1, {', '.join(map(str, given[-2:]))})"
+
+
+@checked
+def require_floating(images: torch.Tensor) -> None:
+    """Refuse labels, and bytes that nobody has divided by 255.
+
+    Raises:
+        ValueError: if `images` are no floating tensor.
+    """
+    if not images.is_floating_point():
+        remedy = "divide bytes by 255; or are these labels?"
+        raise ValueError(refusal("images", "as a floating tensor in [0, 1]", described(images), remedy))
 
 
 def _require_brightness(images):
-    if not torch.is_tensor(images) or not images.is_floating_point():
-        given = f"a tensor of {images.dtype}" if torch.is_tensor(images) else f"a {type(images).__name__}"
-        remedy = "were these labels, or bytes that still have to be divided by 255?"
-        raise ValueError(refusal("images", "as a floating tensor in [0, 1]", given, remedy))
+    require_floating(images)
     if images.numel():
         low, high = (value.item() for value in images.aminmax())
         if not (low >= 0 and high <= 1):  # written so that NaN is refused too
-            given = f"values from {low:g} to {high:g}"
-            raise ValueError(refusal("pixels", "in [0, 1]", given, "rescale the images first"))
+            rounding = low > -1e-3 and high < 1 + 1e-3
+            remedy = "these are rounding errors: images.clamp(0, 1)" if rounding else "rescale the images first"
+            digits = ".9g" if rounding else "g"
+            raise ValueError(refusal("pixels", "in [0, 1]", f"values from {low:{digits}} to {high:{digits}}", remedy))
 
 
 def _read_idx(path, files):

@@ -4,17 +4,19 @@ Every number is in nats per image, summed over pixels and latent dimensions; eve
 """
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from vae_utils.arguments import refusal, require_whole
 from vae_utils.data import require_images
 from vae_utils.models import VAE
 from vae_utils.objectives import Terms, elbo
 from vae_utils.runtime import fixed_seed, on_device
+from vae_utils.support.arguments import refusal, require_whole
+from vae_utils.support.kinds import checked
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Estimate:
     standard_error: float
 
     @classmethod
+    @checked
     def of(cls, per_image: Tensor) -> "Estimate":
         """From one number for each image, shape [N]."""
         error = per_image.std().item() / math.sqrt(len(per_image)) if len(per_image) > 1 else math.nan
@@ -50,6 +53,7 @@ class Evaluation:
         )
 
 
+@checked
 @torch.no_grad()
 def elbo_of_set(vae: VAE, images: Tensor, num_samples: int = 1, seed: int = 0, batch_size: int = 1000) -> Terms:
     """The ELBO of each image of a set, under this project's one protocol of evaluation.
@@ -79,6 +83,7 @@ def elbo_of_set(vae: VAE, images: Tensor, num_samples: int = 1, seed: int = 0, b
     return Terms(*(torch.cat(term).cpu() for term in zip(*parts, strict=True)))
 
 
+@checked
 def evaluate(
     vae: VAE, images: Tensor, num_samples: int = 1, seed: int = 0, device: str | torch.device | None = None
 ) -> Evaluation:
@@ -97,8 +102,15 @@ def evaluate(
     Raises:
         ValueError: if `images` are not grey images in [0, 1].
     """
-    with on_device(vae, device):
+    with on_device(vae, device), torch.no_grad():
         terms = elbo_of_set(vae, images, num_samples, seed)
+        drawn = vae.decode(vae.prior.mean[None]).mean.mean().item()
+    if abs(images.mean().item() - drawn) > 0.5:
+        warnings.warn(
+            f"the images have a mean brightness of {images.mean():.2f}, the model's own of {drawn:.2f}; if they show "
+            "ink on white paper, pass 1 - images",
+            stacklevel=3,
+        )
     draws = f"{num_samples} draw{'s' * (num_samples > 1)} of z"
     protocol = f"{len(images):,} images, {vae.likelihood.protocol}, {draws}"
     return Evaluation(terms.elbo, terms.rate, terms.distortion, protocol)
@@ -107,6 +119,7 @@ def evaluate(
 # What the code is used for
 
 
+@checked
 @torch.no_grad()
 def posterior_parameters(vae: VAE, images: Tensor, batch_size: int = 1000) -> tuple[Tensor, Tensor]:
     """Means and standard deviations of q(z|x): two tensors [N, D].
@@ -127,6 +140,7 @@ def posterior_parameters(vae: VAE, images: Tensor, batch_size: int = 1000) -> tu
     return torch.cat([q.loc for q in posteriors]), torch.cat([q.scale for q in posteriors])
 
 
+@checked
 def kl_per_dimension(vae: VAE, images: Tensor) -> Tensor:
     """KL(q(z_j|x) || p(z_j)) for each latent dimension, averaged over images: shape [D], nats.
 
@@ -136,6 +150,7 @@ def kl_per_dimension(vae: VAE, images: Tensor) -> Tensor:
     return (0.5 * (mean**2 + scale**2 - 1) - scale.log()).mean(0)  # Appendix B
 
 
+@checked
 def active_units(vae: VAE, images: Tensor, threshold: float = 0.01) -> Tensor:
     """Which latent dimensions carry information: Cov_x(E_q[z_j]) > threshold: bool, [D].
 
@@ -145,6 +160,7 @@ def active_units(vae: VAE, images: Tensor, threshold: float = 0.01) -> Tensor:
     return mean.var(0) > threshold
 
 
+@checked
 @torch.no_grad()
 def aggregate_log_density(mean: Tensor, scale: Tensor, z: Tensor) -> Tensor:
     """log q(z) = log (1/N) sum_n N(z; mean_n, scale_n^2): the codes of a whole data set as one density.
@@ -162,6 +178,7 @@ def aggregate_log_density(mean: Tensor, scale: Tensor, z: Tensor) -> Tensor:
     return torch.cat(log_sums) - math.log(len(mean))
 
 
+@checked
 def aggregate_kl(vae: VAE, images: Tensor, num_samples: int = 2000, seed: int = 0) -> Estimate:
     """KL(q(z) || p(z)), q(z) the aggregate of q(z|x) over `images`: an Estimate over draws of z ~ q(z), nats.
 
@@ -180,6 +197,7 @@ def aggregate_kl(vae: VAE, images: Tensor, num_samples: int = 2000, seed: int = 
     return Estimate.of(aggregate_log_density(mean, scale, z) - vae.prior.log_prob(z))
 
 
+@checked
 def hole_mass(vae: VAE, images: Tensor, ratio: float = 0.1, num_samples: int = 2000, seed: int = 0) -> Estimate:
     """Share of the prior's mass where q(z) < ratio * p(z): it is drawn from, and hardly any image is there.
 
@@ -202,6 +220,7 @@ def hole_mass(vae: VAE, images: Tensor, ratio: float = 0.1, num_samples: int = 2
 # What it imagines
 
 
+@checked
 def prior_grid(n: int) -> Tensor:
     """Codes at equal steps of prior probability (the grid of the paper's Figure 4).
 
@@ -224,6 +243,7 @@ def prior_grid(n: int) -> Tensor:
     return torch.stack([z1, z2], dim=-1)
 
 
+@checked
 @torch.no_grad()
 def manifold(vae: VAE, n: int = 20) -> Tensor:
     """Means of p(x|z) on `prior_grid(n)`: Figure 4 of the paper.

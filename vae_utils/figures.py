@@ -1,22 +1,22 @@
 """Pictures in one style: images in rows and walls, the latent plane, learning curves beside the paper's.
 
-Two decisions hold everywhere. Images are shown as ink on paper: 0 is white and 1 is black, which a projector
-carries better than the reverse. Training curves are solid and test curves dashed, as in Figures 2 and 3 of
-the paper.
+Two decisions hold everywhere. Images are shown as ink on paper: 0 is white and 1 is black, which a projector carries
+better than the reverse. Training curves are solid and test curves dashed, as in the paper's Figures 2 and 3.
 
-Colours are those of Okabe and Ito (2008), which most colour-blind readers can tell apart; line styles,
-markers or written names repeat what they say, so that a grey print says it too. For readers who hear a page
-instead of seeing it, each figure of a notebook is stored with a sentence on what it shows (module `alt`). No
-function calls `plt.show()`.
+Colours are those of Okabe and Ito (2008), which most colour-blind readers can tell apart; line styles, markers or
+written names repeat what they say, so that a grey print says it too. For readers who hear a page instead of seeing
+it, each figure of a notebook is stored with a sentence on what it shows. No function calls `plt.show()`.
 """
 
 import io
 import math
+import os
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from IPython import get_ipython
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,11 +24,14 @@ from matplotlib.ticker import EngFormatter
 from torch import Tensor
 from torch.distributions import Normal
 
-from vae_utils.alt import describe_figures, set_alt_text
-from vae_utils.arguments import refusal, require_one_of, require_whole
+from vae_utils.data import require_floating
 from vae_utils.evaluation import manifold
 from vae_utils.models import VAE
 from vae_utils.runtime import fixed_seed
+from vae_utils.support.alt import describe_figures, set_alt_text
+from vae_utils.support.arguments import refusal, require_one_of, require_whole
+from vae_utils.support.kinds import checked
+from vae_utils.training import History
 
 COLOURS = {
     "blue": "#0072B2",
@@ -42,9 +45,8 @@ COLOURS = {
 }
 CURVE_COLOURS = tuple(COLOURS[name] for name in ("blue", "vermilion", "green", "purple", "orange", "sky", "black"))
 GREY = "#767676"
-# Ten hues that everybody can tell apart do not exist. Neighbours in latent space (4, 7 and 9; 3, 5 and 8)
-# differ in brightness as well as in hue, each digit has a marker of its own, and `scatter_codes` writes the
-# digit on its class.
+# Ten hues that everybody can tell apart do not exist. Neighbours in latent space (4, 7 and 9; 3, 5 and 8) differ in
+# brightness as well as in hue, each digit has a marker of its own, and `scatter_codes` writes the digit on its class.
 _NAMES = ("black", "purple", "orange", "green", "vermilion", "yellow", "#999999", "blue", "sky", "#882255")
 DIGIT_COLOURS = tuple(COLOURS.get(name, name) for name in _NAMES)
 DIGIT_MARKERS = ("o", "v", "s", "^", "D", "p", "h", "<", "X", "P")
@@ -67,8 +69,12 @@ X_LABELS = {
 def use_style() -> None:
     """Set the course's style in matplotlib's rcParams; called once, at the top of a notebook.
 
-    In a notebook it also stores each figure with a sentence on what it shows (`alt.alt_text`).
+    In a notebook it also stores each figure with a sentence on what it shows (`alt.alt_text`), and lets figures
+    appear below their cells where the environment variable MPLBACKEND asks for windows or files.
     """
+    shell = get_ipython()
+    if hasattr(shell, "kernel") and not os.environ.get("MPLBACKEND", "module://").startswith("module://"):
+        shell.run_line_magic("matplotlib", "inline")
     styles = [LINE_STYLES[i % len(LINE_STYLES)] for i in range(len(CURVE_COLOURS))]
     plt.rc("figure", figsize=(8, 4.5), dpi=100, titlesize=14)
     plt.rc("figure.constrained_layout", use=True)
@@ -88,6 +94,7 @@ def use_style() -> None:
 # Images
 
 
+@checked
 def image_wall(images: Tensor, columns: int | None = None, gap: int = 1, scale: int = 1) -> np.ndarray:
     """Put images side by side into one picture, ink on paper.
 
@@ -127,6 +134,7 @@ def image_wall(images: Tensor, columns: int | None = None, gap: int = 1, scale: 
     return wall
 
 
+@checked
 def show_wall(ax: Axes, wall: np.ndarray, **kwargs: object) -> None:
     """Draw what `image_wall` has put together.
 
@@ -142,6 +150,7 @@ def show_wall(ax: Axes, wall: np.ndarray, **kwargs: object) -> None:
         spine.set(visible=True, color="#BBBBBB")
 
 
+@checked
 def figure_png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file, e.g. a frame of `explore.FramePlayer`.
 
@@ -154,6 +163,7 @@ def figure_png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
+@checked
 def show_images(rows: dict[str, Tensor], title: str | None = None) -> Figure:
     """Labelled rows of images, one above the other.
 
@@ -193,6 +203,7 @@ def show_images(rows: dict[str, Tensor], title: str | None = None) -> Figure:
 # What a model imagines
 
 
+@checked
 def show_manifold(vae: VAE, n: int = 20) -> Figure:
     """The picture of `manifold`, with axes that say which code each image comes from.
 
@@ -225,6 +236,7 @@ def show_manifold(vae: VAE, n: int = 20) -> Figure:
     )
 
 
+@checked
 @torch.no_grad()
 def show_samples(vae: VAE, n: int = 10, seed: int = 0) -> Figure:
     """Codes drawn from the prior: the mean of p(x|z) above an actual draw of it, for the same z.
@@ -246,7 +258,8 @@ def show_samples(vae: VAE, n: int = 10, seed: int = 0) -> Figure:
         return show_images({"mean of p(x|z)": p.mean, "a draw of p(x|z)": p.sample()})
 
 
-def scatter_codes(codes: Tensor, labels: Tensor, ax: Axes | None = None, sigmas: Sequence = (1, 2, 3)) -> Axes:
+@checked
+def scatter_codes(codes: Tensor, labels: Tensor, ax: Axes | None = None, sigmas: Sequence[float] = (1, 2, 3)) -> Axes:
     """Two-dimensional codes, coloured by digit, with each digit written at the median of its class.
 
     Where medians lie too close together to be read, their digits are moved apart a little.
@@ -294,7 +307,14 @@ def scatter_codes(codes: Tensor, labels: Tensor, ax: Axes | None = None, sigmas:
 # Curves
 
 
-def plot_history(histories, y: str = "elbo", x: str = "samples", log_x: bool = False, ax: Axes | None = None) -> Axes:
+@checked
+def plot_history(
+    histories: History | dict[str, History],
+    y: str = "elbo",
+    x: str = "samples",
+    log_x: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
     """Learning curves: train solid, test dashed.
 
     Args:
@@ -313,9 +333,6 @@ def plot_history(histories, y: str = "elbo", x: str = "samples", log_x: bool = F
     require_one_of("y", y, Y_LABELS)
     require_one_of("x", x, X_LABELS)
     histories = histories if isinstance(histories, dict) else {"": histories}
-    if not all(hasattr(history, "column") for history in histories.values()):
-        given = " and ".join(type(history).__name__ for history in histories.values())
-        raise ValueError(refusal("histories", "as a History, which training.fit returns, or a dict of them", given))
     if not any(len(history) for history in histories.values()):
         raise ValueError(refusal("histories", "to hold one report or more", "none", "train first"))
     ax = ax or plt.subplots(layout="constrained")[1]
@@ -336,7 +353,8 @@ def plot_history(histories, y: str = "elbo", x: str = "samples", log_x: bool = F
     return ax
 
 
-def rate_distortion(points: dict[str, tuple[float, float]], ax: Axes | None = None) -> Axes:
+@checked
+def rate_distortion(points: dict[str, tuple], ax: Axes | None = None) -> Axes:
     """Models in the plane of the ELBO's two terms, joined from low rate to high.
 
     A dashed line holds all models whose ELBO, -(rate + distortion), equals the best one's.
@@ -375,10 +393,7 @@ def rate_distortion(points: dict[str, tuple[float, float]], ax: Axes | None = No
 
 def _ink(images):
     """Images in [0, 1] to uint8 arrays of the same shape, ink on paper: the one place that decides it."""
-    if not torch.is_tensor(images) or not images.is_floating_point():
-        given = f"a tensor of {images.dtype}" if torch.is_tensor(images) else f"a {type(images).__name__}"
-        remedy = "divide bytes by 255; or are these labels?"
-        raise ValueError(refusal("images", "as a floating tensor in [0, 1]", given, remedy))
+    require_floating(images)
     if images.ndim not in (4, 5) or images.shape[-3] != 1 or images.numel() == 0:
         shapes = "[N, 1, H, W] or [R, C, 1, H, W], one or more"
         raise ValueError(refusal("images", f"with shape {shapes}", list(images.shape), "add what is missing"))

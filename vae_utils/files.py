@@ -1,6 +1,7 @@
 """Weights and other tensors on disk: files that hold numbers and never code, written whole or not at all."""
 
 import contextlib
+import hashlib
 import json
 import os
 import uuid
@@ -12,11 +13,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vae_utils.arguments import refusal
+from vae_utils.support.arguments import refusal
+from vae_utils.support.kinds import checked
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 
+@checked
 @contextlib.contextmanager
 def write_atomically(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, that becomes `path` when the block ends well.
@@ -48,6 +51,7 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@checked
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict, half: bool = True) -> None:
     """Write named tensors and the settings that made them to one safetensors file.
 
@@ -71,10 +75,12 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict, h
     except TypeError as error:
         sentence = refusal("metadata", "as JSON can hold it (text, numbers, lists, dicts)", error, "convert it first")
         raise ValueError(f"{path}: {sentence}") from error
+    texts["digest"] = _digest(stored, texts)
     with write_atomically(path) as temporary:
         temporary.write_bytes(save(stored, metadata=texts))  # save_file would make it private to its owner
 
 
+@checked
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     """Read what `save_tensors` wrote. The format holds numbers and text only, so no file can run code.
 
@@ -97,7 +103,10 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a file is no dict)
-            metadata = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
+            texts = file.metadata() or {}
+        if texts.pop("digest", None) != _digest(tensors, texts):
+            raise SafetensorError("it does not have the digest of its tensors and settings")
+        metadata = {name: json.loads(text) for name, text in texts.items()}
     except (SafetensorError, json.JSONDecodeError) as error:
         remedy = "restore the file from the repository, or make it again"
         sentence = refusal("weights", "as save_tensors writes them", f"a truncated or damaged file ({error})", remedy)
@@ -106,6 +115,15 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     return {
         name: t.to(torch.float32, copy=True) if t.is_floating_point() else t.clone() for name, t in tensors.items()
     }, metadata
+
+
+def _digest(tensors, texts):
+    """SHA-256 of all that a file says: every name, type, shape and bit."""
+    sha = hashlib.sha256(json.dumps(sorted(texts.items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        sha.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
 
 
 def _to_half(name, tensor):

@@ -17,8 +17,9 @@ import torch
 from torch import distributions, nn
 from torch.distributions import constraints
 
-from vae_utils.arguments import refusal, require_number
 from vae_utils.data import binarise
+from vae_utils.support.arguments import refusal, require_number
+from vae_utils.support.kinds import checked
 
 
 class _CoinLogProb(torch.autograd.Function):
@@ -119,10 +120,12 @@ class Likelihood(nn.Module):
         """What `models.load_vae` needs to build this likelihood again: its family, and its constructor's arguments."""
         return {"family": type(self).__name__}
 
+    @checked
     def observe(self, images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """Outcomes of p(x|z) made from grey `images` in [0, 1]: here the images themselves."""
         return images
 
+    @checked
     def unconstrained(self, mean: torch.Tensor) -> torch.Tensor:
         """The features that give each pixel this mean, kept away from infinity: where a decoder may start.
 
@@ -166,6 +169,7 @@ class Bernoulli(_LinearInPixels, Likelihood):
     def forward(self, features: torch.Tensor) -> distributions.Distribution:
         return distributions.Independent(_Coins(logits=features), 3)
 
+    @checked
     def observe(self, images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """One draw of each pixel from Bernoulli(grey value): dynamic binarisation."""
         return binarise(images, generator)
@@ -195,6 +199,7 @@ class ContinuousBernoulli(Likelihood):
     def forward(self, features: torch.Tensor) -> distributions.Distribution:
         return distributions.Independent(_ContinuousCoins(logits=features), 3)
 
+    @checked
     def unconstrained(self, mean: torch.Tensor) -> torch.Tensor:
         """By bisection: the mean, 1 / (1 - exp(-features)) - 1 / features, has no inverse in closed form."""
         low, high = torch.full_like(mean, -10.0), torch.full_like(mean, 10.0)  # means 0.1 and 0.9
@@ -220,6 +225,7 @@ class Gaussian(Likelihood):
     link = "identity"
     FLOOR = 1 / 256  # a density on grid-valued pixels has no upper bound: sigma stays above one grey level
 
+    @checked
     def __init__(self, sigma: float | None = None):
         super().__init__()
         if sigma is not None:
@@ -261,6 +267,7 @@ class PixelGaussian(Likelihood):
     features_per_pixel = 2
     link = "sigmoid"  # of the first feature
 
+    @checked
     def __init__(self, floor: float = 1 / 256):
         super().__init__()
         require_number("floor", floor, least=0, remedy="it is a standard deviation, and 1/256 is one grey level")
@@ -275,6 +282,7 @@ class PixelGaussian(Likelihood):
         scale = (log_variance.exp() + self.floor**2).sqrt()
         return distributions.Independent(distributions.Normal(torch.sigmoid(mean), scale), 3)
 
+    @checked
     def unconstrained(self, mean: torch.Tensor) -> torch.Tensor:
         """That mean, with a standard deviation of 0.2 everywhere."""
         return torch.cat([INVERSE_LINKS["sigmoid"](mean), torch.full_like(mean, 2 * math.log(0.2))], dim=-3)

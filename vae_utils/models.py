@@ -4,23 +4,25 @@
     vae.encode(x)      q(z|x), diagonal Gaussian, batch shape [B], event shape [D]
     vae.decode(z)      p(x|z) over whole images, batch shape [B] or [K, B], event shape [1, H, W]
 
-An encoder is any module from images [B, 1, H, W] to [B, 2D] (means, then log-variances); a decoder is any
-module from codes [B, D] to features [B, F, H, W], F the likelihood's features per pixel. Nothing outside
-this file needs to know which kind it has. Images are MNIST's, 28 x 28, unless the model says otherwise.
+An encoder is any module from images [B, 1, H, W] to [B, 2D] (means, then log-variances); a decoder is any module from
+codes [B, D] to features [B, F, H, W], F the likelihood's features per pixel. Nothing outside this file needs to know
+which kind it has. Images are MNIST's, 28 x 28, unless the model says otherwise.
 """
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from vae_utils.arguments import refusal, require_one_of, require_whole
 from vae_utils.data import require_images
 from vae_utils.files import ASSETS, load_tensors, save_tensors
 from vae_utils.likelihoods import FAMILIES, Bernoulli, Likelihood
+from vae_utils.support.arguments import refusal, require_one_of, require_whole
+from vae_utils.support.kinds import checked, described
 
 IMAGE_SHAPE = (1, 28, 28)
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
@@ -31,17 +33,17 @@ class VAE(nn.Module):
 
     Args:
         encoder: module from images [B, *image_shape] to [B, 2 * latent_size]: means, then log-variances.
-        decoder: module from codes [B, latent_size] to features [B, F, H, W], F =
-            `likelihood.features_per_pixel`.
-        likelihood: a `likelihoods.Likelihood`: what the features mean; `Bernoulli()` if None.
+        decoder: module from codes [B, latent_size] to features [B, likelihood.features_per_pixel, H, W].
+        likelihood: what the features mean; `Bernoulli()` if None.
         latent_size: D, the number of latent dimensions.
         settings: builder and arguments that make the networks again, for `save_vae`; None if built by hand.
         image_shape: [1, H, W].
 
     Raises:
-        ValueError: if `latent_size` < 1.
+        ValueError: if `latent_size` < 1, or `image_shape` is not that of a grey image.
     """
 
+    @checked
     def __init__(
         self,
         encoder: nn.Module,
@@ -56,6 +58,9 @@ class VAE(nn.Module):
         self.encoder, self.decoder = encoder, decoder
         self.likelihood = Bernoulli() if likelihood is None else likelihood
         self.latent_size = latent_size
+        if len(image_shape) != 3 or image_shape[0] != 1:
+            remedy = "models are of grey images, and images.mean(1, keepdim=True) makes colours grey"
+            raise ValueError(refusal("image_shape", "to be (1, H, W)", tuple(image_shape), remedy))
         self.image_shape = tuple(image_shape)
         self.settings = settings
         self.metadata = {}  # what a checkpoint said of this model, for the reader
@@ -66,6 +71,7 @@ class VAE(nn.Module):
         """p(z) = N(0, I): no parameters (section 3 of the paper)."""
         return Independent(Normal(self._origin, torch.ones_like(self._origin)), 1)
 
+    @checked
     def encode(self, x: Tensor) -> Distribution:
         """q(z|x) = N(mean(x), diag sigma(x)^2): Eq. 9 and Appendix C.
 
@@ -80,11 +86,11 @@ class VAE(nn.Module):
         """
         if x.shape[1:] != self.image_shape or not x.is_floating_point():
             expected = f"as floating-point numbers of shape [B, {', '.join(map(str, self.image_shape))}]"
-            given = f"{str(x.dtype).removeprefix('torch.')} of shape {list(x.shape)}"
-            raise ValueError(refusal("images", expected, given, "are these labels, or is a dimension missing?"))
+            raise ValueError(refusal("images", expected, described(x), "are these labels, or is a dimension missing?"))
         mean, log_variance = self.encoder(x).chunk(2, dim=-1)
         return Independent(Normal(mean, torch.exp(0.5 * log_variance)), 1)
 
+    @checked
     def decode(self, z: Tensor) -> Distribution:
         """p(x|z).
 
@@ -104,12 +110,13 @@ class VAE(nn.Module):
         feature_shape = self.likelihood.features_per_pixel, *self.image_shape[1:]
         return self.likelihood(features.reshape(*z.shape[:-1], *feature_shape))
 
+    @checked
     def observe(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Outcomes of p(x|z) made from grey `images` in [0, 1]: drawn anew at each call if binary."""
         return self.likelihood.observe(images, generator)
 
 
-# Fully connected networks
+# Networks
 
 
 class MLPEncoder(nn.Module):
@@ -149,9 +156,6 @@ def _layers(size, hidden, activation, layer_norm):
     return nn.Sequential(*layers)
 
 
-# Convolutional networks
-
-
 class ConvEncoder(nn.Module):
     """Two 4x4 convolutions of stride 2 (28 -> 14 -> 7), residual blocks at 7x7 if any, one dense layer."""
 
@@ -175,10 +179,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """The way back, 7 -> 14 -> 28, by convolutions whose channels become pixels.
-
-    That is sub-pixel convolution (Shi et al. 2016).
-    """
+    """The way back, 7 -> 14 -> 28, by convolutions whose channels become pixels (sub-pixel, Shi et al. 2016)."""
 
     def __init__(self, latent_size, channels, hidden, blocks, features_per_pixel=1):
         super().__init__()
@@ -196,8 +197,7 @@ class ConvDecoder(nn.Module):
             nn.Conv2d(first, 4 * features_per_pixel, 5, padding=2, bias=False),
             nn.PixelShuffle(2),
         )
-        # one bias a feature: the mean image costs no capacity
-        self.output_bias = nn.Parameter(torch.zeros(features_per_pixel, *IMAGE_SHAPE[1:]))
+        self.output_bias = nn.Parameter(torch.zeros(features_per_pixel, *IMAGE_SHAPE[1:]))  # the mean image is free
 
     def forward(self, z):
         return self.trunk(z) + self.output_bias
@@ -224,6 +224,7 @@ class ResidualBlock(nn.Module):
 # Whole models
 
 
+@checked
 def mlp_vae(
     latent_size: int = 20,
     hidden: Sequence[int] = (512, 512),
@@ -254,13 +255,13 @@ def mlp_vae(
     require_whole("the width of a hidden layer", min(hidden))
     network = dict(latent_size=latent_size, hidden=list(hidden), activation=activation, layer_norm=layer_norm)
     likelihood = Bernoulli() if likelihood is None else likelihood
-    feature_shape = (likelihood.features_per_pixel, *image_shape[1:])
     encoder = MLPEncoder(**network, image_shape=image_shape)
-    decoder = MLPDecoder(**network, feature_shape=feature_shape)
+    decoder = MLPDecoder(**network, feature_shape=(likelihood.features_per_pixel, *image_shape[1:]))
     settings = {"builder": "mlp_vae", **network, "image_shape": list(image_shape)}
     return VAE(encoder, decoder, likelihood, latent_size, settings, image_shape)
 
 
+@checked
 def paper_vae(
     latent_size: int = 20,
     hidden: int = 500,
@@ -270,8 +271,7 @@ def paper_vae(
 ) -> VAE:
     """The paper's network (Appendix C): one tanh layer each way, every parameter drawn from N(0, std^2).
 
-    "N(0, 0.01)" in the paper's section 5 leaves open whether 0.01 is a variance (std = 0.1) or a standard
-    deviation.
+    "N(0, 0.01)" in section 5 leaves open whether 0.01 is a variance (std = 0.1) or a standard deviation.
 
     Args:
         latent_size: D.
@@ -284,12 +284,12 @@ def paper_vae(
         ValueError: if a size is below 1.
     """
     vae = mlp_vae(latent_size, (hidden,), "tanh", layer_norm=False, likelihood=likelihood, image_shape=image_shape)
-    with torch.no_grad():
-        for parameter in (*vae.encoder.parameters(), *vae.decoder.parameters()):
-            parameter.normal_(0, std)
+    for parameter in (*vae.encoder.parameters(), *vae.decoder.parameters()):
+        nn.init.normal_(parameter, 0, std)
     return vae
 
 
+@checked
 def conv_vae(
     latent_size: int = 20,
     channels: Sequence[int] = (32, 64),
@@ -316,7 +316,7 @@ def conv_vae(
     require_whole("the width of a layer", min(*channels, hidden))
     require_whole("the number of blocks", min(blocks), least=0)
     network = dict(latent_size=latent_size, channels=list(channels), hidden=hidden)
-    likelihood = Bernoulli() if likelihood is None else likelihood
+    likelihood = likelihood or Bernoulli()
     encoder = ConvEncoder(**network, blocks=blocks[0])
     decoder = ConvDecoder(**network, blocks=blocks[1], features_per_pixel=likelihood.features_per_pixel)
     return VAE(encoder, decoder, likelihood, latent_size, {"builder": "conv_vae", **network, "blocks": list(blocks)})
@@ -325,6 +325,7 @@ def conv_vae(
 BUILDERS = {"mlp_vae": mlp_vae, "conv_vae": conv_vae}
 
 
+@checked
 @torch.no_grad()
 def start_at_mean(vae: VAE, images: Tensor) -> None:
     """Set the decoder's output bias so that decoding starts from the mean of `images`: saves the first epoch.
@@ -344,6 +345,7 @@ def start_at_mean(vae: VAE, images: Tensor) -> None:
 # On disk
 
 
+@checked
 def save_vae(vae: VAE, path: str | Path, **metadata: object) -> None:
     """Write weights (half precision) and settings to `path`, and `metadata` (protocol, bound, ...) with them.
 
@@ -358,6 +360,7 @@ def save_vae(vae: VAE, path: str | Path, **metadata: object) -> None:
     save_tensors(path, vae.state_dict(), {**metadata, "settings": settings})
 
 
+@checked
 def load_vae(path: str | Path) -> VAE:
     """The model that `save_vae` wrote, ready to use.
 
@@ -373,23 +376,28 @@ def load_vae(path: str | Path) -> VAE:
     """
     stored = {file.stem: file for file in ASSETS.glob("*.safetensors")}
     if str(path) not in stored and not Path(path).is_file():
-        expected = f"to be a file, or the name of one in assets/ ({', '.join(sorted(stored))})"
+        names = ", ".join(sorted(stored)) or "which is empty: clone the whole repository"
         remedy = "check the name, or make it with python -m vae_utils.reproduce"
-        raise FileNotFoundError(refusal("the path", expected, path, remedy))
+        raise FileNotFoundError(refusal("the path", f"to be a file, or a name in assets/ ({names})", path, remedy))
     tensors, metadata = load_tensors(stored.get(str(path), path))
     try:
         network = dict(metadata["settings"])
         likelihood = dict(network.pop("likelihood"))
         likelihood = FAMILIES[likelihood.pop("family")](**likelihood)
-        vae = BUILDERS[network.pop("builder")](**network, likelihood=likelihood)
+        build = partial(BUILDERS[network.pop("builder")], **network, likelihood=likelihood)
+        with torch.device("meta"):  # which takes no memory: a damaged setting may ask for gigabytes
+            outline = build()
     except (KeyError, TypeError, ValueError) as error:
         sentence = refusal("settings", "as save_vae writes them", f"others ({error})", "make the file again")
         raise ValueError(f"{path}: {sentence}") from error
+    _require_same_shapes(outline, tensors, path)
+    vae = build()
     load_weights(vae, tensors, path)
     vae.metadata = metadata
     return vae.eval()
 
 
+@checked
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], name: str | Path = "the checkpoint") -> None:
     """Copy `tensors` into the weights of `module`, or say in one sentence where they differ.
 
@@ -401,13 +409,15 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], name: str | Path
     Raises:
         ValueError: if a tensor is missing, left over, or of another shape.
     """
-    expected, given = (
-        {key: list(value.shape) for key, value in state.items()} for state in (module.state_dict(), tensors)
-    )
+    _require_same_shapes(module, tensors, name)
+    module.load_state_dict(tensors)
+
+
+def _require_same_shapes(module, tensors, name):
+    states = module.state_dict(), tensors
+    expected, given = ({key: list(value.shape) for key, value in state.items()} for state in states)
     if expected != given:
         key = next(key for key in (*expected, *given) if expected.get(key) != given.get(key))
-        fault = f"{name} holds weights of another architecture: {key}"
+        wish, shape = f"with shape {expected.get(key, 'none')}", given.get(key, "none")
         remedy = "build the model with the settings it was saved with, or use load_vae"
-        shape, other = expected.get(key, "none"), given.get(key, "none")
-        raise ValueError(refusal(fault, f"with shape {shape}", other, remedy))
-    module.load_state_dict(tensors)
+        raise ValueError(refusal(f"{name} holds weights of another architecture: {key}", wish, shape, remedy))

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
-from vae_utils.arguments import require_whole
+from vae_utils.support.arguments import require_whole
+from vae_utils.support.kinds import checked
 
 
 class Terms(NamedTuple):
@@ -31,6 +32,7 @@ class Terms(NamedTuple):
         return -(self.rate + self.distortion)
 
 
+@checked
 def elbo(vae: nn.Module, x: Tensor, beta: float = 1.0, num_samples: int = 1) -> Terms:
     """The evidence lower bound with the KL in closed form: the estimator of Eq. 7, and Eq. 10 for Gaussian q.
 
@@ -57,6 +59,7 @@ def elbo(vae: nn.Module, x: Tensor, beta: float = 1.0, num_samples: int = 1) -> 
     return Terms(-distortion - beta * rate, rate, distortion)
 
 
+@checked
 def reconstruction(vae: nn.Module, x: Tensor) -> Terms:
     """The objective of a plain autoencoder on the same network: log p(x|z) at the mean of q(z|x), with no KL.
 

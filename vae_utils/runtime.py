@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from vae_utils.support.kinds import checked
+
 
 def best_device() -> torch.device:
     """The one that the environment variable VAE_DEVICE names, else CUDA, else Apple's MPS, else the CPU."""
@@ -17,6 +19,7 @@ def best_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+@checked
 @contextmanager
 def on_device(module: nn.Module, device: str | torch.device | None = None) -> Iterator[torch.device]:
     """Lend `module` to `device` (`best_device()` if None) and bring it home at the end.
@@ -33,6 +36,7 @@ def on_device(module: nn.Module, device: str | torch.device | None = None) -> It
         module.to(home)
 
 
+@checked
 @contextmanager
 def fixed_seed(seed: int) -> Iterator[None]:
     """Draws inside depend on `seed` alone; draws outside go on as if nothing had happened."""

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vae_utils.arguments import require_number, require_whole
 from vae_utils.data import require_images
 from vae_utils.evaluation import elbo_of_set
 from vae_utils.files import write_atomically
 from vae_utils.objectives import Terms, elbo
 from vae_utils.runtime import fixed_seed, on_device
+from vae_utils.support.arguments import refusal, require_number, require_whole
+from vae_utils.support.kinds import checked, described
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,12 @@ class History(list):
         super().__init__(reports)
         self.stopped = stopped
 
+    @checked
     def column(self, name: str) -> list:
         """One field of all reports, as a list of numbers."""
         return [getattr(report, name) for report in self]
 
+    @checked
     def write_csv(self, path: str | Path) -> None:
         """Write one line a report; an interrupted write leaves the old file."""
         with write_atomically(path) as temporary, open(temporary, "w", newline="") as file:
@@ -85,16 +88,19 @@ class History(list):
 # How fast, and by which rule
 
 
+@checked
 def linear_decay(peak: float) -> Callable[[float], float]:
     """Learning rate over a run: 5% of it to warm up, then straight down to 0.2% of `peak`."""
     return lambda progress: peak * min(progress / 0.05, 1 - 0.998 * (progress - 0.05) / 0.95)
 
 
+@checked
 def constant(rate: float) -> Callable[[float], float]:
     """The same learning rate throughout."""
     return lambda progress: rate
 
 
+@checked
 def after(num_waiting: int, num_steps: int, rate: float) -> Callable[[float], float]:
     """Learning rate over a run: 0 for the first `num_waiting` of its `num_steps` steps, then `rate`.
 
@@ -104,6 +110,7 @@ def after(num_waiting: int, num_steps: int, rate: float) -> Callable[[float], fl
     return lambda progress: rate * float(round(progress * num_steps) > num_waiting)
 
 
+@checked
 def adam(parameters: Iterable[Tensor], max_norm: float = 200.0) -> torch.optim.Optimizer:
     """torch's Adam with its fused kernel (one pass over all weights); longer gradients are shortened to `max_norm`."""
     optimiser = torch.optim.Adam(parameters, fused=True)
@@ -117,6 +124,7 @@ def _shorten(max_norm, optimiser, *_):
         raise FloatingPointError("the gradient")
 
 
+@checked
 def paper_adagrad(num_images: int, prior: float = 1.0) -> Callable[[Iterable[Tensor]], torch.optim.Optimizer]:
     """The paper's optimiser for `fit`: Adagrad with the prior p(theta) = N(0, I), an approximate MAP.
 
@@ -142,6 +150,7 @@ def paper_adagrad(num_images: int, prior: float = 1.0) -> Callable[[Iterable[Ten
 # Algorithm 1
 
 
+@checked
 def fit(
     vae: nn.Module,
     images: Tensor,
@@ -189,6 +198,9 @@ def fit(
             is not above 0.
         FloatingPointError: if the loss stops being finite; the model is put back to its last report.
     """
+    if not (hasattr(vae, "observe") and hasattr(vae, "image_shape")):
+        remedy = "put your networks into one: VAE(encoder, decoder, likelihood, latent_size)"
+        raise ValueError(refusal("vae", "to have observe and image_shape, as a VAE has", described(vae), remedy))
     require_images(images, vae.image_shape)
     if test is not None:
         require_images(test, vae.image_shape)
@@ -256,6 +268,9 @@ def _ascend(run, objective, x):
     cause, broken = None, "the loss"
     try:
         terms = objective(run.vae, x)
+        if not isinstance(terms, Terms):
+            remedy = "return Terms(objective, rate, distortion), each of shape [B]"
+            raise ValueError(refusal("the objective", "to return Terms", described(terms), remedy))
         loss = -terms.objective.mean()
         finite = bool(loss.isfinite())
     except ValueError as error:

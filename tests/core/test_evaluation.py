@@ -1,6 +1,7 @@
 """Evaluations against encoders whose q(z|x) was chosen by hand, so that every number is known."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from vae_utils.evaluation import (
     posterior_parameters,
 )
 from vae_utils.likelihoods import ContinuousBernoulli, Gaussian, GreyCrossEntropy
-from vae_utils.models import mlp_vae
+from vae_utils.models import mlp_vae, start_at_mean
 from vae_utils.paper.importance import log_likelihood
 
 from chosen_models import chosen_vae, prior_vae
@@ -166,3 +167,15 @@ def test_hole_mass_of_a_narrow_q_is_the_priors_tails(images):
 
 
 # Pictures
+
+
+def test_ink_on_white_paper_gets_a_hint(images):
+    vae = mlp_vae(2, (8,))
+    start_at_mean(vae, images * 0.2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate(vae, images * 0.2)
+    with pytest.warns(
+        UserWarning, match="mean brightness of 0.90, .* own of 0.1.; if they show ink .* pass 1 - images"
+    ):
+        evaluate(vae, 1 - images * 0.2)

@@ -8,12 +8,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
+from torch import nn
 from torch.distributions import Bernoulli, Independent, Normal
 
 from vae_utils import figures
 from vae_utils.evaluation import manifold, prior_grid
-from vae_utils.models import mlp_vae
+from vae_utils.models import VAE, mlp_vae
 from vae_utils.training import History, Report
 
 
@@ -28,16 +31,31 @@ def images():
     return torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", [None, "Agg", "TkAgg"])
+def test_figures_appear_below_their_cells_whatever_backend_the_environment_names(backend, monkeypatch):
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    if backend:
+        monkeypatch.setenv("MPLBACKEND", backend)
+    cells = (
+        "from vae_utils import use_style\nuse_style()",
+        "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()",
+    )
+    notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
+    NotebookClient(notebook, timeout=120).execute()
+    assert any("image/png" in output.get("data", {}) for output in notebook.cells[1].outputs)
+
+
 def ink(image):
     """What one image [1, H, W] should look like: an oracle apart from the library's code."""
     return np.rint(255 - 255 * image[0].double().numpy())
 
 
-class Plane:
+class Plane(VAE):
     """A model whose mean image spells out its code: pixel (0, 0) is the quantile of z1, (0, 1) that of z2."""
 
-    latent_size = 2
-    prior = Independent(Normal(torch.zeros(2), torch.ones(2)), 1)
+    def __init__(self):
+        super().__init__(nn.Identity(), nn.Identity(), None, 2)
 
     def decode(self, z):
         mean = torch.zeros(*z.shape[:-1], 1, 28, 28)
@@ -288,7 +306,7 @@ def test_history_without_test_images_has_one_curve():
         ({"x": "steps"}, "x was expected .*got 'steps'"),
         ({"histories": History()}, "train first"),
         ({"histories": {}}, "train first"),
-        ({"histories": [1.0, 2.0]}, "got list"),
+        ({"histories": [1.0, 2.0]}, "got a list"),
     ],
 )
 def test_history_says_what_is_wrong(arguments, message):

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -108,6 +108,31 @@ def test_missing_file_is_named(tmp_path):
         with pytest.raises(FileNotFoundError) as error:
             load_tensors(path)
         assert str(error.value).startswith(f"{path}: a file was expected to be there, got none")
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_one_flipped_bit_is_seen(tmp_path, place, bit):
+    """Anywhere: in the numbers, their names and shapes, the settings, the digest itself."""
+    path = tmp_path / "weights.safetensors"
+    save_tensors(path, some_tensors(), {"settings": {"widths": [3, 4]}})
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="weights were expected as save_tensors writes them"):
+        load_tensors(path)
+
+
+def test_a_file_without_a_digest_is_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_file({"a": torch.ones(3)}, path, metadata={"settings": "1"})
+    with pytest.raises(ValueError, match="digest.*make it again"):
+        load_tensors(path)
+
+
+@pytest.mark.parametrize("path", sorted(ASSETS.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_the_stored_weights_are_those_of_their_digests(path):
+    load_tensors(path)
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])

@@ -49,7 +49,7 @@ def test_images_of_another_shape_are_a_setting(family, features, tmp_path):
     save_vae(vae, tmp_path / "faces.safetensors")
     again = load_vae(tmp_path / "faces.safetensors")
     assert torch.allclose(again.decode(torch.ones(4, 2)).mean, vae.decode(torch.ones(4, 2)).mean, atol=1e-3)
-    with pytest.raises(ValueError, match=r"of shape \[B, 1, 28, 20\], got float32 of shape \[5, 1, 28, 28\]"):
+    with pytest.raises(ValueError, match=r"\[B, 1, 28, 20\], got a tensor of float32 with shape \[5, 1, 28, 28\]"):
         vae.encode(torch.rand(5, 1, 28, 28))
     with pytest.raises(ValueError, match=r"\[N, 1, 28, 20\], got \[5, 1, 28, 28\]"):
         start_at_mean(vae, torch.rand(5, 1, 28, 28))
@@ -299,3 +299,18 @@ def test_weights_that_do_not_fit_their_settings_are_refused(tmp_path):
     save_tensors(path, tensors, {"settings": {**metadata["settings"], "hidden": [5]}})
     with pytest.raises(ValueError, match="another architecture"):
         load_vae(path)
+
+
+def test_settings_that_ask_for_gigabytes_are_refused_before_anything_is_built(tmp_path, monkeypatch):
+    path = tmp_path / "large.safetensors"
+    vae = models.mlp_vae(2, (8,))
+    vae.settings = vae.settings | {"hidden": [300_000, 300_000]}  # 360 GB
+    save_vae(vae, path)
+    with pytest.raises(ValueError, match=r"trunk.0.weight was expected with shape \[300000, 784\], got \[8, 784\]"):
+        load_vae(path)
+
+
+@pytest.mark.parametrize("image_shape", [(3, 28, 28), (28, 28), (28, 28, 1), (2, 1, 28, 28)])
+def test_models_are_of_grey_images(image_shape):
+    with pytest.raises(ValueError, match=r"image_shape was expected to be \(1, H, W\)"):
+        models.mlp_vae(2, (8,), image_shape=image_shape)

@@ -7,11 +7,12 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
 from vae_utils import training
 from vae_utils.evaluation import elbo_of_set
 from vae_utils.likelihoods import Gaussian, GreyCrossEntropy
-from vae_utils.models import conv_vae
+from vae_utils.models import VAE, conv_vae
 from vae_utils.objectives import Terms, elbo, reconstruction
 from vae_utils.training import History, Report, constant, linear_decay, paper_adagrad
 from vae_utils.training import fit as loud_fit
@@ -404,3 +405,34 @@ def test_any_objective_that_returns_terms_will_do(pictures):
 
     history = fit(small_vae(), pictures, epochs=20, batch_size=12, objective=minus_rate, learning_rate=1e-2)
     assert history[-1].train_rate < 0.2 * history[0].train_rate
+
+
+class ThreeDistributions(nn.Module):
+    """A reader's own class, as lesson 02 writes it."""
+
+    def __init__(self):
+        super().__init__()
+        self.prior, self.layer = small_vae().prior, nn.Linear(1, 1)
+
+    def encode(self, x):
+        raise NotImplementedError
+
+    def decode(self, z):
+        raise NotImplementedError
+
+
+def test_a_class_of_ones_own_is_told_how_to_go_in(pictures):
+    with pytest.raises(ValueError, match=r"got a ThreeDistributions; put your networks into one: VAE\(encoder, dec"):
+        fit(ThreeDistributions(), pictures, epochs=1)
+
+
+def test_what_the_networks_of_ones_own_need_is_said_truly(pictures):
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 4))
+    decoder = nn.Sequential(nn.Linear(2, 784), nn.Unflatten(-1, (1, 28, 28)))
+    history = fit(VAE(encoder, decoder, None, 2), pictures, epochs=1, batch_size=8)
+    assert history[-1].samples == 48
+
+
+def test_an_objective_returns_terms(pictures):
+    with pytest.raises(ValueError, match="the objective was expected to return Terms, got a tensor .*; return Terms"):
+        fit(small_vae(), pictures, epochs=1, batch_size=8, objective=lambda vae, x: -elbo(vae, x).objective.mean())

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import nbformat
 
-from vae_utils.arguments import refusal
 from vae_utils.authoring.copies import learner_copy, new_lesson, solutions_copy
 from vae_utils.authoring.execution import execute
 from vae_utils.authoring.exporter import LessonExporter
 from vae_utils.authoring.lesson import LESSONS, paths, read
 from vae_utils.authoring.slides import SlideDeck
 from vae_utils.files import write_atomically
+from vae_utils.support.arguments import refusal
 
 
 def make_learner(nb, name, live):

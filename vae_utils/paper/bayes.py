@@ -17,13 +17,13 @@ from torch.distributions import Independent, Normal, kl_divergence
 from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from vae_utils.arguments import refusal, require_number, require_whole
 from vae_utils.data import require_images
 from vae_utils.evaluation import Evaluation, elbo_of_set
 from vae_utils.models import VAE
 from vae_utils.objectives import elbo
 from vae_utils.paper.importance import LogLikelihood, importance_log_weights
 from vae_utils.runtime import fixed_seed, on_device
+from vae_utils.support.arguments import refusal, require_number, require_whole
 
 
 def weight_prior(decoder, std=1.0, bias_std=None):

@@ -8,10 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.lines import Line2D
 
-from vae_utils.alt import set_alt_text
-from vae_utils.arguments import refusal, require_one_of
 from vae_utils.figures import COLOURS, GREY, SOLID_TRAIN_DASHED_TEST, Y_LABELS
 from vae_utils.files import ASSETS
+from vae_utils.support.alt import set_alt_text
+from vae_utils.support.arguments import refusal, require_one_of
 
 METHOD_COLOURS = {"AEVB": COLOURS["blue"], "WS": COLOURS["vermilion"], "MCEM": COLOURS["green"]}
 METHOD_MARKERS = {"AEVB": "o", "WS": "s", "MCEM": "^"}

@@ -8,7 +8,7 @@ number, in nats, for each chain: shape [...].
 
 import torch
 
-from vae_utils.arguments import require_whole
+from vae_utils.support.arguments import require_whole
 
 
 def value_and_gradient(log_density, z):

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from vae_utils.arguments import require_whole
 from vae_utils.data import require_images
 from vae_utils.evaluation import Estimate
 from vae_utils.objectives import Terms
 from vae_utils.runtime import fixed_seed, on_device
+from vae_utils.support.arguments import require_whole
 
 
 def log_joint(vae, x, z):

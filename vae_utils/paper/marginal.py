@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from vae_utils.arguments import refusal, require_whole
 from vae_utils.data import require_images
 from vae_utils.paper.hmc import hmc_sample
 from vae_utils.paper.importance import importance_log_weights, log_joint
 from vae_utils.runtime import fixed_seed
+from vae_utils.support.arguments import refusal, require_whole
 
 MOST_DIMENSIONS = 3
 POINTS = {1: 1000, 2: 100, 3: 32}  # latent dimensions: cells of the first grid along each axis

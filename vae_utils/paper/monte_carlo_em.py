@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from tqdm import tqdm
 
-from vae_utils.arguments import require_whole
 from vae_utils.data import require_images
 from vae_utils.paper.hmc import adapt_step_size, hmc_step
 from vae_utils.paper.importance import log_joint
 from vae_utils.runtime import fixed_seed
+from vae_utils.support.arguments import require_whole
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Independent, LowRankMultivariateNormal, Normal, TransformedDistribution
 from torch.distributions.transforms import ReshapeTransform
 
-from vae_utils.arguments import refusal, require_whole
+from vae_utils.support.arguments import refusal, require_whole
 
 
 def pixel_gaussians(images):

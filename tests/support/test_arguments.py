@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vae_utils.arguments import refusal, require_number, require_one_of, require_whole
+from vae_utils.support.arguments import refusal, require_number, require_one_of, require_whole
 
 
 @pytest.mark.parametrize("value", [1, 5, np.int64(3)])

@@ -9,11 +9,11 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.pylabtools import select_figure_formats
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from vae_utils.alt import ALT_LETTERS, alt_text, set_alt_text
 from vae_utils.authoring.exporter import LessonExporter
 from vae_utils.explore.widgets import FramePlayer, GapExplorer, LatentExplorer
 from vae_utils.figures import figure_png, show_images, use_style
 from vae_utils.models import mlp_vae
+from vae_utils.support.alt import ALT_LETTERS, alt_text, set_alt_text
 
 
 @pytest.fixture(autouse=True)

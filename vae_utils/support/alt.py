@@ -13,7 +13,8 @@ import re
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from vae_utils.arguments import refusal
+from vae_utils.support.arguments import refusal
+from vae_utils.support.kinds import checked
 
 ALT_LETTERS = 190  # more is tiresome to listen to
 SYMBOLS = {
@@ -44,6 +45,7 @@ def describe_figures() -> None:
     Figure._repr_pretty_ = lambda figure, printer, cycle: printer.text(alt_text(figure))
 
 
+@checked
 def set_alt_text(figure: Figure, text: str) -> Figure:
     """Say what a figure shows, for readers who do not see it.
 
@@ -65,6 +67,7 @@ def set_alt_text(figure: Figure, text: str) -> Figure:
     return figure
 
 
+@checked
 def alt_text(figure: Figure) -> str:
     """What a figure shows: the words of `set_alt_text`, or a sentence made from titles, labels and legends.
 

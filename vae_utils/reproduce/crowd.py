@@ -1,0 +1,121 @@
+"""What learners cost each other who train on one machine at once, with and without `support.threads`."""
+
+import multiprocessing
+import os
+import statistics
+import time
+from functools import partial
+
+import torch
+
+from vae_utils.models import mlp_vae, paper_vae
+from vae_utils.objectives import elbo
+from vae_utils.reproduce.common import Command, record
+from vae_utils.support.threads import share_cores
+from vae_utils.training import fit
+
+LEARNERS = (1, 2, 4)
+ROUNDS = 3
+SECONDS = 8.0  # of each measurement
+
+
+def written_out(images, go_on):
+    """Lesson 02's loop with the paper's network and optimiser; steps until `go_on` says no."""
+    vae = paper_vae(20)
+    optimiser = torch.optim.Adagrad(vae.parameters(), lr=0.02)
+    while go_on():
+        x = images[torch.randint(len(images), (100,))]
+        loss = -elbo(vae, x).objective.mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+
+def by_fit(images, go_on):
+    """`training.fit` with the library's defaults."""
+
+    def stop(run):
+        if not go_on():
+            raise KeyboardInterrupt
+
+    fit(mlp_vae(), images, epochs=1e9, on_step=stop, progress=False, report_at=())
+
+
+LOOPS = {"the loop written out": written_out, "fit": by_fit}
+
+
+def _learner(loop, threads, barrier, results):
+    """One learner, in a process of its own: its milliseconds a step, from the moment when all are ready."""
+    if threads == "shared":
+        share_cores()
+    elif threads is not None:
+        torch.set_num_threads(threads)
+    images = torch.rand(1000, 1, 28, 28).round()
+    steps, start = -1, time.perf_counter()
+
+    def go_on():
+        nonlocal steps, start
+        if steps < 0:  # the first call comes when the model is there
+            barrier.wait()
+            start = time.perf_counter()
+        steps += 1
+        return time.perf_counter() - start < SECONDS
+
+    LOOPS[loop](images, go_on)
+    results.put(1000 * (time.perf_counter() - start) / steps)
+
+
+def milliseconds(loop, learners, threads):
+    """Milliseconds a step of each of so many learners.
+
+    Args:
+        loop: of `LOOPS`.
+        learners: how many train at once.
+        threads: of each: a number, "shared" (`share_cores`), or None for torch's own choice.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    barrier, results = spawn.Barrier(learners), spawn.Queue()
+    processes = [spawn.Process(target=_learner, args=(loop, threads, barrier, results)) for _ in range(learners)]
+    for process in processes:
+        process.start()
+    found = [results.get(timeout=60 + 5 * SECONDS) for _ in processes]
+    for process in processes:
+        process.join()
+    return sorted(found)
+
+
+def crowd(options):
+    """Milliseconds a step of 1, 2 and 4 learners at once: as torch comes, and sharing cores; beside their fair share.
+
+    The fair share is what a learner alone takes on its part of the cores, or, where there are more learners than
+    cores, on one core for as much longer as there are learners for each.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    rows = []
+    for loop in LOOPS:
+        measure = partial(milliseconds, loop)
+        rounds = [
+            {
+                learners: {
+                    "torch": measure(learners, None),
+                    "shared": measure(learners, "shared"),
+                    "fair": measure(1, max(1, cores // learners))[0] * max(1, learners / cores),
+                }
+                for learners in LEARNERS
+            }
+            for _ in range(ROUNDS)
+        ]
+        for learners in LEARNERS:
+            ways = {way: [of[learners][way] for of in rounds] for way in ("torch", "shared", "fair")}
+            slowest = {way: statistics.median(max(found) for found in ways[way]) for way in ("torch", "shared")}
+            fair = statistics.median(ways["fair"])
+            row = {"loop": loop, "learners": learners, "fair_ms": fair, "torch_ms": slowest["torch"]}
+            row |= {"shared_ms": slowest["shared"], "torch_ratio": slowest["torch"] / fair}
+            row |= {"shared_ratio": slowest["shared"] / fair}
+            rows.append({name: round(value, 2) if isinstance(value, float) else value for name, value in row.items()})
+            print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    protocol = f"milliseconds a step of the slowest learner, median of {ROUNDS} rounds of {SECONDS:g} s; ratios to fair"
+    record(options, {"cores": cores, "rows": rows, "protocol": protocol})
+
+
+COMMAND = Command(crowd, stage=1)
