@@ -5,8 +5,10 @@ import functools
 import importlib
 import os
 import re
+import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -226,3 +228,25 @@ def anchors(path):
         cells = {f"cell-id={cell.id}" for cell in read(path).cells}
         return cells | {heading.replace(" ", "-") for heading in headings}
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.slow
+def test_without_the_checkout_data_lie_where_one_works_and_weights_are_told_of(tmp_path):
+    """As `pip install .` leaves it: the package alone, among others."""
+    packages, work = tmp_path / "site-packages", tmp_path / "work"
+    shutil.copytree(LIBRARY, packages / "vae_utils", ignore=shutil.ignore_patterns("__pycache__"))
+    work.mkdir()
+    code = """
+        from vae_utils.data import DATA
+        from vae_utils.models import load_vae
+        print(DATA)
+        try:
+            load_vae("mlp")
+        except FileNotFoundError as error:
+            print(error)
+    """
+    environment = os.environ | {"PYTHONPATH": str(packages)}
+    run = [sys.executable, "-P", "-c", textwrap.dedent(code)]
+    said = subprocess.run(run, cwd=work, env=environment, check=True, capture_output=True, text=True).stdout
+    folder, sentence = said.splitlines()
+    assert Path(folder) == work / "data" and "clone the whole repository" in sentence

@@ -18,7 +18,8 @@ from vae_utils.support.arguments import refusal, require_whole
 from vae_utils.support.kinds import checked, described
 
 PROJECT = Path(__file__).resolve().parents[1]
-DATA = PROJECT / "data"
+# Of the checkout; a package that was installed without one must not fill the folder of all packages.
+DATA = (PROJECT if (PROJECT / "pyproject.toml").is_file() else Path.cwd()) / "data"
 
 SOCKET_SECONDS = 10  # a server that is silent for so long is given up,
 DOWNLOAD_SECONDS = 60  # and so is a longer download: MNIST's 11 MB need 1.5 Mbit/s, Fashion-MNIST's 31 MB 4

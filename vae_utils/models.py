@@ -376,7 +376,7 @@ def load_vae(path: str | Path) -> VAE:
     """
     stored = {file.stem: file for file in ASSETS.glob("*.safetensors")}
     if str(path) not in stored and not Path(path).is_file():
-        names = ", ".join(sorted(stored)) or "which is empty: clone the whole repository"
+        names = ", ".join(sorted(stored)) or "none here: clone the whole repository"
         remedy = "check the name, or make it with python -m vae_utils.reproduce"
         raise FileNotFoundError(refusal("the path", f"to be a file, or a name in assets/ ({names})", path, remedy))
     tensors, metadata = load_tensors(stored.get(str(path), path))

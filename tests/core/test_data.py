@@ -409,10 +409,18 @@ def write_fashion(root):
     return raw
 
 
-def test_the_digests_are_torchvisions():
-    from torchvision.datasets import FashionMNIST
+OF_TORCHVISION = {
+    name: source for name, source in vars(data).items() if isinstance(source, data.Source) and "MNIST_" in name
+}
 
-    assert [(name, md5) for name, (md5, _) in FASHION_MNIST_SOURCE.files.items()] == FashionMNIST.resources
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_TORCHVISION.keys() - {"MNIST_SOURCE"})  # whose digests are those of unpacked files
+def test_the_digests_are_torchvisions(name):
+    from torchvision import datasets
+
+    published = getattr(datasets, OF_TORCHVISION[name].download[1]).resources
+    assert [(file, md5) for file, (md5, _) in OF_TORCHVISION[name].files.items()] == published
 
 
 def test_fashion_mnist_is_read_from_the_files_as_they_are_published(small_fashion, monkeypatch, capfd):

@@ -5,6 +5,8 @@ from functools import partial
 import pytest
 
 from vae_utils import training
+from vae_utils.likelihoods import Gaussian
+from vae_utils.models import conv_vae
 from vae_utils.objectives import elbo
 from vae_utils.reproduce import resuming
 from vae_utils.reproduce.resuming import fit_resuming
@@ -13,6 +15,21 @@ from vae_utils.training import paper_adagrad
 from small_training import after, interrupt, pictures, same, small_vae, weights_of  # noqa: F401 (a fixture)
 
 SHORT = dict(batch_size=8, learning_rate=1e-2, progress=False)
+
+
+class WarmUp:
+    """As lesson 03 writes one: it counts its own calls."""
+
+    stop_at = None
+
+    def __init__(self, beta, steps):
+        self.beta, self.steps, self.step = beta, steps, 0
+
+    def __call__(self, vae, x):
+        if self.step == self.stop_at:
+            raise KeyboardInterrupt
+        self.step += 1
+        return elbo(vae, x, beta=self.beta * min(1, self.step / self.steps))
 
 
 def long_run(vae, pictures, path=None, objective=elbo, **others):
@@ -59,11 +76,42 @@ def test_between_reports_the_state_is_written_twice_a_minute(pictures, tmp_path,
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"batch_size": 4}, {"learning_rate": 1e-3}, {"epochs": 2}, {"objective": partial(elbo, beta=2.0)}],
+    [
+        {"seed": 1},
+        {"batch_size": 4},
+        {"learning_rate": 1e-3},
+        {"epochs": 2},
+        {"objective": partial(elbo, beta=2.0)},
+        {"objective": WarmUp(1.0, 20)},
+    ],
 )
 def test_the_state_of_another_training_is_refused(change, pictures, tmp_path):
-    path, call = tmp_path / "state.safetensors", {"epochs": 1, **SHORT}
+    path, call = tmp_path / "state.safetensors", {"epochs": 1, "objective": WarmUp(1.0, 10), **SHORT}
     fit_resuming(path, small_vae(), pictures, **call)
-    sentence = "state.safetensors was expected to hold the state of the training .*; finish that one first, or delete"
+    name = next(iter(change))
+    sentence = (
+        rf"state.safetensors: the state was expected to be that of a training with {{'{name}': .*; finish that one"
+    )
     with pytest.raises(ValueError, match=sentence):
-        fit_resuming(path, small_vae(), pictures, **(call | change))
+        fit_resuming(path, small_vae(), pictures, **(call | {"objective": WarmUp(1.0, 10)} | change))
+
+
+@pytest.mark.parametrize("vae", [small_vae(Gaussian(0.1)), conv_vae(2, (2, 2), 4)], ids=["likelihood", "network"])
+def test_the_state_of_another_model_is_refused(vae, pictures, tmp_path):
+    path = tmp_path / "state.safetensors"
+    fit_resuming(path, small_vae(), pictures, epochs=1, **SHORT)
+    with pytest.raises(ValueError, match="training with {'model': .*; finish that one first, or delete"):
+        fit_resuming(path, vae, pictures, epochs=1, **SHORT)
+
+
+def test_a_warm_up_goes_on_where_it_was(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(resuming, "SECONDS", 0)
+    whole, path = WarmUp(1.0, 10), tmp_path / "state.safetensors"
+    long_run(small_vae(), pictures, objective=whole)
+    first = WarmUp(1.0, 10)
+    monkeypatch.setattr(WarmUp, "stop_at", 7)
+    assert "interrupted" in long_run(small_vae(), pictures, path, first).stopped
+    monkeypatch.setattr(WarmUp, "stop_at", None)
+    second = WarmUp(1.0, 10)
+    long_run(small_vae(), pictures, path, second)
+    assert second.step == whole.step == 21

@@ -44,9 +44,10 @@ def main(arguments=None):
     add("--held-out", action="store_true", help="measure on held-out training images instead of test images")
     add("--out", type=_folder, default=ASSETS, help="folder to write to (default: assets/)")
     options = parser.parse_args(arguments)
-    for option in ("held_out", "samples", "latents"):
+    given = [name for name in ("epochs", "samples", "latents", "held_out", "seed") if getattr(options, name)]
+    for option in given:
         knowing = [name for name, command in commands.items() if option in command.options]
-        if getattr(options, option) and options.name not in (*knowing, "all"):
+        if options.name not in (*knowing, "all"):
             parser.error(
                 f"--{option.replace('_', '-')} was expected with {' or '.join(knowing)} only, got it "
                 f"with {options.name}; leave it out"
@@ -56,8 +57,9 @@ def main(arguments=None):
     for name in chosen:
         if chosen is stored:
             print(f"--- {name}", flush=True)
-        options.name, options.start = name, time.perf_counter()
-        commands[name].run(options)
+        own = {option: parser.get_default(option) for option in given if option not in commands[name].options}
+        own |= {"name": name, "start": time.perf_counter()}
+        commands[name].run(argparse.Namespace(**(vars(options) | own)))
 
 
 def _help(name, command):

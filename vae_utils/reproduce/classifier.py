@@ -58,4 +58,4 @@ def share(mask):
     return mask.float().mean().item()
 
 
-COMMAND = Command(classifier, stage=1)
+COMMAND = Command(classifier, stage=1, options=("epochs", "seed"))

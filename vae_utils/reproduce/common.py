@@ -34,7 +34,7 @@ class Command:
         run: function of the options, whose `name` is the command's; its docstring begins with what is made.
         stage: its place in `all`: 1 needs nothing that is stored, 2 loads what 1 has stored, 3 reads the records of
             all; None is not part of it.
-        options: of "samples", "latents" and "held_out", those that it knows.
+        options: of "epochs", "samples", "latents", "held_out" and "seed", those that it knows.
         names: of a family of commands; empty for the one that has the module's name.
         in_the_paper: how much the paper's own experiment took, or what it was.
     """

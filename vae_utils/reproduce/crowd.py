@@ -44,7 +44,7 @@ def by_fit(images, go_on):
 LOOPS = {"the loop written out": written_out, "fit": by_fit}
 
 
-def _learner(loop, threads, barrier, results):
+def _learner(loop, threads, seconds, barrier, results):
     """One learner, in a process of its own: its milliseconds a step, from the moment when all are ready."""
     if threads == "shared":
         share_cores()
@@ -59,26 +59,28 @@ def _learner(loop, threads, barrier, results):
             barrier.wait()
             start = time.perf_counter()
         steps += 1
-        return time.perf_counter() - start < SECONDS
+        return time.perf_counter() - start < seconds
 
     LOOPS[loop](images, go_on)
     results.put(1000 * (time.perf_counter() - start) / steps)
 
 
-def milliseconds(loop, learners, threads):
+def milliseconds(loop, learners, threads, seconds=SECONDS):
     """Milliseconds a step of each of so many learners.
 
     Args:
         loop: of `LOOPS`.
         learners: how many train at once.
         threads: of each: a number, "shared" (`share_cores`), or None for torch's own choice.
+        seconds: how long.
     """
     spawn = multiprocessing.get_context("spawn")
     barrier, results = spawn.Barrier(learners), spawn.Queue()
-    processes = [spawn.Process(target=_learner, args=(loop, threads, barrier, results)) for _ in range(learners)]
+    arguments = loop, threads, seconds, barrier, results
+    processes = [spawn.Process(target=_learner, args=arguments) for _ in range(learners)]
     for process in processes:
         process.start()
-    found = [results.get(timeout=60 + 5 * SECONDS) for _ in processes]
+    found = [results.get(timeout=120 + 5 * seconds) for _ in processes]
     for process in processes:
         process.join()
     return sorted(found)

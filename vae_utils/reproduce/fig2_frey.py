@@ -138,4 +138,4 @@ def exact(faces):
     }
 
 
-COMMAND = Command(fig2_frey, stage=1, options=("samples", "latents"), in_the_paper="up to 5e8 images a curve")
+COMMAND = Command(fig2_frey, stage=1, options=("samples", "latents", "seed"), in_the_paper="up to 5e8 images a curve")

@@ -47,4 +47,4 @@ def fig2_frey_search(options):
         curves.forget(label, options.seed)
 
 
-COMMAND = Command(fig2_frey_search, stage=1, options=("samples",))
+COMMAND = Command(fig2_frey_search, stage=1, options=("samples", "seed"))

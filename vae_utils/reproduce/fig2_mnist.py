@@ -144,6 +144,6 @@ def paper_model(latent_size, options):
 COMMAND = Command(
     fig2_mnist,
     stage=1,
-    options=("samples", "latents"),
+    options=("samples", "latents", "seed"),
     in_the_paper="up to 4e8 images a curve; 20 to 40 minutes for each 1e6 on a Xeon of 40 GFLOPS",
 )

@@ -70,4 +70,4 @@ def _try_reading(method, latent_size, reading, samples, seed, mnist):
     return {"outcome": "trained", "distance": curves.mean_distance(points), "against_paper": points}, history
 
 
-COMMAND = Command(fig2_search, stage=1, options=("samples",))
+COMMAND = Command(fig2_search, stage=1, options=("samples", "seed"))

@@ -228,6 +228,6 @@ def estimates(vae, method, train, test):
 COMMAND = Command(
     fig3,
     stage=1,
-    options=("samples",),
+    options=("samples", "seed"),
     in_the_paper="N = 1,000 and 50,000; up to 6e7 to 1e8 images a curve; log p(x) by HMC and a density estimate",
 )

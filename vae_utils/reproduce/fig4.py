@@ -20,4 +20,4 @@ def fig4(options):
     record(options, {"fig4-mnist.png": results, "fig4-frey.png": "frey-2.safetensors, made by fig2-frey"})
 
 
-COMMAND = Command(fig4, stage=2, options=("samples",), in_the_paper="20 x 20 digits and 10 x 10 faces")
+COMMAND = Command(fig4, stage=2, options=("samples", "seed"), in_the_paper="20 x 20 digits and 10 x 10 faces")

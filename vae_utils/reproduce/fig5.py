@@ -29,4 +29,4 @@ def fig5(options):
     record(options, results)
 
 
-COMMAND = Command(fig5, stage=2, options=("samples", "latents"), in_the_paper="2, 5, 10 and 20 latents")
+COMMAND = Command(fig5, stage=2, options=("samples", "latents", "seed"), in_the_paper="2, 5, 10 and 20 latents")

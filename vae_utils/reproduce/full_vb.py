@@ -329,5 +329,5 @@ def draw_full_vb(chosen, picture):
 
 
 COMMAND = Command(
-    full_vb, stage=1, options=("samples",), in_the_paper="equations and an algorithm, no experiment (Appendix F)"
+    full_vb, stage=1, options=("samples", "seed"), in_the_paper="equations and an algorithm, no experiment (Appendix F)"
 )

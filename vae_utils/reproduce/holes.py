@@ -184,4 +184,4 @@ def relative_path_length(frames):
     return (frames[1:] - frames[:-1]).norm(dim=2).sum(0) / (frames[-1] - frames[0]).norm(dim=1)
 
 
-COMMAND = Command(holes, stage=2)
+COMMAND = Command(holes, stage=2, options=("epochs", "seed"))

@@ -44,4 +44,4 @@ def likelihoods(options):
     record(options, {"settings": replace(RECIPE, epochs=recipe.epochs).settings, "rows": rows})
 
 
-COMMAND = Command(likelihoods, stage=1)
+COMMAND = Command(likelihoods, stage=1, options=("epochs", "seed"))

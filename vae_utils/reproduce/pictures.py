@@ -30,4 +30,4 @@ def pictures(options):
     record(options, results)
 
 
-COMMAND = Command(pictures, stage=2)
+COMMAND = Command(pictures, stage=2, options=("seed",))

@@ -42,4 +42,4 @@ def rate_distortion(options):
     record(options, {"settings": replace(RECIPE, epochs=recipe.epochs).settings, "rows": rows})
 
 
-COMMAND = Command(rate_distortion, stage=1)
+COMMAND = Command(rate_distortion, stage=1, options=("epochs", "seed"))

@@ -90,4 +90,4 @@ def numbers(report):
     }
 
 
-COMMAND = Command(replay, stage=2)
+COMMAND = Command(replay, stage=2, options=("epochs", "seed"))

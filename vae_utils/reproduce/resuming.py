@@ -4,6 +4,7 @@ fit(vae, images, ..., on_step=Resume(path, call))
 """
 
 import functools
+import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from vae_utils.data import DATA
 from vae_utils.files import load_tensors, save_tensors
+from vae_utils.support.arguments import refusal
 from vae_utils.training import fit
 
 SECONDS = 30  # between two writes: what a machine that stops at a bad moment costs
@@ -33,11 +35,14 @@ def fit_resuming(path, vae, images, **settings):
         ValueError: as `fit`, or if the file holds the state of another training.
     """
     call = {name: value for name, value in settings.items() if name in ("epochs", "batch_size", "seed")}
-    if "objective" in settings:
-        call["objective"] = named(settings["objective"])
+    objective = settings.get("objective")
+    if objective is not None:
+        call["objective"] = [named(objective), _own_state(objective)]
     if "learning_rate" in settings:
         call["learning_rate"] = _numbers_of(settings["learning_rate"])
-    return fit(vae, images, **settings, on_step=path and Resume(path, call | {"images": len(images)}))
+    model = getattr(vae, "settings", None) or str(vae)
+    call |= {"model": [model, vae.likelihood.settings], "images": len(images)}
+    return fit(vae, images, **settings, on_step=path and Resume(path, call, objective))
 
 
 def named(function):
@@ -45,6 +50,12 @@ def named(function):
     if isinstance(function, functools.partial):
         return f"{named(function.func)}({', '.join(f'{k}={v}' for k, v in function.keywords.items())})"
     return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+def _own_state(objective):
+    """What an objective knows of itself if it is an object, such as the steps that a warm-up has counted."""
+    inner = getattr(objective, "func", objective)  # of a partial
+    return {} if inner is None or hasattr(inner, "__qualname__") else vars(inner)
 
 
 def _numbers_of(learning_rate):
@@ -64,10 +75,11 @@ class Resume:
     Args:
         path: of the file.
         call: dict of what tells this training from others, as JSON holds it.
+        objective: if it is an object that counts steps, what it has counted is kept and put back too.
     """
 
-    def __init__(self, path, call):
-        self.path, self.call = Path(path), call
+    def __init__(self, path, call, objective=None):
+        self.path, self.call, self.objective = Path(path), json.loads(json.dumps(call)), objective
         self.begun, self.written, self.reports = False, time.perf_counter(), 0
 
     def __call__(self, run):
@@ -89,7 +101,8 @@ class Resume:
         tensors |= {f"run.{name}": value for name, value in own.items() if torch.is_tensor(value)}
         numbers = {name: value for name, value in own.items() if not torch.is_tensor(value)}
         reports = [asdict(report) for report in run.history]
-        save_tensors(self.path, tensors, {"call": self.call, "run": numbers, "reports": reports}, half=False)
+        about = {"call": self.call, "run": numbers, "reports": reports, "objective": _own_state(self.objective)}
+        save_tensors(self.path, tensors, about, half=False)
         self.written = time.perf_counter()
 
     def load(self, run):
@@ -97,11 +110,13 @@ class Resume:
         if not self.path.is_file():
             return
         tensors, kept = load_tensors(self.path)
-        if kept.get("call") != self.call:
-            raise ValueError(
-                f"{self.path} was expected to hold the state of the training {self.call}, got that of "
-                f"{kept.get('call')}; finish that one first, or delete the file"
-            )
+        theirs = kept.get("call", {})
+        others = [name for name in {**self.call, **theirs} if self.call.get(name) != theirs.get(name)]
+        if others:
+            ours, theirs = ({name: call.get(name) for name in others} for call in (self.call, theirs))
+            wish, remedy = f"to be that of a training with {ours}", "finish that one first, or delete the file"
+            raise ValueError(f"{self.path}: {refusal('the state', wish, f'that of one with {theirs}', remedy)}")
+        _own_state(self.objective).update(kept["objective"])
         parts = {"model": {}, "optimiser": {}, "run": kept["run"]}
         torch.set_rng_state(tensors.pop("random"))
         for name, value in tensors.items():

@@ -121,4 +121,4 @@ def speed(options):
     record(options, results)
 
 
-COMMAND = Command(speed, stage=1, options=("held_out",))
+COMMAND = Command(speed, stage=1, options=("held_out", "epochs", "seed"))

@@ -51,4 +51,4 @@ def train_stored_model(options):
     ending_of(state).unlink(missing_ok=True)
 
 
-COMMAND = Command(train_stored_model, stage=1, names=tuple(RECIPES))
+COMMAND = Command(train_stored_model, stage=1, options=("epochs", "seed"), names=tuple(RECIPES))
