@@ -26,7 +26,7 @@ DOCUMENTS = [PROJECT / "README.md", *(PROJECT / "notebooks").glob("*.md"), *NOTE
 SET_UP = "python3 -m venv .venv && .venv/bin/python -m pip install -r requirements.txt"
 COMMANDS = {
     "learn": f"{SET_UP} && .venv/bin/jupyter lab --allow-root notebooks/01_elbo.ipynb",
-    "test": f"{SET_UP} && .venv/bin/python -m pytest",
+    "test": f"{SET_UP} && .venv/bin/python -m pytest -n 2 --dist loadfile",
 }
 # Arrows run one way: a file of the core imports only from those on lines above its own, ...
 CORE = (

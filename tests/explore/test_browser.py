@@ -107,6 +107,7 @@ def lesson(chromium, jupyter_lab):
         yield page
 
 
+HARMFUL = '<img src=x onerror="window.harmed = 1">'
 CELLS = {  # of the notebook "workshop.ipynb"
     "prepare": PREPARE + "from vae_utils.data import load_mnist\nmnist = load_mnist()",
     "one": "LatentExplorer(vae, data=mnist)",
@@ -114,8 +115,8 @@ CELLS = {  # of the notebook "workshop.ipynb"
     "kernel": KERNEL_DECODED + "LatentExplorer(fussy)",
     "many": "LatentExplorer({'conv': load_vae('conv'), 'mlp': load_vae('mlp')}, data=mnist)",
     "gap": "z = torch.linspace(-8, 8, 2001)\nGapExplorer(z, -0.5 * z**2 - 2 * (z - 1)**2)",
-    "frames": SHEETS + "FramePlayer(sheets, ['none', 'some', 'half', 'much', 'all'], 'ink', start=0)",
-    "pair": "LatentExplorer({'left': vae, 'right': vae})",
+    "frames": SHEETS + f"FramePlayer(sheets, ['none', {HARMFUL!r}, 'half', 'much', 'all'], 'ink', start=0)",
+    "pair": f"LatentExplorer({{{HARMFUL!r}: vae, 'right': vae}})",
     "alive": ALIVE,
 }
 
@@ -300,6 +301,28 @@ def test_notebook_7_shows_the_same(chromium, jupyter_lab, vae):
         assert assert_shows_its_decoder(root, vae) == pytest.approx((1.55, 0.6), abs=0.03)
         # its console holds errors of its own, of an empty notebook too
         assert [text for text in problems(page) if not text.startswith("console: ")] == []
+
+
+@pytest.mark.parametrize("in_notebook_7", [False, True], ids=["JupyterLab", "Notebook 7"])
+def test_a_lesson_that_was_saved_and_opened_again_shows_its_pictures(chromium, jupyter_lab, in_notebook_7):
+    cells = [CELLS[name] for name in ("prepare", "one", "many", "gap", "frames", "pair")]
+    name, stills = "reopened.ipynb", "img[id^=vae-still]"
+    with notebook(chromium, jupyter_lab, name, *cells, widgets=5, in_notebook_7=in_notebook_7) as page:
+        assert page.locator(f"{stills}:visible").count() == 0  # a widget that lives is enough
+        evaluate(page, "async () => { await jupyterapp.commands.execute('docmanager:save'); }")
+    jupyter_lab.shut_down(name)
+    page = new_page(chromium)
+    open_notebook(page, jupyter_lab, name, in_notebook_7)
+    for index in range(1, len(cells)):
+        still = page.locator(".jp-Notebook .jp-Cell").nth(index).locator(stills)
+        bring(still)
+        assert still.evaluate("image => image.naturalWidth") > 50 and still.get_attribute("alt").strip()
+        assert page.get_by_text("Error displaying widget").filter(visible=True).count() == 0
+    keep_screenshot(page, f"reopened-{'notebook-7' if in_notebook_7 else 'lab'}")
+    run_all(page, widgets=5)
+    assert page.locator(f"{stills}:visible").count() == 0 and page.locator(".vae-live:visible").count() > 0
+    page.context.close()
+    jupyter_lab.shut_down(name)
 
 
 # --- one explorer, by hand
@@ -510,6 +533,15 @@ def assert_shows_test_image(root, image):
 # --- more models, more latents
 
 
+def test_names_and_labels_stay_text(workshop):
+    assert widget(workshop, "pair").locator("figcaption").first.text_content().startswith(HARMFUL)
+    root = widget(workshop, "frames")
+    root.locator("input[type=range]").press("Home")
+    root.locator("input[type=range]").press("ArrowRight")
+    assert HARMFUL in root.text_content()
+    assert evaluate(workshop, "() => window.harmed === undefined")
+
+
 def test_two_models_show_the_same_z_and_collapsed_latents_are_folded_away(workshop, mnist):
     root = widget(workshop, "many")
     models = {"conv": load_vae("conv"), "mlp": load_vae("mlp")}
@@ -645,7 +677,7 @@ def test_stored_frames_play_and_follow_the_keyboard(workshop):
 
     assert grey() == 255
     slider.press("ArrowRight")
-    assert grey() == 255 - 64 and "some" in root.text_content()
+    assert grey() == 255 - 64 and HARMFUL in root.text_content()
     slider.press("End")
     assert grey() == 0 and "all" in root.text_content()
     slider.press("Home")

@@ -15,6 +15,7 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from vae_utils.data import MNIST
+from vae_utils.explore import widgets
 from vae_utils.explore.widgets import FramePlayer, GapExplorer, LatentExplorer, _made_in_cell
 from vae_utils.likelihoods import PixelGaussian
 from vae_utils.models import VAE, mlp_vae, paper_vae
@@ -248,6 +249,22 @@ def test_each_leaves_a_picture_and_the_same_words_in_every_run(vae, mnist):
         assert np.unique(pixels).size > (0 if isinstance(widget, FramePlayer) else 20), widget
         assert data["text/plain"] == repr(widget) and "0x" not in repr(widget)
         assert metadata["vae_utils"] == {"live": True}
+
+
+class Hostile(LatentExplorer):
+    """One whose words come from someone who means harm."""
+
+    def alt_text(self):
+        return '<img src=x onerror="alert(1)">'
+
+
+def test_words_stay_text_beside_the_still_of_a_reopened_notebook(vae, monkeypatch):
+    shown = []
+    monkeypatch.setattr(widgets, "display", lambda data, **about: shown.append((data, about["metadata"])))
+    Hostile(vae)._ipython_display_()
+    (still, mark), (live, _) = shown
+    assert mark == {"vae_utils": {"reopened": True}} and live["image/png"] in still["text/html"]
+    assert "<img src=x" not in still["text/html"] and "&lt;img src=x onerror=&quot;" in still["text/html"]
 
 
 @pytest.fixture

@@ -62,6 +62,7 @@ class LessonExporter(HTMLExporter):
 
     def prepare(self, nb, resources):
         """Make the notebook ready for the template, in place."""
+        drop_stills_of_reopened(nb)
         if self.live and marked_outputs(nb):
             if not all_alive(nb):
                 self.run(nb, resources)
@@ -84,6 +85,7 @@ class LessonExporter(HTMLExporter):
             text = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error)
             first_line = text.partition("\n")[0]
             self.stop(f"{name} was expected to run to its end, but {where} failed: {first_line}; no page was written")
+        drop_stills_of_reopened(nb)
         if not all_alive(nb):
             self.stop(f"{name} was expected to leave each widget's state, but one left none; no page was written")
 
@@ -97,6 +99,15 @@ class LessonExporter(HTMLExporter):
 
 def outputs(nb):
     return [output for cell in nb.cells for output in cell.get("outputs", [])]
+
+
+def drop_stills_of_reopened(nb):
+    """Drop, in place, the pictures that a widget leaves beside itself: it has them itself."""
+    for cell in nb.cells:
+        if "outputs" in cell:
+            cell.outputs = [
+                output for output in cell.outputs if not output.get("metadata", {}).get(MARK, {}).get("reopened")
+            ]
 
 
 def marked_outputs(nb):

@@ -901,7 +901,8 @@ function render({ model, el }) {
     }
   };
   const kind = model.get("kind");
-  const root = make("div", { class: "vae-live", "data-kind": kind, role: "group", "aria-label": NAMES[kind] });
+  const names = { "data-kind": kind, "data-still": model.get("name"), "aria-label": NAMES[kind] };
+  const root = make("div", { class: "vae-live", role: "group", ...names });
   el.append(root);
   let widget;
   guard(() => { widget = new WIDGETS[kind](model, root, { guard, tell }); });

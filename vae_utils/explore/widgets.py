@@ -6,14 +6,17 @@
 
 Each is an anywidget: Python sends numbers once, and `explore.js`, beside this file, answers every move in the reader's
 browser; `explore.css` says how that looks. Only a decoder that `program` cannot translate stays here and answers
-through the kernel. In a notebook that is stored, and on a page that runs no code, each leaves a still picture.
+through the kernel. In a notebook that is stored or reopened, and on a page that runs no code, each leaves a still
+picture.
 """
 
 import base64
 import copy
+import html
 import io
 import math
 import sys
+import uuid
 from pathlib import Path
 
 import anywidget
@@ -21,6 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import traitlets
+from IPython.display import display
 from PIL import Image
 
 from vae_utils.evaluation import active_units, kl_per_dimension, manifold, posterior_parameters
@@ -32,6 +36,14 @@ NUM_SHOWN = 1000  # test images whose codes are drawn: 0.8 MB with their pixels
 LEAST_EXTENT = 3.5  # of the plane and the sliders, in standard deviations of the prior
 MEASURED = 2000  # test images on which the KL of each latent is measured
 
+# Shown before the widget, for the day when the notebook is saved, its kernel is gone, and it is opened again. Then the
+# front end has no more than a sentence in the widget's place ("Error displaying widget: model not found"): that goes,
+# and the picture stays. As long as the widget lives, the picture goes.
+STILL = """<style>
+:root:has([data-still="{name}"]) :is(#{name}, .jp-OutputArea-child:has(#{name})) {{ display: none; }}
+.jp-OutputArea-child:has(#{name}) + .jp-OutputArea-child:not(:has(.vae-live)) {{ display: none; }}
+</style><img id="{name}" alt="{words}" style="max-width: 100%" src="data:image/png;base64,{picture}">"""
+
 _made_in_cell = {}  # from a cell of the notebook to the request that ran it and the widgets it made
 
 
@@ -42,9 +54,10 @@ class LiveWidget(anywidget.AnyWidget):
     _css = Path(__file__).with_name("explore.css")
     kind = traitlets.Unicode().tag(sync=True)
     spec = traitlets.Dict().tag(sync=True)
+    name = traitlets.Unicode().tag(sync=True)  # of its still picture
 
     def __init__(self, **traits):
-        super().__init__(**traits)
+        super().__init__(name=f"vae-still-{uuid.uuid4().hex}", **traits)
         self._still = None
         _replace_in_cell(self)
 
@@ -64,6 +77,13 @@ class LiveWidget(anywidget.AnyWidget):
             self._still = base64.b64encode(self.still()).decode()
         data, metadata = super()._repr_mimebundle_(**kwargs)
         return data | {"image/png": self._still}, metadata | {"vae_utils": {"live": True}}
+
+    def _ipython_display_(self):
+        data, metadata = self._repr_mimebundle_()
+        words = html.escape(data["text/plain"])
+        still = STILL.format(name=self.name, words=words, picture=self._still)
+        display({"text/html": still, "text/plain": ""}, metadata={"vae_utils": {"reopened": True}}, raw=True)
+        display(data, metadata=metadata, raw=True)
 
 
 def _replace_in_cell(widget):
