@@ -11,11 +11,8 @@ from vae_utils.files import save_tensors
 def test_classifier_gives_probabilities_in_batches(images):
     classifier = DigitClassifier().eval()
     whole, parts = classifier.probabilities(images), classifier.probabilities(images, batch_size=5)
-    assert (
-        whole.shape == (12, 10)
-        and torch.allclose(whole.sum(1), torch.ones(12))
-        and torch.allclose(whole, parts, atol=1e-6)
-    )
+    assert whole.shape == (12, 10) and torch.allclose(whole.sum(1), torch.ones(12))
+    assert torch.allclose(whole, parts, atol=1e-6)
 
 
 def test_classifier_never_judges_with_dropout(images):
@@ -32,9 +29,8 @@ def test_stored_classifier_is_loaded_or_its_fault_is_named(tmp_path, monkeypatch
     saved = DigitClassifier().eval()
     save_tensors(tmp_path / "classifier.safetensors", saved.state_dict(), {"accuracy": 0.99}, half=False)
     loaded = load_classifier()
-    assert torch.equal(loaded.probabilities(images), saved.probabilities(images)) and loaded.metadata == {
-        "accuracy": 0.99
-    }
+    assert torch.equal(loaded.probabilities(images), saved.probabilities(images))
+    assert loaded.metadata == {"accuracy": 0.99}
     save_tensors(tmp_path / "classifier.safetensors", {"w": torch.zeros(1)}, {})
     with pytest.raises(ValueError, match="classifier.safetensors holds weights of another architecture"):
         load_classifier()

@@ -42,9 +42,9 @@ def test_one_image_has_no_standard_error():
 
 def test_evaluate_is_the_elbo_of_the_set(images):
     vae = mlp_vae(2, (4,))
-    evaluation, terms = (evaluate(vae, images, num_samples=3, seed=2), elbo_of_set(vae, images, num_samples=3, seed=2))
-    assert torch.equal(evaluation.elbo, terms.elbo)
-    assert torch.equal(evaluation.rate, terms.rate) and torch.equal(evaluation.distortion, terms.distortion)
+    evaluation, terms = (measure(vae, images, num_samples=3, seed=2) for measure in (evaluate, elbo_of_set))
+    for name in ("elbo", "rate", "distortion"):
+        assert torch.equal(getattr(evaluation, name), getattr(terms, name))
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,6 @@ def test_measures_leave_the_random_stream_and_refuse_labels(measure, images):
     assert torch.equal(torch.get_rng_state(), before)
     with pytest.raises(ValueError, match="labels"):
         measure(vae, torch.arange(5))
-
-
-# log p(x)
 
 
 # The use of the code
@@ -175,7 +172,6 @@ def test_ink_on_white_paper_gets_a_hint(images):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         evaluate(vae, images * 0.2)
-    with pytest.warns(
-        UserWarning, match="mean brightness of 0.90, .* own of 0.1.; if they show ink .* pass 1 - images"
-    ):
+    words = "mean brightness of 0.90, .* own of 0.1.; if they show ink .* pass 1 - images"
+    with pytest.warns(UserWarning, match=words):
         evaluate(vae, 1 - images * 0.2)

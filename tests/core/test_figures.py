@@ -37,11 +37,9 @@ def test_figures_appear_below_their_cells_whatever_backend_the_environment_names
     monkeypatch.delenv("MPLBACKEND", raising=False)
     if backend:
         monkeypatch.setenv("MPLBACKEND", backend)
-    cells = (
-        "from vae_utils import use_style\nuse_style()",
-        "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()",
-    )
-    notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
+    style = new_code_cell("from vae_utils import use_style\nuse_style()")
+    plot = new_code_cell("import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()")
+    notebook = new_notebook(cells=[style, plot])
     NotebookClient(notebook, timeout=120).execute()
     assert any("image/png" in output.get("data", {}) for output in notebook.cells[1].outputs)
 
@@ -64,19 +62,12 @@ class Plane(VAE):
 
 
 def history(offset=0.0, test=True):
-    rows = [(1000, -200.0), (2000, -150.0), (3000, -120.0)]
-    return History(
-        Report(
-            samples=n,
-            epochs=n / 1000,
-            seconds=n / 500,
-            train_elbo=elbo + offset,
-            train_rate=20.0,
-            train_distortion=-elbo - 20,
-            **({"test_elbo": elbo + offset + 5, "test_rate": 21.0} if test else {}),
-        )
-        for n, elbo in rows
-    )
+    reports = []
+    for n, elbo in ((1000, offset - 200), (2000, offset - 150), (3000, offset - 120)):
+        columns = dict(train_elbo=elbo, train_rate=20.0, train_distortion=-elbo - 20)
+        columns |= dict(test_elbo=elbo + 5, test_rate=21.0) if test else {}
+        reports.append(Report(samples=n, epochs=n / 1000, seconds=n / 500, **columns))
+    return History(reports)
 
 
 # Walls of images
@@ -319,9 +310,7 @@ def test_rate_distortion_orders_by_rate_and_marks_the_best_elbo():
     ax = figures.rate_distortion(points)
     curve = ax.get_lines()[0]
     assert curve.get_xydata().tolist() == [[5, 140], [26, 72], [70, 52]]
-    assert {text.get_text(): text.xy for text in ax.texts} == {
-        label: (float(rate), float(distortion)) for label, (rate, distortion) in points.items()
-    }
+    assert {text.get_text(): text.xy for text in ax.texts} == points
     assert "98.0" in ax.get_legend().get_texts()[0].get_text()
     with pytest.raises(ValueError, match="points were expected to hold one or more"):
         figures.rate_distortion({})

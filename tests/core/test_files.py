@@ -125,9 +125,10 @@ def test_one_flipped_bit_is_seen(tmp_path, place, bit):
 
 def test_a_file_without_a_digest_is_refused(tmp_path):
     path = tmp_path / "weights.safetensors"
-    save_file({"a": torch.ones(3)}, path, metadata={"settings": "1"})
-    with pytest.raises(ValueError, match="digest.*make it again"):
-        load_tensors(path)
+    for metadata in ({"settings": "1"}, {"format": "pt"}):  # the latter is what other programs write
+        save_file({"a": torch.ones(3)}, path, metadata=metadata)
+        with pytest.raises(ValueError, match="weights.safetensors.*save_tensors.*digest.*make it again"):
+            load_tensors(path)
 
 
 @pytest.mark.parametrize("path", sorted(ASSETS.glob("*.safetensors")), ids=lambda path: path.stem)
@@ -152,10 +153,6 @@ def test_foreign_file_is_named(tmp_path):
     picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     with pytest.raises(ValueError, match="w.safetensors"):
         load_tensors(picture)
-    other = tmp_path / "other.safetensors"
-    save_file({"w": torch.zeros(1)}, other, metadata={"format": "pt"})  # as other programs write it
-    with pytest.raises(ValueError, match="other.safetensors.*save_tensors"):
-        load_tensors(other)
 
 
 class Bomb:
@@ -173,12 +170,10 @@ def test_pickle_is_refused_and_not_run(tmp_path):
     pickle.loads(pickle.dumps(Bomb(trace))).close()
     assert trace.exists()  # the bomb works ...
     trace.unlink()
-    torch.save({"w": Bomb(trace)}, path)
-    with pytest.raises(ValueError, match="w.safetensors"):
-        load_tensors(path)
-    path.write_bytes(pickle.dumps(Bomb(trace)))
-    with pytest.raises(ValueError, match="w.safetensors"):
-        load_tensors(path)
+    for write in (torch.save, lambda bomb, path: path.write_bytes(pickle.dumps(bomb))):
+        write(Bomb(trace), path)
+        with pytest.raises(ValueError, match="w.safetensors"):
+            load_tensors(path)
     assert not trace.exists()  # ... and did not go off
 
 

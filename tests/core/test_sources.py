@@ -40,6 +40,7 @@ def mat_file(compress=False, **variables):
 DIGITS = {name: idx_file(name) for name in data.MNIST_SOURCE.files}
 PACKED = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in DIGITS.items()}
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = DIGITS
+PACKED_IMAGES, PACKED_LABELS, *_ = PACKED
 # Stands for the faces: 1,965 small frames whose corner says which they are.
 PIXELS = RANDOM.integers(8, 239, (560, 1965), np.uint8)
 PIXELS[0], PIXELS[1] = np.arange(1965) // 256, np.arange(1965) % 256
@@ -70,6 +71,9 @@ class World:
     def source(self):
         return getattr(self.module, self.constant)
 
+    def is_original(self, images):
+        return getattr(images, self.flag)
+
     def change(self, **fields):
         self.patch.setattr(self.module, self.constant, replace(self.source, **fields))
 
@@ -86,32 +90,24 @@ class World:
 
 class MNIST(World):
     module, constant, load = data, "MNIST_SOURCE", staticmethod(data.load_mnist)
-    files, served = DIGITS, PACKED
+    files, served, flag = DIGITS, PACKED, "is_full"
     line = "MNIST: 30 training and 10 test images"
     shown = "MNIST(train=30, test=10, source='VAE_DATA')"
     stand_in, stand_in_line = [np.zeros((2, 784)), np.zeros(2)] * 2, "MNIST: 2 training and 2 test images, embedded"
     parts = (("train", "test"), ("train_labels", "test_labels"))
 
     def digests(self):
-        return {
-            name: (hashlib.md5(content).hexdigest(), 30 if "train" in name else 10)
-            for name, content in self.files.items()
-        }
-
-    @staticmethod
-    def is_original(mnist):
-        return mnist.is_full
+        counts = {name: 30 if "train" in name else 10 for name in self.files}
+        return {name: (hashlib.md5(self.files[name]).hexdigest(), count) for name, count in counts.items()}
 
     def assert_read(self, mnist):
         assert self.is_original(mnist)
-        for images, labels, kind in (
-            (mnist.train, mnist.train_labels, "train"),
-            (mnist.test, mnist.test_labels, "t10k"),
-        ):
-            pixels = np.frombuffer(DIGITS[f"{kind}-images-idx3-ubyte"][16:], np.uint8).reshape(-1, 1, 28, 28)
-            assert images.dtype == torch.float32 and labels.dtype == torch.int64
+        for images, content in ((mnist.train, DIGITS[TRAIN_IMAGES]), (mnist.test, DIGITS[TEST_IMAGES])):
+            pixels = np.frombuffer(content[16:], np.uint8).reshape(-1, 1, 28, 28)
+            assert images.dtype == torch.float32
             np.testing.assert_allclose(images.numpy(), pixels / 255, atol=1e-7)
-            assert labels.tolist() == list(DIGITS[f"{kind}-labels-idx1-ubyte"][8:])
+        for labels, content in ((mnist.train_labels, DIGITS[TRAIN_LABELS]), (mnist.test_labels, DIGITS[TEST_LABELS])):
+            assert labels.dtype == torch.int64 and labels.tolist() == list(content[8:])
 
     def download_from(self, *addresses):
         """By torchvision, of the small files."""
@@ -133,7 +129,7 @@ class FashionMNIST(MNIST):
 
 class FreyFace(World):
     module, constant, load = frey_face, "FREY_FACE_SOURCE", staticmethod(frey_face.load_frey_faces)
-    files = served = FACES
+    files, served, flag = FACES, FACES, "is_frey"
     line = "Frey Face: 1,600 training and 365 test images"
     shown = "FreyFace(train=1,600, test=365, source='VAE_DATA', is_frey=True)"
     stand_in, stand_in_line = [np.zeros((1965, 560))], "No Frey Face, but a stand-in: "
@@ -141,10 +137,6 @@ class FreyFace(World):
 
     def digests(self):
         return {FREY_FILE: (hashlib.sha256(np.ascontiguousarray(PIXELS.T)).hexdigest(), 1965)}
-
-    @staticmethod
-    def is_original(faces):
-        return faces.is_frey
 
     def assert_read(self, faces):
         assert self.is_original(faces)
@@ -236,6 +228,7 @@ def test_a_copy_written_by_another_program_is_the_same_faces(small):
 
 
 FACE, BROKEN = FACES[FREY_FILE], "one that is truncated, damaged or no MATLAB file"
+OTHER_PIXELS = "a damaged one, whose pixels do not have the checksum of Frey Face"
 NO_MNIST = "something that is not MNIST where images should be"
 NOT_PACKED = "one that is truncated, damaged or not packed"
 BAD_FILES = {
@@ -244,17 +237,12 @@ BAD_FILES = {
     "labels": ("MNIST", TRAIN_IMAGES, DIGITS[TRAIN_LABELS], f"the content of {TRAIN_LABELS}"),
     "test set": ("MNIST", TRAIN_IMAGES, DIGITS[TEST_IMAGES], f"the content of {TEST_IMAGES}"),
     "unknown labels": ("MNIST", TRAIN_IMAGES, DIGITS[TRAIN_LABELS] + b"\0", "labels where images should be"),
-    "still packed": ("MNIST", TRAIN_IMAGES, PACKED[f"{TRAIN_IMAGES}.gz"], NO_MNIST),
+    "still packed": ("MNIST", TRAIN_IMAGES, PACKED[PACKED_IMAGES], NO_MNIST),
     "empty": ("MNIST", TRAIN_IMAGES, b"", NO_MNIST),
     "one byte": ("MNIST", TRAIN_IMAGES, DIGITS[TRAIN_IMAGES][:-1] + b"\0", "a damaged one"),
-    "truncated pack": ("FashionMNIST", f"{TRAIN_IMAGES}.gz", PACKED[f"{TRAIN_IMAGES}.gz"][:-1000], NOT_PACKED),
-    "unpacked": ("FashionMNIST", f"{TRAIN_IMAGES}.gz", DIGITS[TRAIN_IMAGES], NOT_PACKED),
-    "packed labels": (
-        "FashionMNIST",
-        f"{TRAIN_IMAGES}.gz",
-        PACKED[f"{TRAIN_LABELS}.gz"],
-        f"the content of {TRAIN_LABELS}.gz",
-    ),
+    "truncated pack": ("FashionMNIST", PACKED_IMAGES, PACKED[PACKED_IMAGES][:-1000], NOT_PACKED),
+    "unpacked": ("FashionMNIST", PACKED_IMAGES, DIGITS[TRAIN_IMAGES], NOT_PACKED),
+    "packed labels": ("FashionMNIST", PACKED_IMAGES, PACKED[PACKED_LABELS], f"the content of {PACKED_LABELS}"),
     "truncated faces": ("FreyFace", FREY_FILE, FACE[:-1000], BROKEN),
     "header only": ("FreyFace", FREY_FILE, FACE[:100], BROKEN),
     "no faces": ("FreyFace", FREY_FILE, b"", BROKEN),
@@ -263,12 +251,7 @@ BAD_FILES = {
     "no key": ("FreyFace", FREY_FILE, mat_file(gg=PIXELS), "nothing under the key ff"),
     "transposed": ("FreyFace", FREY_FILE, mat_file(ff=PIXELS.T), "uint8 of shape [1965, 560] under the key ff"),
     "floats": ("FreyFace", FREY_FILE, mat_file(ff=PIXELS / 256), "float64 of shape [560, 1965] under the key ff"),
-    "one bit": (
-        "FreyFace",
-        FREY_FILE,
-        mat_file(ff=CHANGED),
-        "a damaged one, whose pixels do not have the checksum of Frey Face",
-    ),
+    "one bit": ("FreyFace", FREY_FILE, mat_file(ff=CHANGED), OTHER_PIXELS),
 }
 
 
@@ -329,7 +312,7 @@ def assert_falls_back(small, capfd, reason):
 
 @of("FreyFace", slow=["MNIST", "FashionMNIST"])
 def test_download_is_verified_and_kept(small, server, capfd):
-    """torchvision leaves the packed files beside what it unpacks, and one kind of them is moved."""
+    """torchvision leaves the packed files beside what it unpacks: each source keeps those that it reads."""
     images = small.load()
     small.assert_read(images)
     assert images.source == "download" and one_line(capfd) == f"{small.line}, downloaded into data/\n"
@@ -384,9 +367,10 @@ def test_what_arrived_is_verified_before_it_is_kept(small, capfd):
 @of("MNIST")
 def test_keyboard_interrupt_leaves_nothing(small, monkeypatch):
     def interrupt(command, **_):
-        subprocess.check_call([sys.executable, "-c", HALF_A_DOWNLOAD, *command[3:5], "0", *DIGITS])
+        subprocess.check_call(command)
         raise KeyboardInterrupt
 
+    small.change(download=(HALF_A_DOWNLOAD, "0", *DIGITS))
     monkeypatch.setattr(data.subprocess, "run", interrupt)
     with pytest.raises(KeyboardInterrupt):
         small.load()

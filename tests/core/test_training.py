@@ -58,15 +58,8 @@ def test_draws_of_the_caller_go_on_as_if_nothing_had_happened(pictures):
 def test_what_happens_on_the_way_does_not_change_the_run(pictures):
     vaes = [small_vae(), small_vae()]
     fit(vaes[0], pictures, epochs=2, batch_size=16)
-    fit(
-        vaes[1],
-        pictures,
-        epochs=2,
-        batch_size=16,
-        test=pictures[:5],
-        report_at=[16, 32, 48],
-        on_report=lambda *_: torch.rand(9),
-    )
+    watched = dict(test=pictures[:5], report_at=[16, 32, 48], on_report=lambda *_: torch.rand(9))
+    fit(vaes[1], pictures, epochs=2, batch_size=16, **watched)
     assert same(*map(weights_of, vaes))  # neither the evaluations nor on_report drew from the run's stream
 
 
@@ -116,9 +109,8 @@ def test_train_columns_are_means_over_the_images_since_the_last_report(pictures)
 
     history = fit(small_vae(), pictures, epochs=2, batch_size=16, objective=spy)
     last = torch.stack([torch.stack([terms.elbo, terms.rate, terms.distortion]).mean(1) for terms in seen[3:]]).mean(0)
-    assert [history[-1].train_elbo, history[-1].train_rate, history[-1].train_distortion] == pytest.approx(
-        last.tolist()
-    )
+    report = history[-1]
+    assert [report.train_elbo, report.train_rate, report.train_distortion] == pytest.approx(last.tolist())
 
 
 @pytest.mark.parametrize(
@@ -134,14 +126,8 @@ def test_train_columns_are_means_over_the_images_since_the_last_report(pictures)
 )
 def test_reports_come_when_asked_for_and_at_the_end(epochs, report_at, samples, pictures):
     reported = []
-    history = fit(
-        small_vae(),
-        pictures,
-        epochs=epochs,
-        batch_size=8,
-        report_at=report_at,
-        on_report=lambda vae, report: reported.append(report),
-    )
+    when = dict(report_at=report_at, on_report=lambda vae, report: reported.append(report))
+    history = fit(small_vae(), pictures, epochs=epochs, batch_size=8, **when)
     assert history.column("samples") == samples and reported == history and history.stopped is None
     assert history.column("epochs") == [count / 48 for count in samples]
 
@@ -213,15 +199,8 @@ def test_the_schedule_of_the_author_waits_and_gathers(pictures):
     schedule = training.after(3, 8, 2.0)
     assert [schedule(step / 8) for step in range(1, 9)] == [0, 0, 0, 2, 2, 2, 2, 2]
     vae, start = small_vae(Gaussian(0.5)), weights_of(small_vae(Gaussian(0.5)))
-    fit(
-        vae,
-        pictures,
-        epochs=4,
-        batch_size=48,
-        objective=reconstruction,
-        learning_rate=training.after(3, 4, 0.1),
-        optimiser=paper_adagrad(48),
-    )
+    steps = dict(objective=reconstruction, learning_rate=training.after(3, 4, 0.1), optimiser=paper_adagrad(48))
+    fit(vae, pictures, epochs=4, batch_size=48, **steps)
     moved = torch.cat([(w - start[name]).flatten().abs() for name, w in vae.state_dict().items()])
     # Four equal gradients g: lr * g / sqrt(4 g^2). The weights have not moved between, so they are equal.
     assert moved.max() == pytest.approx(0.05, rel=1e-3)
@@ -229,15 +208,9 @@ def test_the_schedule_of_the_author_waits_and_gathers(pictures):
 
 def test_a_loss_that_is_no_number_names_the_step_and_restores_the_last_report(pictures):
     vae, kept = small_vae(), []
+    what = dict(objective=after(8, not_a_number), on_report=lambda vae, _: kept.append(weights_of(vae)))
     with pytest.raises(FloatingPointError, match=r"at step 9 \(after 64 images\).*last report.*smaller"):
-        fit(
-            vae,
-            pictures,
-            epochs=3,
-            batch_size=8,
-            objective=after(8, not_a_number),
-            on_report=lambda vae, _: kept.append(weights_of(vae)),
-        )
+        fit(vae, pictures, epochs=3, batch_size=8, **what)
     assert len(kept) == 1 and same(weights_of(vae), kept[0]) and not vae.training
 
 
@@ -251,19 +224,12 @@ def test_a_gradient_that_is_no_number_is_noticed_before_it_reaches_the_weights(p
     assert same(weights_of(vae), weights_of(small_vae()))
 
 
-@pytest.mark.parametrize("test_images", [False, True])
-def test_a_huge_learning_rate_ends_in_one_sentence(test_images, pictures):
+@pytest.mark.parametrize("tested", [False, True])
+def test_a_huge_learning_rate_ends_in_one_sentence(tested, pictures):
     vae = small_vae(Gaussian(0.1))
+    report = dict(test=pictures, report_at=[8]) if tested else dict(report_at=[])
     with pytest.raises(FloatingPointError, match="at step .*learning rate 3 to 10 times smaller"):
-        fit(
-            vae,
-            pictures,
-            test=pictures if test_images else None,
-            epochs=40,
-            batch_size=8,
-            learning_rate=constant(1e30),
-            report_at=[8] if test_images else [],
-        )
+        fit(vae, pictures, epochs=40, batch_size=8, learning_rate=constant(1e30), **report)
     assert same(weights_of(vae), weights_of(small_vae(Gaussian(0.1))))
 
 
@@ -315,15 +281,10 @@ def test_bad_arguments_are_refused_before_the_first_step(arguments, sentence, pi
 # Steps
 
 
-@pytest.mark.parametrize(
-    "progress, factor", [(0.0, 0.0), (0.025, 0.5), (0.05, 1.0), (0.525, 1 - 0.998 / 2), (1.0, 0.002)]
-)
-def test_linear_decay_warms_up_and_falls(progress, factor):
-    assert linear_decay(3.0)(progress) == pytest.approx(3 * factor)
-
-
-def test_constant_is_constant():
-    assert {constant(0.1)(progress) for progress in (0.01, 0.5, 1.0)} == {0.1}
+def test_linear_decay_warms_up_and_falls_and_constant_is_constant():
+    factors = {0.0: 0.0, 0.025: 0.5, 0.05: 1.0, 0.525: 1 - 0.998 / 2, 1.0: 0.002}
+    assert [linear_decay(3.0)(progress) for progress in factors] == pytest.approx([3 * f for f in factors.values()])
+    assert {constant(0.1)(progress) for progress in factors} == {0.1}
 
 
 @pytest.mark.parametrize(
@@ -354,16 +315,8 @@ def test_papers_adagrad_takes_the_steps_of_the_paper(pictures):
     """Two steps by hand: the first moves weights by the learning rate, so it cannot show the decay."""
     by_hand, vae = (small_vae(Gaussian(0.5)).double() for _ in range(2))
     x = pictures.double()
-    fit(
-        vae,
-        x,
-        epochs=2,
-        batch_size=48,
-        objective=reconstruction,
-        optimiser=paper_adagrad(48),
-        learning_rate=constant(0.05),
-    )
-
+    steps = dict(objective=reconstruction, optimiser=paper_adagrad(48), learning_rate=constant(0.05))
+    fit(vae, x, epochs=2, batch_size=48, **steps)
     squares = {name: 0 for name, _ in by_hand.named_parameters()}
     for _ in range(2):
         by_hand.zero_grad()
@@ -408,17 +361,9 @@ def test_any_objective_that_returns_terms_will_do(pictures):
 
 
 class ThreeDistributions(nn.Module):
-    """A reader's own class, as lesson 02 writes it."""
+    """A reader's own class, as lesson 02 writes it: `prior`, `encode` and `decode` are all that it has."""
 
-    def __init__(self):
-        super().__init__()
-        self.prior, self.layer = small_vae().prior, nn.Linear(1, 1)
-
-    def encode(self, x):
-        raise NotImplementedError
-
-    def decode(self, z):
-        raise NotImplementedError
+    prior = encode = decode = None
 
 
 def test_a_class_of_ones_own_is_told_how_to_go_in(pictures):

@@ -260,6 +260,7 @@ class Hostile(LatentExplorer):
 
 def test_words_stay_text_beside_the_still_of_a_reopened_notebook(vae, monkeypatch):
     shown = []
+    monkeypatch.setattr(widgets, "_running_cell", lambda: ("a cell", "its run"))
     monkeypatch.setattr(widgets, "display", lambda data, **about: shown.append((data, about["metadata"])))
     Hostile(vae)._ipython_display_()
     (still, mark), (live, _) = shown

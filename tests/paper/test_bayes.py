@@ -24,8 +24,10 @@ from vae_utils.paper.bayes import (
     weight_prior,
 )
 from vae_utils.paper.importance import log_likelihood
-from vae_utils.training import adam, constant, fit
+from vae_utils.training import adam, constant
+from vae_utils.training import fit as loud_fit
 
+fit = partial(loud_fit, progress=False)
 SIGMA = 0.5  # of a pixel, in both models
 NUM_DRAWS = 400
 
@@ -59,25 +61,26 @@ class Silent(nn.Module):
 @pytest.fixture
 def x():
     """Five images of three pixels."""
-    return torch.tensor([[0.9, 0.1, 0.4], [0.7, 0.3, 0.4], [1.0, 0.0, 0.6], [0.8, 0.2, 0.5], [0.5, 0.6, 0.1]]).view(
-        5, 1, 1, 3
-    )
+    first, second, third = [0.9, 0.7, 1.0, 0.8, 0.5], [0.1, 0.3, 0.0, 0.2, 0.6], [0.4, 0.4, 0.6, 0.5, 0.1]
+    return torch.tensor([first, second, third]).T.reshape(5, 1, 1, 3)
 
 
-def conjugate(prior_std=1.0, mean=None, sigma=None):
-    vae = VAE(Silent(), Constant(3), Gaussian(SIGMA), 1, image_shape=(1, 1, 3))
-    vae = BayesianVAE(vae, weight_prior(vae.decoder, prior_std))
-    set_weights(vae, mean, sigma)
-    return vae
+def point_model():
+    return VAE(Silent(), Constant(3), Gaussian(SIGMA), 1, image_shape=(1, 1, 3))
+
+
+def conjugate(prior_std, mean, sigma):
+    vae = point_model()
+    return with_weights(BayesianVAE(vae, weight_prior(vae.decoder, prior_std)), mean, sigma)
 
 
 @torch.no_grad()
-def set_weights(vae, mean, sigma):
-    if mean is not None:
-        vae.decoder.get_parameter(next(name for name, _ in vae.decoder.named_parameters())).copy_(
-            mean.view_as(next(vae.decoder.parameters()))
-        )
-        vae.log_sigma.copy_(torch.as_tensor(sigma).log().expand_as(vae.log_sigma))
+def with_weights(vae, mean, sigma):
+    """The model once its q(theta) is N(mean, sigma^2)."""
+    [theta] = vae.decoder.parameters()
+    theta.copy_(mean.view_as(theta))
+    vae.log_sigma.fill_(math.log(sigma))
+    return vae
 
 
 def posterior(x, prior_std=1.0):
@@ -147,45 +150,33 @@ def test_gradient_is_unbiased(x):
     slopes = []
     for _ in range(NUM_DRAWS):
         bound = len(x) * full_bound(vae, x, len(x)).objective.mean()
-        slopes.append(
-            torch.cat([part.flatten() for part in torch.autograd.grad(bound, (vae.decoder.theta, vae.log_sigma))])
-        )
+        gradient = torch.autograd.grad(bound, (vae.decoder.theta, vae.log_sigma))
+        slopes.append(parameters_to_vector(gradient))
     slopes = torch.stack(slopes)  # [draws, 3 + 3]
     assert_mean(slopes[:, :3], mean.grad)
     assert_mean(slopes[:, 3:].sum(1), sigma.grad * sigma.detach())
+
+
+def falling(progress):
+    return 0.05 * (1 - progress)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [5, 1])
 def test_training_finds_the_posterior(x, batch_size):
     """The sum over N sets the width: with M in its place it would be sqrt(5) times too wide for M = 1."""
-    vae = conjugate(mean=torch.zeros(3), sigma=0.1)
-    fit(
-        vae,
-        x,
-        epochs=500 // (5 // batch_size),
-        batch_size=batch_size,
-        learning_rate=lambda progress: 0.05 * (1 - progress),
-        objective=partial(full_bound, num_images=5),
-        progress=False,
-    )
+    vae = conjugate(1.0, torch.zeros(3), 0.1)
+    steps = dict(epochs=500 // (5 // batch_size), batch_size=batch_size, learning_rate=falling)
+    fit(vae, x, objective=partial(full_bound, num_images=5), **steps)
     mean, sigma = posterior(x)
     torch.testing.assert_close(vae.weights.mean, mean, atol=0.1, rtol=0)  # sigma is 0.22
     torch.testing.assert_close(vae.weights.stddev, torch.full((3,), sigma), rtol=0.25, atol=0)
 
 
 def test_map_is_the_mode_of_the_posterior(x):
-    vae = VAE(Silent(), Constant(3), Gaussian(SIGMA), 1, image_shape=(1, 1, 3))
+    vae = point_model()
     objective = partial(map_bound, num_images=5, prior=weight_prior(vae.decoder, 0.3))
-    fit(
-        vae,
-        x,
-        epochs=200,
-        batch_size=5,
-        learning_rate=lambda progress: 0.05 * (1 - progress),
-        objective=objective,
-        progress=False,
-    )
+    fit(vae, x, epochs=200, batch_size=5, learning_rate=falling, objective=objective)
     torch.testing.assert_close(vae.decoder.theta.detach().flatten(), posterior(x, 0.3)[0], atol=5e-3, rtol=0)
 
 
@@ -207,13 +198,11 @@ def test_map_with_the_standard_prior_is_weight_decay(images):
 def test_predictive_bounds_on_the_conjugate_model(x):
     """With q(theta) exact the predictive density is Gaussian: N(mean, SIGMA^2 + sigma^2)."""
     mean, sigma = posterior(x)
-    vae = conjugate(1.0, mean, sigma)
+    vae, q = conjugate(1.0, mean, sigma), Normal(mean, sigma)
     new = torch.tensor([[0.2, 0.9, 0.5], [0.8, 0.2, 0.4]]).view(2, 1, 1, 3)
     exact = Independent(Normal(mean, math.hypot(SIGMA, sigma)), 1).log_prob(new.view(2, 3))
-    looser = (
-        exact_bound(new[:1], mean, torch.tensor(sigma))
-        + kl_divergence(Normal(mean, sigma), Normal(torch.zeros(3), 1.0)).sum()
-    )  # E_q[log p(x|theta)]
+    # E_q[log p(x|theta)]
+    looser = exact_bound(new[:1], mean, torch.tensor(sigma)) + kl_divergence(q, Normal(torch.zeros(3), 1.0)).sum()
     bound = predictive_elbo(vae, new, num_weights=NUM_DRAWS, device="cpu")
     tight = predictive_log_likelihood(vae, new, num_weights=NUM_DRAWS, num_samples=1, device="cpu")
     assert bound.elbo[0].item() == pytest.approx(looser.item(), abs=0.1)  # a draw's spread: 0.55
@@ -244,8 +233,7 @@ class LineEncoder(nn.Module):
 def line(mean, sigma, slope, width):
     decoder = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Unflatten(1, (1, 1, 1)))
     vae = BayesianVAE(VAE(LineEncoder(slope, width), decoder, Gaussian(SIGMA), 1, image_shape=(1, 1, 1)))
-    set_weights(vae, torch.tensor(mean), sigma)
-    return vae
+    return with_weights(vae, torch.tensor(mean), sigma)
 
 
 def log_posterior_of_theta():
@@ -323,17 +311,8 @@ def test_all_of_q_is_trained(images):
     torch.manual_seed(0)
     vae = BayesianVAE(mlp_vae(3, (8,)))
     before = {name: value.clone() for name, value in vae.state_dict().items()}
-    fit(
-        vae,
-        images,
-        epochs=2,
-        batch_size=6,
-        objective=partial(full_bound, num_images=12),
-        test=images,
-        progress=False,
-        learning_rate=constant(2e-3),
-        optimiser=adam,
-    )
+    steps = dict(objective=partial(full_bound, num_images=12), learning_rate=constant(2e-3), optimiser=adam)
+    fit(vae, images, epochs=2, batch_size=6, test=images, **steps)
     assert [name for name, value in vae.state_dict().items() if torch.equal(value, before[name])] == []
 
 
@@ -348,13 +327,11 @@ def test_ordinary_functions_evaluate_it(images):
     torch.manual_seed(0)
     vae = mlp_vae(3, (8,))
     ours = BayesianVAE(vae, initial_std=1e-8)
-    torch.testing.assert_close(
-        predictive_elbo(ours, images, 2, device="cpu").elbo, evaluate(vae, images, device="cpu").elbo, atol=0.02, rtol=0
-    )
+    bound, expected = predictive_elbo(ours, images, 2, device="cpu"), evaluate(vae, images, device="cpu")
+    torch.testing.assert_close(bound.elbo, expected.elbo, atol=0.02, rtol=0)
     tight = predictive_log_likelihood(ours, images, 5, 40, device="cpu").per_image.mean()
-    assert tight.item() == pytest.approx(
-        log_likelihood(vae, images, 200, device="cpu").per_image.mean().item(), abs=0.5
-    )
+    expected = log_likelihood(vae, images, 200, device="cpu").per_image.mean()
+    torch.testing.assert_close(tight, expected, atol=0.5, rtol=0)
 
 
 @pytest.mark.parametrize(

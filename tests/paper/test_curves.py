@@ -66,14 +66,7 @@ def test_our_curves_lie_over_all_of_the_papers(tmp_path):
         assert ax.get_xscale() == "log"
     thin = [line for line in figure.axes[0].lines if line.get_linewidth() < 7]
     assert [line.get_ydata().tolist() for line in thin] == [[-150.0, -140.0]] and not figure.axes[1].lines[6:]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "AEVB",
-        "Monte Carlo EM",
-        "wake-sleep",
-        "ours",
-        "the paper's",
-        "train",
-        "test",
-    ]
+    legend = ["AEVB", "Monte Carlo EM", "wake-sleep", "ours", "the paper's", "train", "test"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == legend
     with pytest.raises(ValueError, match="the panel was expected to be one of the paper's"):
         curves.plot_over_paper(figure.axes[0], "Fig3", "no panel", {})

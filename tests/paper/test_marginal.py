@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.distributions import MultivariateNormal, kl_divergence
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from vae_utils.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, GreyCrossEntropy
+from vae_utils.likelihoods import Gaussian, GreyCrossEntropy
 from vae_utils.models import VAE, paper_vae
 from vae_utils.paper.hmc import hmc_sample
 from vae_utils.paper.importance import log_likelihood
@@ -67,27 +67,6 @@ def posterior(vae, x):
     precision = weight.T @ weight / sigma**2 + torch.eye(vae.latent_size)
     mean = torch.linalg.solve(precision, weight.T @ (x.flatten(1) - vae.decoder.linear.bias).T / sigma**2).T
     return mean, torch.linalg.inv(precision)
-
-
-# --- all pairs of codes and images
-
-
-@pytest.mark.parametrize("family", [Bernoulli, GreyCrossEntropy, ContinuousBernoulli, Gaussian])
-def test_pairs_are_what_the_distribution_says(family):
-    torch.manual_seed(0)
-    likelihood = family()
-    features, images = 3 * torch.randn(7, 1, 4, 5), torch.rand(4, 1, 4, 5)
-    x = likelihood.observe(images)
-    expected = likelihood(features[:, None]).log_prob(x)  # [7, 1] against [4]: [7, 4]
-    torch.testing.assert_close(likelihood.pairwise_log_prob(features, x), expected, rtol=1e-5, atol=1e-4)
-
-
-def test_pairs_refuse_what_the_distribution_refuses():
-    features = torch.zeros(3, 1, 4, 5)
-    with pytest.raises(ValueError, match="0 or 1"):
-        Bernoulli().pairwise_log_prob(features, torch.full((2, 1, 4, 5), 0.5))
-    with pytest.raises(ValueError, match="in \\[0, 1\\]"):
-        GreyCrossEntropy().pairwise_log_prob(features, torch.full((2, 1, 4, 5), 2.0))
 
 
 # --- quadrature
@@ -158,7 +137,7 @@ def test_quadrature_refuses():
         quadrature_log_likelihood(linear_gaussian(4), torch.rand(2, *SHAPE))
     with pytest.raises(ValueError, match="even"):
         quadrature_log_likelihood(linear_gaussian(1), torch.rand(2, *SHAPE), points=7)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="pixels"):
         quadrature_log_likelihood(linear_gaussian(1), 2 + torch.rand(2, *SHAPE))
 
 
@@ -176,13 +155,11 @@ def test_chains_have_the_moments_of_the_posterior():
     draws, accepted = hmc_sample(log_joint, vae.prior.sample((500,)), 20, 100, 4)
     mean, covariance = posterior(vae, x[:1])
     width = covariance.diagonal().sqrt()
-    draws = draws.flatten(0, 1)
+    draws = (draws.flatten(0, 1) - mean[0]) / width
     assert 0.8 < accepted.mean() < 0.97
     # 500 independent chains: standard errors of 0.045 widths and 0.06 of the variance before averaging
-    torch.testing.assert_close((draws.mean(0) - mean[0]) / width, torch.zeros(2), atol=0.12, rtol=0)
-    torch.testing.assert_close(
-        draws.T.cov() / torch.outer(width, width), covariance / torch.outer(width, width), atol=0.15, rtol=0
-    )
+    torch.testing.assert_close(draws.mean(0), torch.zeros(2), atol=0.12, rtol=0)
+    torch.testing.assert_close(draws.T.cov(), covariance / torch.outer(width, width), atol=0.15, rtol=0)
 
 
 # --- Appendix D
@@ -217,9 +194,8 @@ def test_appendix_d_with_chains_is_near():
 def test_appendix_d_tightens_with_more_samples():
     vae = linear_gaussian(1, 0.1)
     images = images_of(vae, 1).expand(200, *SHAPE).contiguous()
-    few, many = (
-        (posterior_sample_log_likelihood(vae, images, count) - exact(vae, images)).abs().mean() for count in (20, 200)
-    )
+    estimates = (posterior_sample_log_likelihood(vae, images, count) for count in (20, 200))
+    few, many = ((estimate - exact(vae, images)).abs().mean() for estimate in estimates)
     assert many < few / 2
 
 
@@ -230,12 +206,11 @@ def test_appendix_d_wants_two_halves():
 
 def test_kernel_density_is_a_density_and_fits_a_gaussian():
     torch.manual_seed(0)
-    draws = 0.05 * torch.randn(400, 3, 1) + torch.tensor([0.0, 1.0, -2.0])[None, :, None]
-    grid = torch.linspace(-0.5, 0.5, 2001)[:, None, None] + torch.tensor([0.0, 1.0, -2.0])[None, :, None]
-    log_density = kernel_log_density(draws, grid)
-    mass = log_density.exp().sum(0) / 2000
-    torch.testing.assert_close(mass, torch.ones(3), atol=1e-3, rtol=0)
-    true = torch.distributions.Normal(torch.tensor([0.0, 1.0, -2.0]), 0.05).log_prob(grid[..., 0])
+    centres = torch.tensor([0.0, 1.0, -2.0])[:, None]
+    grid = torch.linspace(-0.5, 0.5, 2001)[:, None, None] + centres
+    log_density = kernel_log_density(0.05 * torch.randn(400, 3, 1) + centres, grid)
+    torch.testing.assert_close(log_density.exp().sum(0) / 2000, torch.ones(3), atol=1e-3, rtol=0)
+    true = Normal(centres, 0.05).log_prob(grid).squeeze(-1)
     divergence = (true.exp() * (true - log_density)).sum(0) / 2000
     assert (divergence.abs() < 0.05).all()
 
@@ -264,10 +239,8 @@ def test_gaps_are_the_divergences():
     mean, covariance = posterior(vae, images)
     truth = MultivariateNormal(mean, covariance)
     best = best_gaussian_posterior(vae, images).base_dist
-    for q, gap in (
-        (best, result.approximation),
-        (vae.encode(images).base_dist, result.approximation + result.amortisation),
-    ):
+    loss = result.approximation + result.amortisation
+    for q, gap in ((best, result.approximation), (vae.encode(images).base_dist, loss)):
         divergence = kl_divergence(MultivariateNormal(q.loc, torch.diag_embed(q.scale**2)), truth)
         torch.testing.assert_close(gap, divergence, rtol=0.1, atol=0.2)  # of 500 draws: 0.05 a standard error
     assert (result.approximation > -0.01).all() and result.approximation.mean() > 0

@@ -13,27 +13,20 @@ from vae_utils.paper.ppca import pixel_gaussians, ppca
 from notebook_definitions import definitions
 
 
-def pictures(count=200, height=4, width=3, seed=0):
+def pictures(count=200, seed=0):
     """Correlated pictures with pixels of different spread."""
     generator = torch.Generator().manual_seed(seed)
-    pixels = height * width
-    mixing = torch.randn(pixels, pixels, generator=generator, dtype=torch.float64) / pixels**0.5
-    noise = torch.randn(count, pixels, generator=generator, dtype=torch.float64)
-    return (0.5 + 0.1 * noise @ mixing + 0.01 * torch.randn(count, pixels, generator=generator)).view(
-        count, 1, height, width
-    )
+    mixing = torch.randn(12, 12, generator=generator, dtype=torch.float64) / 12**0.5
+    noise = torch.randn(count, 12, generator=generator, dtype=torch.float64)
+    images = 0.5 + 0.1 * noise @ mixing + 0.01 * torch.randn(count, 12, generator=generator)
+    return images.view(count, 1, 4, 3)
 
 
 def test_pixel_gaussians_are_the_densities_of_the_pixels():
     images = pictures()
     model = pixel_gaussians(images[:150])
-    by_hand = sum(
-        Normal(images[:150, 0, r, c].mean(), images[:150, 0, r, c].var(correction=0).sqrt()).log_prob(
-            images[150:, 0, r, c]
-        )
-        for r in range(4)
-        for c in range(3)
-    )
+    seen, new = images.flatten(1).split([150, 50])
+    by_hand = sum(Normal(a.mean(), a.var(correction=0).sqrt()).log_prob(b) for a, b in zip(seen.T, new.T, strict=True))
     torch.testing.assert_close(model.log_prob(images[150:]), by_hand)
     assert model.event_shape == (1, 4, 3)
 

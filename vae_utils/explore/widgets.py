@@ -15,11 +15,11 @@ import copy
 import html
 import io
 import math
-import sys
 import uuid
 from pathlib import Path
 
 import anywidget
+import IPython
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -79,6 +79,8 @@ class LiveWidget(anywidget.AnyWidget):
         return data | {"image/png": self._still}, metadata | {"vae_utils": {"live": True}}
 
     def _ipython_display_(self):
+        if _running_cell()[0] is None:
+            raise NotImplementedError  # no front end that reopens notebooks: IPython asks for the mimebundle then
         data, metadata = self._repr_mimebundle_()
         words = html.escape(data["text/plain"])
         still = STILL.format(name=self.name, words=words, picture=self._still)
@@ -86,21 +88,25 @@ class LiveWidget(anywidget.AnyWidget):
         display(data, metadata=metadata, raw=True)
 
 
+def _running_cell():
+    """The ids of the cell that runs and of its run; None and None where nobody tells."""
+    shell = IPython.get_ipython()
+    request = shell.kernel.get_parent("shell") if hasattr(shell, "kernel") else {}
+    cell = request.get("metadata", {}).get("cellId")  # JupyterLab, Notebook 7 and VS Code send it
+    return (cell, request["header"]["msg_id"]) if cell else (None, None)
+
+
 def _replace_in_cell(widget):
     """Free the widgets that an earlier run of the same cell made: the front end has dropped them already."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if not hasattr(shell, "kernel"):
-        return
-    request = shell.kernel.get_parent("shell")
-    cell = request.get("metadata", {}).get("cellId")  # JupyterLab, Notebook 7 and VS Code send it
+    cell, run = _running_cell()
     if cell is None:
         return
-    run, widgets = _made_in_cell.get(cell, (None, []))
-    if run != request["header"]["msg_id"]:
+    before, widgets = _made_in_cell.get(cell, (None, []))
+    if before != run:
         for old in widgets:
             old.close()
         widgets = []
-    _made_in_cell[cell] = request["header"]["msg_id"], [*widgets, widget]
+    _made_in_cell[cell] = run, [*widgets, widget]
 
 
 class LatentExplorer(LiveWidget):

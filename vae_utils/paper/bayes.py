@@ -43,22 +43,17 @@ def weight_prior(decoder, std=1.0, bias_std=None):
     bias_std = std if bias_std is None else bias_std
     for name, value in (("std", std), ("bias_std", bias_std)):
         require_number(name, value, above=0)
-    scale = torch.cat(
-        [
-            torch.full_like(parameter, std if parameter.dim() > 1 else bias_std).flatten()
-            for parameter in decoder.parameters()
-        ]
-    )
+    scales = [torch.full_like(w, std if w.dim() > 1 else bias_std).flatten() for w in decoder.parameters()]
+    scale = torch.cat(scales)
     return Independent(Normal(torch.zeros_like(scale), scale), 1)
 
 
 class BayesianVAE(VAE):
     """A VAE whose decoder has no weights, only a distribution of weights: q(theta) = N(mean, diag sigma^2).
 
-    The means are the parameters of `decoder`, where the given model has its weights; beside them stands one
-    log sigma for each. Every call of `decode` draws one theta = mean + sigma * zeta, zeta ~ N(0, I), for all
-    the codes it is given (Eq. 19). Parameters of the likelihood itself, such as a learned sigma of the
-    pixels, stay single numbers.
+    The means are the parameters of `decoder`, where the given model has its weights; beside them stands one log sigma
+    for each. Every call of `decode` draws one theta = mean + sigma * zeta, zeta ~ N(0, I), for all the codes it is
+    given (Eq. 19). Parameters of the likelihood itself, such as a learned sigma of the pixels, stay single numbers.
 
     Args:
         vae: the model whose networks to use; they are trained with this one. Its weights are q's first means.
@@ -74,10 +69,8 @@ class BayesianVAE(VAE):
         prior = weight_prior(self.decoder) if prior is None else prior
         mean = parameters_to_vector(self.decoder.parameters()).detach()
         if prior.event_shape != mean.shape:
-            expected, given = (
-                f"over the decoder's {len(mean):,} weights",
-                f"one of event shape {list(prior.event_shape)}",
-            )
+            expected = f"over the decoder's {len(mean):,} weights"
+            given = f"one of event shape {list(prior.event_shape)}"
             raise ValueError(refusal("the prior", expected, given, "make it with weight_prior(vae.decoder)"))
         require_number("initial_std", initial_std, above=0)
         self.log_sigma = nn.Parameter(torch.full_like(mean, math.log(initial_std)))
@@ -99,12 +92,9 @@ class BayesianVAE(VAE):
 
     def decode(self, z):
         """p(x|z, theta) at one fresh draw theta ~ q(theta); otherwise as `VAE.decode`."""
-        parameters = dict(self.decoder.named_parameters())
-        pieces = self.weights.rsample().split([parameter.numel() for parameter in parameters.values()])
-        drawn = {
-            f"decoder.{name}": piece.view_as(parameter)
-            for (name, parameter), piece in zip(parameters.items(), pieces, strict=True)
-        }
+        shapes = {f"decoder.{name}": parameter.shape for name, parameter in self.decoder.named_parameters()}
+        pieces = self.weights.rsample().split([shape.numel() for shape in shapes.values()])
+        drawn = {name: piece.view(shapes[name]) for name, piece in zip(shapes, pieces, strict=True)}
         return functional_call(self, drawn, (z,))
 
     def forward(self, z):
@@ -138,8 +128,7 @@ def full_bound(vae, x, num_images):
         num_images: N, of the whole training set, not of the minibatch.
 
     Returns:
-        Terms: nats per image, shape [M]; `objective` has the weights' share, `elbo` (of rate and distortion)
-            has not.
+        Terms: nats per image, shape [M]; `objective` has the weights' share, `elbo` (of rate and distortion) has not.
 
     Raises:
         ValueError: as `objectives.elbo`, or if `num_images` < 1.
@@ -200,10 +189,8 @@ def predictive_elbo(vae, images, num_weights=10, seed=0, device=None):
     require_whole("num_weights", num_weights)
     with on_device(vae, device), fixed_seed(seed):
         parts = [elbo_of_set(vae.draw(), images, seed=seed) for _ in range(num_weights)]
-    rate, distortion = (
-        torch.stack(values).mean(0)
-        for values in ([terms.rate for terms in parts], [terms.distortion for terms in parts])
-    )
+    rate = torch.stack([terms.rate for terms in parts]).mean(0)
+    distortion = torch.stack([terms.distortion for terms in parts]).mean(0)
     protocol = f"{len(images):,} images, {vae.likelihood.protocol}, {num_weights} draws of the weights, 1 of z each"
     return Evaluation(-(rate + distortion), rate, distortion, protocol)
 
@@ -237,11 +224,10 @@ def predictive_log_likelihood(vae, images, num_weights=20, num_samples=50, every
     with on_device(vae, device) as device, fixed_seed(seed):
         for _ in range(num_weights):
             model = vae.draw()
-            log_weights = [
-                importance_log_weights(model, batch.to(device), num_samples) for batch in x.split(100)
-            ]  # [K, B] each
-            totals.append(torch.cat([part.logsumexp(0) for part in log_weights]).cpu())
-            totals_of_squares.append(torch.cat([(2 * part).logsumexp(0) for part in log_weights]).cpu())
+            # [K, B] each
+            parts = [importance_log_weights(model, batch.to(device), num_samples) for batch in x.split(100)]
+            totals.append(torch.cat([part.logsumexp(0) for part in parts]).cpu())
+            totals_of_squares.append(torch.cat([(2 * part).logsumexp(0) for part in parts]).cpu())
     total = torch.stack(totals).logsumexp(0)
     effective = (2 * total - torch.stack(totals_of_squares).logsumexp(0)).exp()
     protocol = (

@@ -95,23 +95,12 @@ def plot_over_paper(ax, figure, panel, curves):
     paper = paper_curves(figure, panel)
     for curve in sorted({*paper, *curves}):
         method, part = curve.split()
-        style = dict(
-            linestyle=SOLID_TRAIN_DASHED_TEST[part], color=METHOD_COLOURS[method], marker=METHOD_MARKERS[method]
-        )
+        style = {"color": METHOD_COLOURS[method], "marker": METHOD_MARKERS[method]}
+        style["linestyle"] = SOLID_TRAIN_DASHED_TEST[part]
         if curve in paper:
+            broad = dict(linewidth=7, alpha=0.3, solid_capstyle="butt", dash_capstyle="butt", zorder=1.5)
             # Large marks, as pale as the line but shining through it: without colour all broad lines are one grey.
-            ax.plot(
-                *paper[curve],
-                linewidth=7,
-                alpha=0.3,
-                solid_capstyle="butt",
-                dash_capstyle="butt",
-                zorder=1.5,
-                markersize=12,
-                markevery=0.12,
-                markeredgewidth=0,
-                **style,
-            )
+            ax.plot(*paper[curve], markersize=12, markevery=0.12, markeredgewidth=0, **broad, **style)
         for samples, nats in curves.get(curve, ()):
             ax.plot(samples, nats, linewidth=1.8, markersize=5, markevery=2, **style)
     ax.set(xscale="log", title=panel, xlabel="training images evaluated")
@@ -146,32 +135,20 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
         ax.set(xlim=x_limits, ylim=y_limits)
     for ax in axes[:, 0]:
         ax.set_ylabel(y_label)
+    handle, grey = functools.partial(Line2D, [], []), functools.partial(Line2D, [], [], color=GREY)
+    looks = [(METHOD_COLOURS[method], METHOD_MARKERS[method], METHOD_NAMES[method]) for method in sorted(methods)]
     handles = [
-        Line2D(
-            [],
-            [],
-            color=METHOD_COLOURS[method],
-            marker=METHOD_MARKERS[method],
-            markersize=6,
-            linewidth=1.8,
-            label=METHOD_NAMES[method],
-        )
-        for method in sorted(methods)
-    ]
-    handles += [
-        Line2D([], [], color=GREY, linewidth=1.8, label="ours"),
-        Line2D([], [], color=GREY, linewidth=7, alpha=0.4, label="the paper's"),
-        Line2D([], [], color=GREY, linestyle="-", label="train"),
-        Line2D([], [], color=GREY, linestyle="--", label="test"),
+        *(handle(color=colour, marker=mark, markersize=6, linewidth=1.8, label=name) for colour, mark, name in looks),
+        grey(linewidth=1.8, label="ours"),
+        grey(linewidth=7, alpha=0.4, label="the paper's"),
+        grey(linestyle="-", label="train"),
+        grey(linestyle="--", label="test"),
     ]
     in_a_row = len(handles) if columns > 2 else math.ceil(len(handles) / 2)
     drawn.legend(handles=handles, loc="outside lower center", ncols=in_a_row)
     which = panels[0] if len(panels) == 1 else f"{len(panels)} panels from {panels[0]} to {panels[-1]}"
-    return set_alt_text(
-        drawn,
-        f"{figure.replace('Fig', 'Figure ')} of the paper, {which}: our learning curves over the paper's, train and "
-        "test.",
-    )
+    name = figure.replace("Fig", "Figure ")
+    return set_alt_text(drawn, f"{name} of the paper, {which}: our learning curves over the paper's, train and test.")
 
 
 def plot_paper_curves(ax, panel, curves=("AEVB train", "AEVB test"), figure="Fig2"):
@@ -192,19 +169,9 @@ def plot_paper_curves(ax, panel, curves=("AEVB train", "AEVB test"), figure="Fig
     for curve in curves:
         require_one_of("the curve", curve, known)
         method, part = curve.split()
-        samples, nats = known[curve]
-        ax.plot(
-            samples,
-            nats,
-            linestyle=SOLID_TRAIN_DASHED_TEST[part],
-            color=GREY,
-            linewidth=1.3,
-            zorder=1.5,
-            marker={"AEVB": "", "WS": "x", "MCEM": "+"}[method],
-            markersize=6,
-            markevery=3,
-            label=f"paper, {curve}",
-        )
+        line = dict(linestyle=SOLID_TRAIN_DASHED_TEST[part], color=GREY, linewidth=1.3, zorder=1.5)
+        marks = dict(marker={"AEVB": "", "WS": "x", "MCEM": "+"}[method], markersize=6, markevery=3)
+        ax.plot(*known[curve], **line, **marks, label=f"paper, {curve}")
     ax.legend()
     return ax
 

@@ -28,10 +28,8 @@ class FreyFace:
     is_frey: bool
 
     def __repr__(self) -> str:
-        return (
-            f"FreyFace(train={len(self.train):,}, test={len(self.test):,}, source={self.source!r}, "
-            f"is_frey={self.is_frey})"
-        )
+        sizes = f"train={len(self.train):,}, test={len(self.test):,}"
+        return f"FreyFace({sizes}, source={self.source!r}, is_frey={self.is_frey})"
 
 
 def load_frey_faces(hold_out: int = 0) -> FreyFace:
@@ -119,14 +117,12 @@ with urllib.request.urlopen(sys.argv[3], timeout=float(sys.argv[2])) as answer, 
     shutil.copyfileobj(answer, file)
 """
 
+# SHA-256 of the pixels, not of the file: MATLAB and scipy write the date into it, so that copies of the faces differ.
+PIXELS_DIGEST = "2438ba4f0d2a6bd8bac43de756141eaa33c8d248dd613d464bdb1210d9b7af78"
 FREY_FACE_SOURCE = Source(
     name="Frey Face",
     folder="FreyFace",
-    # The digest (SHA-256) is of the pixels, not of the file: MATLAB and scipy write the date into a file, so that
-    # copies of the same faces differ.
-    files={
-        "frey_rawface.mat": ("2438ba4f0d2a6bd8bac43de756141eaa33c8d248dd613d464bdb1210d9b7af78", FREY_FACE_SHAPE[1])
-    },
+    files={"frey_rawface.mat": (PIXELS_DIGEST, FREY_FACE_SHAPE[1])},
     read=_read_frey_faces,
     download=(DOWNLOAD, "https://cs.nyu.edu/~roweis/data/frey_rawface.mat"),
     stand_in=StandIn(

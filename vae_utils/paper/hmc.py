@@ -98,18 +98,16 @@ def adapt_step_size(step_size, accepted, target=0.9, gain=0.1):
 
 
 @torch.no_grad()
-def hmc_sample(log_density, z, num_samples, burn_in, num_leapfrog, step_size=0.1, target=0.9, thin=1):
+def hmc_sample(log_density, z, num_samples, burn_in, num_leapfrog, step_size=0.1):
     """Draws from a density: the step size of each chain is fitted during the burn-in and fixed after it.
 
     Args:
         log_density: as `value_and_gradient`.
         z: where the chains start, shape [..., D]: the better the start, the shorter the burn-in may be.
         num_samples: S, moves to keep; neighbours in a chain are correlated.
-        burn_in: moves to throw away, during which each chain's step size is fitted to `target`.
+        burn_in: moves to throw away, during which each chain's step size is fitted, as in `adapt_step_size`.
         num_leapfrog: leapfrog steps of a move.
         step_size: to begin with, in units of z.
-        target: share of moves to accept.
-        thin: moves from one kept draw to the next.
 
     Returns:
         (samples, accepted): shape [S, ..., D], and the share of accepted moves after the burn-in, [...].
@@ -118,17 +116,15 @@ def hmc_sample(log_density, z, num_samples, burn_in, num_leapfrog, step_size=0.1
         ValueError: if a count is below 1 (`burn_in`: below 0).
     """
     require_whole("num_samples", num_samples)
-    require_whole("thin", thin)
     require_whole("burn_in", burn_in, least=0)
     steps = z.new_full(z.shape[:-1], step_size)
     for move in range(burn_in):
         z, accepted = hmc_step(log_density, z, steps, num_leapfrog)
         # Large corrections at first, small ones at the end: acceptance is a coin flip for a single chain.
-        steps = adapt_step_size(steps, accepted, target, gain=max(0.1, 2 * (1 - 2 * move / burn_in)))
+        steps = adapt_step_size(steps, accepted, gain=max(0.1, 2 * (1 - 2 * move / burn_in)))
     samples, shares = [], []
-    for move in range(num_samples * thin):
+    for _ in range(num_samples):
         z, accepted = hmc_step(log_density, z, steps, num_leapfrog)
+        samples.append(z)
         shares.append(accepted)
-        if move % thin == thin - 1:
-            samples.append(z)
     return torch.stack(samples), torch.stack(shares).float().mean(0)

@@ -119,16 +119,11 @@ def _refine(vae, x, grid, side, tolerance):
         side = side / 2
         active = torch.zeros(num_images, dtype=torch.bool).index_fill_(0, image, True)
         z, image = _halve(z, side), image.repeat_interleave(num_corners)
-        density = torch.cat(
-            [log_joint(vae, x[owner], part) for part, owner in zip(z.split(PAIRS), image.split(PAIRS), strict=True)]
-        )
+        pairs = zip(z.split(PAIRS), image.split(PAIRS), strict=True)
+        density = torch.cat([log_joint(vae, x[owner], part) for part, owner in pairs])
         mass = density + size * math.log(side)
-        coarser = torch.stack(
-            [
-                _log_sum(mass[corner::num_corners], image[corner::num_corners], num_images)
-                for corner in range(num_corners)
-            ]
-        )
+        corners = [slice(corner, None, num_corners) for corner in range(num_corners)]
+        coarser = torch.stack([_log_sum(mass[corner], image[corner], num_images) for corner in corners])
         now = torch.logaddexp(settled, coarser.logsumexp(0))
         spread = torch.logaddexp(settled, coarser + size * math.log(2))
         disagreement = torch.where(active, spread.amax(0) - spread.amin(0), disagreement)
@@ -203,15 +198,12 @@ def posterior_sample_log_likelihood(vae, images, num_samples=50, num_leapfrog=4,
     require_images(images, vae.image_shape)
     require_whole("num_samples", num_samples, least=8, remedy="of two halves, one is split again")
     x = vae.observe(images, torch.Generator().manual_seed(seed))
+    parts = []
     with fixed_seed(seed):
-        return torch.cat(
-            [
-                reciprocal_log_likelihood(
-                    vae, batch, posterior_samples(vae, batch, num_samples, num_leapfrog, burn_in, candidates)
-                )
-                for batch in x.split(1000)
-            ]
-        )
+        for batch in x.split(1000):
+            z = posterior_samples(vae, batch, num_samples, num_leapfrog, burn_in, candidates)
+            parts.append(reciprocal_log_likelihood(vae, batch, z))
+    return torch.cat(parts)
 
 
 @torch.no_grad()
@@ -275,17 +267,12 @@ def _kernels(centres, z, factor):
     # A chain that has hardly moved has no covariance to speak of: a floor, in its own units and in the prior's.
     floor = 1e-4 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-8
     root = torch.linalg.cholesky(covariance + floor[:, None, None] * torch.eye(size))
-    scaled, places = (
-        torch.linalg.solve_triangular(root, draws.permute(1, 2, 0), upper=False).mT for draws in (centres, z)
-    )  # [B, S, D], [B, T, D]
+    whitened = partial(torch.linalg.solve_triangular, root, upper=False)
+    scaled, places = whitened(centres.permute(1, 2, 0)).mT, whitened(z.permute(1, 2, 0)).mT  # [B, S, D], [B, T, D]
     factor = factor.expand(len(root))
     distances = torch.cdist(places, scaled).square() / (2 * factor[:, None, None] ** 2)  # [B, T, S]
-    constant = (
-        root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        + size * factor.log()
-        + size / 2 * math.log(2 * math.pi)
-        + math.log(num)
-    )
+    log_volume = root.diagonal(dim1=-2, dim2=-1).log().sum(-1) + size * factor.log()
+    constant = log_volume + size / 2 * math.log(2 * math.pi) + math.log(num)
     return ((-distances).logsumexp(-1) - constant[:, None]).T
 
 

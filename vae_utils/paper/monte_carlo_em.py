@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from tqdm import tqdm
@@ -71,8 +72,7 @@ def monte_carlo_em(
         images: grey training images in [0, 1], shape [N, 1, H, W].
         iterations: E- and M-steps.
         learning_rate: of `optimiser`.
-        optimiser: function of the parameters that returns a torch optimiser, e.g.
-            `training.paper_adagrad(N)`.
+        optimiser: function of the parameters that returns a torch optimiser, e.g. `training.paper_adagrad(N)`.
         waiting: updates at the beginning that let the optimiser see gradients and leave the weights alone, as
             `training.after`.
         num_leapfrog: leapfrog steps in a move.
@@ -80,8 +80,7 @@ def monte_carlo_em(
         step_size: of the leapfrog, to begin with; then tuned so that a share of `target` is accepted.
         target: share of the moves to accept.
         seed: of every draw; the weights' own draw happens before, outside.
-        report_at: numbers of training images evaluated after which to report; by default at every tenth of the
-            run.
+        report_at: numbers of training images evaluated after which to report; by default at every tenth of the run.
         on_report: function of (vae, report, z) called at each report, z of shape [N, D].
         on_step: function of the `MCEMRun`, called before the first iteration and after each: it may keep the run,
             or put it back to where an earlier one was interrupted (`reproduce.resuming`).
@@ -108,16 +107,8 @@ def monte_carlo_em(
         run = MCEMRun(vae, x, optimiser(vae.parameters()), step_size)
         if on_step is not None:
             on_step(run)
-        bar = tqdm(
-            total=iterations,
-            initial=run.iteration,
-            unit=" iterations",
-            disable=not progress,
-            leave=False,
-            mininterval=0.5,
-            ncols=100,
-            file=sys.stdout,
-        )
+        looks = dict(unit=" iterations", leave=False, mininterval=0.5, ncols=100, file=sys.stdout)
+        bar = tqdm(total=iterations, initial=run.iteration, disable=not progress, **looks)
         try:
             while run.iteration < iterations:
                 run.start_watch()
@@ -162,13 +153,11 @@ class MCEMRun:
         self._started = None
 
     def expect(self, num_leapfrog, target, chunk):
-        accepted = []
-        z = []
-        for x, start in zip(self.x.split(chunk), self.z.split(chunk), strict=True):
-            end, moved = hmc_step(lambda z, x=x: log_joint(self.vae, x, z), start, self.step_size, num_leapfrog)
-            z.append(end)
-            accepted.append(moved)
-        self.z, accepted = torch.cat(z), torch.cat(accepted)
+        moves = [
+            hmc_step(partial(log_joint, self.vae, x), z, self.step_size, num_leapfrog)
+            for x, z in zip(self.x.split(chunk), self.z.split(chunk), strict=True)
+        ]
+        self.z, accepted = map(torch.cat, zip(*moves, strict=True))
         self.shares.append(accepted.float().mean().item())
         self.step_size = adapt_step_size(self.step_size, accepted, target, gain=0.5)
 

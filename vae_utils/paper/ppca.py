@@ -55,9 +55,8 @@ def ppca(images, latent_size):
     _require_several(images, 3)
     shape, x = images.shape[1:], images.double().flatten(1)
     most = min(len(x) - 1, x.shape[1]) - 1
-    require_whole(
-        "latent_size", latent_size, 1, most, f"{len(x)} images of {x.shape[1]} pixels have no more directions"
-    )
+    remedy = f"{len(x)} images of {x.shape[1]} pixels have no more directions"
+    require_whole("latent_size", latent_size, 1, most, remedy)
     mean = x.mean(0)
     eigenvalues, directions = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
     eigenvalues, directions = eigenvalues.flip(0).clamp(min=0), directions.flip(1)  # largest first
