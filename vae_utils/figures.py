@@ -69,8 +69,8 @@ X_LABELS = {
 def use_style() -> None:
     """Set the course's style in matplotlib's rcParams; called once, at the top of a notebook.
 
-    In a notebook it also stores each figure with a sentence on what it shows (`alt.alt_text`), and lets figures
-    appear below their cells where the environment variable MPLBACKEND asks for windows or files.
+    In a notebook it also stores each figure with a sentence on what it shows (`support.alt`), and shows figures below
+    their cells where the environment variable MPLBACKEND names another backend.
     """
     shell = get_ipython()
     if hasattr(shell, "kernel") and not os.environ.get("MPLBACKEND", "module://").startswith("module://"):
@@ -154,8 +154,7 @@ def show_wall(ax: Axes, wall: np.ndarray, **kwargs: object) -> None:
 def figure_png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file, e.g. a frame of `explore.FramePlayer`.
 
-    pyplot forgets the figure, so that the cell which made it does not show it a second time; it can still be
-    drawn on.
+    pyplot forgets the figure, so that the cell which made it does not show it again; it can still be drawn on.
     """
     plt.close(figure)
     file = io.BytesIO()

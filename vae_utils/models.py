@@ -116,9 +116,6 @@ class VAE(nn.Module):
         return self.likelihood.observe(images, generator)
 
 
-# Networks
-
-
 class MLPEncoder(nn.Module):
     """Images to means and log-variances through fully connected layers."""
 

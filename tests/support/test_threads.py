@@ -44,9 +44,11 @@ def machine(monkeypatch):
 
 @pytest.fixture
 def sharing(machine):
-    """Of eight threads."""
+    """Of eight threads, all of them in use."""
     before = torch.get_num_threads()
     sharing = CoreSharing(8)
+    assert torch.get_num_threads() == 8  # what has no networks is left alone
+    assert [machine.pass_by(), machine.pass_by(idle=7.0)] == [1, 8]  # a computation has begun
     yield sharing
     sharing.stop()
     torch.set_num_threads(before)
@@ -79,8 +81,8 @@ def test_each_thread_given_back_is_missed_for_longer(sharing, machine):
     assert looks == 0 + 1 + 3 + 7 + 15 + 31
 
 
-def test_a_pause_decides_nothing(sharing, machine):
-    assert machine.pass_by(ran=0.01, waited=0.09, idle=7.9) == 8
+def test_after_a_pause_a_computation_begins_with_one_thread(sharing, machine):
+    assert [machine.pass_by(ran=0.01, waited=0.09, idle=7.9), machine.pass_by(idle=3.0)] == [1, 4]
 
 
 def test_a_number_that_the_user_chooses_stays(sharing, machine):

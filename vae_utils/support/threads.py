@@ -2,9 +2,9 @@
 
 PyTorch takes one thread for each core, and threads that wait for each other keep their cores busy meanwhile. On a
 machine that several learners share, some thread always has no core, and all others wait for it: four learners on two
-cores train ten times slower than their share of the machine allows. So, on Linux, a program that shares cores looks
-four times a second how long it has waited for one. It gives threads back if it waited, and takes them again when
-cores lie idle.
+cores train ten times slower than their share of the machine allows. So, on Linux, a program that shares cores begins
+a computation with one thread, and looks four times a second: it takes more threads where cores lie idle, and gives
+them back if it has waited for a core.
 
 A number that the user has chosen, by OMP_NUM_THREADS, MKL_NUM_THREADS or `torch.set_num_threads`, is left alone.
 Choose one for results that are equal to the last bit: sums of floats depend on the number of threads.
@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 PERIOD = 0.25  # seconds between two looks
-BUSY = 0.5  # share of its time that a program computes or waits for a core; with less, a look decides nothing
+BUSY = 0.5  # share of its time that a program computes or waits for a core; after less, a new computation begins
 WAITED = 0.15  # share of its busy time without a core, from which on threads are given back
 IDLE = 0.6  # cores that lie idle, from which on a thread is taken
 LONGEST_REST = 64  # looks after giving back, at the most, in which no thread is taken
@@ -36,7 +36,7 @@ class CoreSharing:
         self.most = self.threads = most
         self.owner = threading.get_ident()  # torch counts the threads of each Python thread apart
         self.rest, self.next_rest = 0, 1  # looks
-        self.before = _clocks()
+        self.before = None  # the clocks at the last look
         torch.set_num_threads(most)
         self.hook = nn.modules.module.register_module_forward_pre_hook(self._before_a_network)
 
@@ -45,16 +45,18 @@ class CoreSharing:
         self.hook.remove()
 
     def _before_a_network(self, module, inputs):
-        if time.monotonic() - self.before[0] < PERIOD or threading.get_ident() != self.owner:
+        if threading.get_ident() != self.owner or (self.before and time.monotonic() - self.before[0] < PERIOD):
             return
         if torch.get_num_threads() != self.threads:  # the user has chosen another number
             self.stop()
             return
         now = _clocks()
-        seconds, ran, waited, idle = (after - before for after, before in zip(now, self.before))
+        seconds, ran, waited, idle = (after - before for after, before in zip(now, self.before or now))
         self.before = now
         if ran + waited > BUSY * seconds:
             self._follow(waited / (ran + waited), idle / seconds)
+        else:  # a computation begins, and nobody knows yet who else computes
+            self._take(1)
 
     def _follow(self, waited: float, idle: float) -> None:
         """Choose a number of threads.
@@ -68,11 +70,14 @@ class CoreSharing:
         if waited > WAITED:
             threads = max(1, int(threads * (1 - waited)))
         elif idle > IDLE and not self.rest:
-            threads = min(self.most, threads + max(1, int(idle)))
+            threads = min(self.most, threads + int(idle + 1 - IDLE))
         if threads < self.threads:
             self.rest, self.next_rest = self.next_rest, min(2 * self.next_rest, LONGEST_REST)
         elif threads == self.threads == self.most:
             self.next_rest = 1
+        self._take(threads)
+
+    def _take(self, threads):
         if threads != self.threads:
             self.threads = threads
             torch.set_num_threads(threads)
