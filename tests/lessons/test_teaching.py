@@ -4,7 +4,6 @@ import ast
 import inspect
 import math
 import re
-import symtable
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from torch import distributions
 from vae_utils import evaluation, figures, objectives, training
 from vae_utils.authoring.lesson import LESSONS as NOTEBOOKS
 from vae_utils.authoring.lesson import code_cells, exercises, headings, is_solution, paths, read
-from vae_utils.authoring.needs import globals_of
+from vae_utils.authoring.needs import globals_of, table_of
 from vae_utils.data import MNIST
 from vae_utils.likelihoods import PixelGaussian
 from vae_utils.models import mlp_vae
@@ -161,7 +160,7 @@ def test_cells_to_run_need_no_others(minutes):
         have, later = set(), set()  # later: what functions and classes read
         for cell in code_cells(cells):
             for statement in [] if is_solution(cell) else ast.parse(cell.source).body:
-                made, used = globals_of(symtable.symtable(ast.unparse(statement), cell.id, "exec"))
+                made, used = globals_of(table_of(statement, cell.id))
                 if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
                     later |= used
                 else:

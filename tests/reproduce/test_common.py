@@ -36,7 +36,8 @@ def test_an_ending_goes_on_from_the_first_training_with_its_own_objective(toy_mn
     told, objective = [], common.importance_weighted
     first, _ = replace(ended, ending=None).train(toy_mnist, progress=False)
     vae, history = ended.train(toy_mnist, progress=False, on_report=lambda vae, report: told.append(report))
-    assert history.column("epochs") == [1, 2, 3, 4] and told == history
+    assert history.column("epochs") == [1, 2, 3, 4]
+    assert list(map(repr, told)) == list(map(repr, history))  # in words: no NaN equals another
     assert history.column("seconds") == sorted(history.column("seconds"))
     assert not torch.equal(first.decoder.output_bias, vae.decoder.output_bias)
     calls = []

@@ -91,7 +91,7 @@ def overwritten(nb):
         own, outside = set(), set()
         for statement in ast.parse(cell.source).body:
             code = ast.unparse(statement)
-            made, used = globals_of(symtable.symtable(code, cell.id, "exec"))
+            made, used = globals_of(table_of(statement, cell.id))
             grows = isinstance(statement, ast.AugAssign) and not isinstance(statement.op, ast.BitOr)  # a | a is a
             used |= made if isinstance(statement, ast.AugAssign) else set()
             if grows or isinstance(statement, ast.Assign):
@@ -110,6 +110,24 @@ def overwritten(nb):
                     if name in reads[reader]
                 ]
     return found
+
+
+class _AsGenerators(ast.NodeTransformer):
+    def visit_ListComp(self, node):
+        self.generic_visit(node)
+        element = ast.Tuple([node.key, node.value], ast.Load()) if isinstance(node, ast.DictComp) else node.elt
+        return ast.GeneratorExp(element, node.generators)
+
+    visit_SetComp = visit_DictComp = visit_ListComp
+
+
+def table_of(code, name="cell"):
+    """The symbols of a statement or module, as `ast` has it: those of comprehensions apart, in any Python.
+
+    Since 3.12 Python counts them among the symbols around them; those of generators stay apart.
+    """
+    generators = ast.fix_missing_locations(_AsGenerators().visit(ast.parse(ast.unparse(code))))
+    return symtable.symtable(ast.unparse(generators), name, "exec")
 
 
 def globals_of(table, top=True):
