@@ -17,7 +17,6 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 from PIL import Image
 
-from vae_utils.authoring.exporter import drop_stills_of_reopened
 from vae_utils.authoring.lesson import read
 from vae_utils.files import write_atomically
 
@@ -55,7 +54,6 @@ def execute(path):
 def clean(notebook):
     """Drop, in place, what is not the cells' own doing."""
     notebook.metadata.pop("widgets", None)
-    drop_stills_of_reopened(notebook)
     notebook.metadata |= {"kernelspec": KERNEL, "language_info": LANGUAGE}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)

@@ -85,7 +85,6 @@ class LessonExporter(HTMLExporter):
             text = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error)
             first_line = text.partition("\n")[0]
             self.stop(f"{name} was expected to run to its end, but {where} failed: {first_line}; no page was written")
-        drop_stills_of_reopened(nb)
         if not all_alive(nb):
             self.stop(f"{name} was expected to leave each widget's state, but one left none; no page was written")
 

@@ -19,7 +19,7 @@ def require_whole(name: str, value: object, least: int = 1, most: int | None = N
     Raises:
         ValueError: if it is not.
     """
-    if not (_is_a(Integral, value) and least <= value and (most is None or value <= most)):
+    if not (is_a(Integral, value) and least <= value and (most is None or value <= most)):
         raise ValueError(refusal(name, f"to be a whole number {_span(least, most)}", value, remedy))
 
 
@@ -41,7 +41,7 @@ def require_number(
     Raises:
         ValueError: if it is not.
     """
-    fits = _is_a(Real, value) and value == value
+    fits = is_a(Real, value) and value == value
     fits = fits and (above is None or value > above) and (least is None or value >= least)
     if not (fits and (most is None or value <= most)):
         ends = [f"above {above:g}"] if above is not None else []
@@ -66,7 +66,8 @@ def refusal(what: str, expected: str, given: object, remedy: str = "") -> str:
     return f"{what} {verb} expected {expected}, got {given}" + (f"; {remedy}" if remedy else "")
 
 
-def _is_a(kind, value):
+def is_a(kind: type, value: object) -> bool:
+    """Whether `value` is a number of this kind; a bool is none."""
     return isinstance(value, kind) and not isinstance(value, bool)
 
 

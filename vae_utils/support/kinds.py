@@ -4,7 +4,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vae_utils.support.arguments import refusal
+from vae_utils.support.arguments import is_a, refusal
 
 # What an annotation asks for, in words, and the test of it. A bool is not a number here; NumPy's numbers are.
 KINDS = {
     bool: ("True or False", lambda value: isinstance(value, bool)),
-    int: ("a whole number", lambda value: isinstance(value, Integral) and not isinstance(value, bool)),
-    float: ("a number", lambda value: isinstance(value, Real) and not isinstance(value, bool)),
+    int: ("a whole number", partial(is_a, Integral)),
+    float: ("a number", partial(is_a, Real)),
     Callable: ("a function", callable),
     type(None): ("None", lambda value: value is None),
     torch.Tensor: ("a tensor", torch.is_tensor),
