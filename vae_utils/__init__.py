@@ -37,7 +37,7 @@ _HOMES = {
     "paper.curves": ("paper_curves", "plot_figure", "read_curves"),
     "training": ("after", "fit", "paper_adagrad"),
 }
-_AT_WORK = ("threads", "share_cores"), ("memory", "give_back_after_cells"), ("memory", "leave_compiler_out")
+_AT_WORK = ("threads", "share_cores"), ("memory", "give_back"), ("memory", "leave_compiler_out")
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_HOME_OF)

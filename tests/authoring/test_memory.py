@@ -28,6 +28,6 @@ def test_the_peak_is_of_the_cell_that_takes_it(tmp_path, monkeypatch, capsys):
 
 
 def test_some_lessons_leave_the_record_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "paths", lambda: [])
+    monkeypatch.setattr(memory, "paths", list)
     memory.main(["07", "--out", str(tmp_path)])
     assert not list(tmp_path.iterdir())

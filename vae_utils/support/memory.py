@@ -1,30 +1,81 @@
 """What a kernel gives back, and what it need not load: memory that a room's other learners do not have else."""
 
 import ctypes
+import os
 import sys
+import threading
+import time
+from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from types import FunctionType
 
 import torch
 
+PERIOD = 0.5  # seconds between two looks
+GROWTH = 32 * 2**20  # bytes
 
-def give_back_after_cells() -> bool:
-    """From now on, return freed memory to the system after each cell.
 
-    The C library keeps it for the process, for a next cell that may never need as much: in a lesson of a hundred
-    cells up to half a gigabyte.
+class GivingBack(threading.Thread):
+    """Returns freed memory to the system while a program grows.
+
+    The C library keeps freed memory, and does not always use it again: a loop that takes and frees the same small
+    tensors thousands of times can grow by a gigabyte. So, twice a second, this looks whether the program has grown by
+    `GROWTH` since it last returned what was free. What the program then takes again it needs, and keeps. In a notebook
+    the end of each cell is such a moment too.
+
+    Args:
+        trim: the C library's `malloc_trim`.
+    """
+
+    def __init__(self, trim: Callable):
+        super().__init__(name="giving memory back", daemon=True)
+        self.trim, self.needed = trim, resident()  # bytes
+        self.returned = False  # since the last look
+
+    def run(self) -> None:
+        while True:
+            time.sleep(PERIOD)
+            self.look(resident())
+
+    def look(self, now: int) -> None:
+        """Return what is free, if the program has grown.
+
+        Args:
+            now: bytes of it in memory.
+        """
+        if self.returned or now < self.needed:
+            self.needed, self.returned = now, False
+        elif now > self.needed + GROWTH:
+            self.give_back()
+
+    def give_back(self, *of_the_cell) -> None:
+        """Return what is free now."""
+        self.trim(0)
+        self.returned = True
+
+
+def give_back() -> GivingBack | None:
+    """Return freed memory to the system from now on.
 
     Returns:
-        Whether it is so: not outside IPython, and not with a C library other than glibc (macOS, Windows, musl).
+        GivingBack, or None with a C library other than glibc (macOS, Windows, musl).
     """
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     try:
         trim = ctypes.CDLL(None).malloc_trim
+        resident()
     except (AttributeError, OSError, TypeError):  # TypeError: there is no None on Windows
-        return False
-    if shell is not None:
-        shell.events.register("post_run_cell", lambda result: trim(0))
-    return shell is not None
+        return None
+    giving = GivingBack(trim)
+    giving.start()
+    if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()):
+        shell.events.register("post_run_cell", giving.give_back)
+    return giving
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def leave_compiler_out() -> None:
