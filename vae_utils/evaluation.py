@@ -180,7 +180,7 @@ def aggregate_log_density(mean: Tensor, scale: Tensor, z: Tensor) -> Tensor:
         Nats, shape [M].
     """
     q = torch.distributions.Independent(torch.distributions.Normal(mean, scale), 1)  # batch shape [N]
-    chunk = max(1, 5_000_000 // mean.numel())  # at most 20 MB a temporary
+    chunk = max(1, 2_000_000 // mean.numel())  # at most 8 MB a temporary
     log_sums = [q.log_prob(part[:, None]).logsumexp(1) for part in z.split(chunk)]
     return torch.cat(log_sums) - math.log(len(mean))
 
