@@ -27,7 +27,7 @@ def classifier(options):
     print(f"classifier: {results}")
     about = {"results": results, "versions": versions()}
     save_tensors(options.out / "classifier.safetensors", judge.state_dict(), about)
-    record(options, results)
+    record(options, results, "classifier.safetensors")
 
 
 def train_classifier(images, labels, epochs, batch_size=128, learning_rate=2e-3):
