@@ -14,7 +14,7 @@ from torch import Tensor
 @contextlib.contextmanager
 def numbers_from_nowhere():
     """Inside, whatever is read from a tensor on `meta` is 0.5, 0 or True, as its type allows."""
-    to, item, tolist = Tensor.to, Tensor.item, Tensor.tolist
+    to = Tensor.to
 
     def cpu(tensor):
         return torch.full(tensor.shape, 0.5).to(tensor.dtype) if tensor.is_meta else tensor
@@ -25,16 +25,12 @@ def numbers_from_nowhere():
         comes_home = isinstance(target, (str, torch.device)) and torch.device(target).type != "meta"
         return to(cpu(tensor) if comes_home else tensor, *args, **kwargs)
 
-    readers = {
-        "to": sent,
-        "cpu": cpu,
-        "item": lambda tensor: item(cpu(tensor)),
-        "tolist": lambda tensor: tolist(cpu(tensor)),
-        "__bool__": lambda tensor: bool(item(cpu(tensor))),
-        "__float__": lambda tensor: float(item(cpu(tensor))),
-        "__format__": lambda tensor, spec: format(item(cpu(tensor)), spec),
-    }
+    def at_home(read):
+        return lambda tensor, *args: read(cpu(tensor), *args)
+
+    readers = ("item", "tolist", "__bool__", "__float__", "__format__")
+    patched = {"to": sent, "cpu": cpu} | {name: at_home(getattr(Tensor, name)) for name in readers}
     with contextlib.ExitStack() as patches:
-        for name, reader in readers.items():
-            patches.enter_context(patch.object(Tensor, name, reader))
+        for name, function in patched.items():
+            patches.enter_context(patch.object(Tensor, name, function))
         yield
