@@ -54,7 +54,8 @@ def fig2_frey(options):
     Curves that the record in the output folder already has, at this length and seed, are not trained again.
     """
     faces = frey_faces()
-    stored = curves.StoredRuns(options, lambda runs, rows: {"exact": exact(faces)})
+    weights = {size: f"frey-{size}.safetensors" for size in STORED}
+    stored = curves.StoredRuns(options, lambda runs, rows: {"exact": exact(faces)}, weights.values())
     for method, latent_size in product(SAMPLES, options.latents or LATENTS):
         samples = options.samples or SAMPLES[method].get(latent_size, 3_000_000)
         name, panel = f"{method} {latent_size}", f"Frey Nz={latent_size}"
@@ -66,7 +67,7 @@ def fig2_frey(options):
         vae, history = train_frey_curve(label, method, latent_size, rate, samples, options.seed, faces)
         if method == "AEVB" and latent_size in STORED:
             known = {"latent_size": latent_size, "samples": samples, "seed": options.seed}
-            store_model(vae, options.out / f"frey-{latent_size}.safetensors", faces.test, known)
+            store_model(vae, options.out / weights[latent_size], faces.test, known)
         found = {"asked": samples, "learning_rate": rate, "learning_rates": tried}
         found |= about(method, vae, history, faces, panel)
         stored.add(name, found, curves.curve_rows(FIGURE, panel, method, history, options.seed))
