@@ -12,7 +12,7 @@ from types import FunctionType
 
 import torch
 
-PERIOD = 0.5  # seconds between two looks
+PERIOD = 0.1  # seconds between two looks
 GROWTH = 32 * 2**20  # bytes
 
 
@@ -20,7 +20,7 @@ class GivingBack(threading.Thread):
     """Returns freed memory to the system while a program grows.
 
     The C library keeps freed memory, and does not always use it again: a loop that takes and frees the same small
-    tensors thousands of times can grow by a gigabyte. So, twice a second, this looks whether the program has grown by
+    tensors thousands of times can grow by a gigabyte. So, ten times a second, this looks whether the program has grown by
     `GROWTH` since it last returned what was free. What the program then takes again it needs, and keeps. In a notebook
     the end of each cell is such a moment too.
 
