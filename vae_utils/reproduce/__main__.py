@@ -3,6 +3,7 @@
 import argparse
 import os
 import pkgutil
+import signal
 import time
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import vae_utils.reproduce as package
 from vae_utils.files import ASSETS
 from vae_utils.reproduce.provenance import read_record
+
+GOES_ON = "the same command goes on from what is on disk"
 
 
 def find_commands():
@@ -115,5 +118,24 @@ def _folder(text):
     return path
 
 
+def run():
+    """`main`, as a program that ends with one sentence: interrupted, told to end, or with the disk full.
+
+    Raises:
+        SystemExit: with that sentence.
+    """
+
+    def end(*_):
+        raise SystemExit(f"told to end; {GOES_ON}")
+
+    signal.signal(signal.SIGTERM, end)  # by default nothing is tidied up: temporary files stay
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit(f"interrupted from the keyboard; {GOES_ON}") from None
+    except (OSError, ValueError, FloatingPointError) as error:
+        raise SystemExit(str(error)) from None
+
+
 if __name__ == "__main__":
-    main()
+    run()
