@@ -81,7 +81,7 @@ json_values = st.recursive(simple, lambda value: st.lists(value, max_size=3), ma
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.dictionaries(st.text(min_size=1), json_values, max_size=4))
 def test_metadata_keep_their_types(tmp_path_factory, metadata):
     path = tmp_path_factory.mktemp("m") / "w.safetensors"
