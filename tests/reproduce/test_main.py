@@ -116,6 +116,15 @@ def test_a_wrong_command_line_is_refused_before_any_work(arguments, sentence, tm
     assert stop.value.code == 2 and sentence in " ".join(capsys.readouterr().err.split())
 
 
+def test_assets_that_cannot_be_written_are_refused_before_any_work_too(tmp_path, capsys, monkeypatch):
+    (tmp_path / "assets").write_text("no folder")
+    monkeypatch.setattr(command_line, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(command_line, "find_commands", lambda: {"mlp": Command(pytest.fail, 1)})
+    with pytest.raises(SystemExit):
+        main(["mlp"])
+    assert "a folder that exists or can be made was expected" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.fixture
 def ended_by(monkeypatch, tmp_path):
     """Function of what happens in the middle of a write that returns the words with which the program ends."""

@@ -45,7 +45,7 @@ def main(arguments=None):
     latents = _number("latent dimensions of 1 or more", 0, int)
     add("--latents", type=latents, nargs="+", help="latent sizes of a figure, e.g. 3 5")
     add("--held-out", action="store_true", help="measure on held-out training images instead of test images")
-    add("--out", type=_folder, default=ASSETS, help="folder to write to (default: assets/)")
+    add("--out", type=_folder, default=str(ASSETS), help="folder to write to (default: assets/)")
     options = parser.parse_args(arguments)
     given = [name for name in ("epochs", "samples", "latents", "held_out", "seed") if getattr(options, name)]
     for option in given:
