@@ -5,10 +5,13 @@ import time
 
 import pytest
 import torch
+from hypothesis import settings
 
 from vae_utils.data import MNIST
 
 MOST_SECONDS = 2  # of CPU time: waiting for other programs does not count
+settings.register_profile("course", deadline=None)  # which would count that
+settings.load_profile("course")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,9 +1,12 @@
 """Weights and other tensors on disk: files that hold numbers and never code, written whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import platform
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ from vae_utils.support.arguments import refusal
 from vae_utils.support.kinds import checked
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk; this user's share of it; the size that a file may have
 
 
 @checked
@@ -25,7 +29,8 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, that becomes `path` when the block ends well.
 
     If the block raises, `path` stays as it was and the temporary file goes. A reader of `path` therefore sees
-    the old content or the new one, never half a file.
+    the old content or the new one, never half a file. What a program that was killed in such a block has left goes
+    as soon as somebody writes to `path` again.
 
     Args:
         path: the file to write; its folder is made if need be.
@@ -34,12 +39,14 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
         `Path` of an empty file to write into.
 
     Raises:
-        OSError: if the folder cannot be written.
+        OSError: if the folder cannot be written, or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
+    writer = f".{path.stem}-{platform.node()}-"
+    temporary = path.with_name(f"{writer}{os.getpid()}-{uuid.uuid4().hex}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_orphans(path.parent, writer, path.suffix)
         temporary.touch()
     except OSError as error:
         sentence = refusal("the folder", "to be one that can be written", error.strerror, "choose another folder")
@@ -47,8 +54,29 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        remedy = "make room and do it again; an older file of this name is as it was"
+        sentence = refusal("the disk", "to have room for the file", error.strerror, remedy)
+        raise OSError(f"{path}: {sentence}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_orphans(folder, writer, suffix):
+    """Delete the temporary files whose writers, on this machine, no longer run."""
+    if os.name != "posix":  # where `os.kill` asks nothing and ends the other program
+        return
+    form = re.compile(rf"{re.escape(writer)}(\d+)-[0-9a-f]{{32}}{re.escape(suffix)}")
+    for name in os.listdir(folder):
+        if found := form.fullmatch(name):
+            try:
+                os.kill(int(found[1]), 0)
+            except ProcessLookupError:
+                (folder / name).unlink(missing_ok=True)
+            except (PermissionError, OverflowError):  # somebody else's program, which runs; no program's number
+                pass
 
 
 @checked

@@ -6,6 +6,7 @@ import sys
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from vae_utils.authoring.__main__ import main
@@ -98,6 +99,23 @@ def test_a_failing_cell_is_named_and_the_file_stays(tmp_path):
         main(["execute", str(path)])
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("Kernel died"), OSError("No space left")])
+def test_a_kernel_that_does_not_start_is_one_sentence(fault, tmp_path, monkeypatch):
+    def execute(*args, **kwargs):
+        try:
+            raise fault
+        finally:
+            if isinstance(fault, OSError):
+                raise AssertionError  # nbclient's, on its way out
+
+    path = write(tmp_path / "sound.ipynb", new_code_cell("1 + 1"))
+    monkeypatch.setattr(NotebookClient, "execute", execute)
+    with pytest.raises(
+        SystemExit, match=f"sound.ipynb: a kernel was expected to start, got {fault}; see that your home"
+    ):
+        main(["execute", str(path)])
 
 
 def test_a_missing_notebook_is_named(tmp_path):

@@ -67,7 +67,7 @@ brightness = st.floats(0, 1, width=32)
 shapes = st.lists(st.integers(0, 4), max_size=4)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(shapes, st.integers(0, 2**31), st.sampled_from([torch.float16, torch.float32, torch.float64]))
 def test_binarised_pixels_are_zeros_and_ones_in_the_same_shape(shape, seed, dtype):
     images = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
@@ -78,7 +78,7 @@ def test_binarised_pixels_are_zeros_and_ones_in_the_same_shape(shape, seed, dtyp
     assert torch.equal(images, before)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(brightness, st.integers(0, 2**31))
 def test_binarised_mean_is_the_brightness(p, seed):
     n = 20_000

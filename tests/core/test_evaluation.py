@@ -123,7 +123,7 @@ def test_posterior_parameters_do_not_depend_on_the_batch(images):
 # q(z) against p(z)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 9), st.integers(1, 4), st.integers(1, 7), st.integers(0, 2**31))
 def test_aggregate_density_is_a_mixture(num_images, latent_size, num_codes, seed):
     generator = torch.Generator().manual_seed(seed)

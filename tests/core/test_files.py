@@ -1,7 +1,11 @@
 """Files of weights: what goes in comes out, what is damaged is named, and a crash costs nothing."""
 
+import errno
+import os
 import pickle
 import stat
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -77,7 +81,7 @@ json_values = st.recursive(simple, lambda value: st.lists(value, max_size=3), ma
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.dictionaries(st.text(min_size=1), json_values, max_size=4))
 def test_metadata_keep_their_types(tmp_path_factory, metadata):
     path = tmp_path_factory.mktemp("m") / "w.safetensors"
@@ -229,6 +233,32 @@ def test_failed_save_keeps_the_old_weights(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         save_tensors(path, {"w": torch.zeros(1)}, {})
     assert load_tensors(path)[0]["w"] == 1 and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_named_and_keeps_the_old_file(tmp_path, fault):
+    path = tmp_path / "curve.csv"
+    path.write_text("old")
+    with pytest.raises(OSError) as error, write_atomically(path):
+        raise OSError(fault, os.strerror(fault))
+    sentence = f"{path}: the disk was expected to have room for the file, got {os.strerror(fault)}; make room and"
+    assert str(error.value).startswith(sentence)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there nobody can ask whether a program runs")
+def test_what_a_killed_writer_left_goes_at_the_next_write(tmp_path, monkeypatch):
+    path, other = tmp_path / "curve.csv", tmp_path / "curve-2.csv"
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: killed.pid)
+        abandoned = [write_atomically(place) for place in (path, other)]
+        left = [writer.__enter__() for writer in abandoned]
+    with write_atomically(path) as living, write_atomically(path):
+        assert living.exists() and not left[0].exists()
+    assert left[1].exists()  # until somebody writes to `other`
+    assert sorted(tmp_path.iterdir()) == sorted([path, left[1]])
 
 
 def test_two_writers_do_not_meet(tmp_path):

@@ -144,7 +144,7 @@ def test_a_family_without_what_only_it_can_know_is_refused_where_it_is_defined(l
 # Each family's own formula
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @seeds
 def test_bernoulli_is_equation_11(seed):
     features = random_features(3, seed=seed)
@@ -158,7 +158,7 @@ def test_bernoulli_stays_finite_where_the_sigmoid_rounds_to_one():
     assert Bernoulli()(features).log_prob(torch.zeros(1, 1, 28, 28)) == -784 * 200
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**31), st.floats(0, 1))
 def test_grey_cross_entropy_is_linear_between_black_and_white_images(seed, share):
     """Hence the average of log p over binary draws of the grey image."""
@@ -192,7 +192,7 @@ def test_continuous_bernoulli_integrates_to_one(logit):
     assert torch.trapezoid(log_density.exp(), grid).item() == pytest.approx(1, abs=1e-4)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0.01, 10), st.integers(0, 2**31))
 def test_gaussian_is_squared_error_with_its_scale_and_constant(sigma, seed):
     mean, x = random_features(2, 3, seed=seed)
@@ -218,7 +218,7 @@ def test_learned_sigma_stays_above_one_grey_level():
     assert likelihood.sigma.item() == pytest.approx(1 / 256)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**31), st.sampled_from([0.0, 1 / 256, 0.1]))
 def test_pixel_gaussian_is_equation_12(seed, floor):
     """By hand: a mean through a sigmoid, a log-variance (not a log-sigma), and the floor added to the variance."""

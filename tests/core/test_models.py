@@ -217,7 +217,7 @@ def test_half_precision_costs_less_than_a_thousandth_of_a_pixel(build, tmp_path)
 widths = st.lists(st.integers(1, 6), min_size=1, max_size=3)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(1, 4), widths, st.sampled_from(["tanh", "relu", "silu"]), st.booleans())
 def test_settings_of_any_network_survive_the_disk(tmp_path_factory, latent_size, hidden, activation, layer_norm):
     path = tmp_path_factory.mktemp("m") / "model.safetensors"

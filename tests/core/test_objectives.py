@@ -145,7 +145,7 @@ def test_gradients_are_those_of_finite_differences(objective, images):
     assert torch.autograd.gradcheck(value, inputs, fast_mode=True, rtol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3)), min_size=1, max_size=5))
 def test_rate_is_appendix_b(parameters):
     mean, log_variance = torch.tensor(parameters, dtype=torch.float64).T
@@ -264,7 +264,7 @@ def test_importance_weighted_bound_rises_to_the_evidence_from_below(images):
     assert abs(weights.mean() - 1) < 4 * weights.std() / math.sqrt(8000)  # unbiased for p(x) itself
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 30), st.integers(0, 2**31))
 def test_importance_weighted_bound_is_the_log_of_the_mean_weight(num_samples, seed):
     vae, x = linear_vae(2, GreyCrossEntropy()), torch.rand(2, 1, 28, 28).double()

@@ -98,14 +98,14 @@ def test_likelihood_is_poisson_with_rate_three_times_exp_z(toy, star):
     torch.testing.assert_close(toy.likelihood(star.grid).log_prob(torch.tensor(7.0)), star.log_likelihood)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(means, widths)
 def test_bound_is_the_closed_form(toy, mean, width):
     exact = closed_form_bound(mean, width)
     assert toy.grid_elbo(Normal(mean, width)).item() == pytest.approx(exact, abs=1e-6)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(means, widths)
 def test_bound_and_gap_add_up_to_the_evidence(toy, star, mean, width):
     q = Normal(mean, width)
@@ -170,7 +170,7 @@ def test_the_best_width_is_one_over_the_root_of_one_plus_the_rate(photons, mean,
 # --- Appendix B
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-4, 2)), min_size=1, max_size=4))
 def test_kl_to_prior_has_the_value_and_the_gradient_of_torch(kl_to_prior, pairs):
     mean, log_var = (torch.tensor(values, requires_grad=True) for values in zip(*pairs, strict=True))

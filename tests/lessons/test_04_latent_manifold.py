@@ -115,7 +115,7 @@ def test_an_autoencoder_in_units_of_its_codes_is_the_same_autoencoder(lesson, di
 vectors = st.integers(0, 2**31).map(lambda seed: torch.randn(2, 30, generator=torch.Generator().manual_seed(seed)))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(vectors, st.floats(0, 1))
 def test_slerp_stays_on_the_sphere(pair, t):
     lesson = written_out()

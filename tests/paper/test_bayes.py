@@ -244,7 +244,7 @@ def log_posterior_of_theta():
 
 
 @pytest.mark.slow
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(st.floats(-1.5, 1.5), st.floats(0.1, 0.8), st.floats(-1.0, 1.0), st.floats(0.3, 1.2))
 def test_bound_plus_both_gaps_is_the_evidence(mean, sigma, slope, width):
     """Eqs 13 and 15: KL(q(theta)||p(theta|X)) + E_q[sum_n KL(q(z|x_n)||p(z|x_n, theta))] are missing."""

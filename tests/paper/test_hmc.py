@@ -39,7 +39,7 @@ def test_gradient_is_of_each_chain_by_itself():
 # --- the leapfrog
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 12), st.floats(0.01, 0.3))
 def test_leapfrog_comes_back_when_the_momentum_is_reversed(num_leapfrog, step_size):
     z, momentum = 0.5 * torch.randn(2, 5, 2, dtype=torch.float64)

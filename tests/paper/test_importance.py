@@ -1,6 +1,7 @@
 """log p(x) by importance sampling: against the bound it estimates, and against posteriors that are known."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ def test_effective_samples_are_one_when_one_weight_has_everything(images):
     assert torch.allclose(log_likelihood(vae, images, 50).effective_samples, torch.tensor(1.0), atol=0.01)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 40), st.floats(-2, 2), st.floats(0.1, 3))
 def test_effective_samples_lie_between_one_and_all(num_samples, mean, scale):
     vae = chosen_vae([0.5], [mean], [scale], decoder_scale=0.5)
@@ -75,6 +76,11 @@ def test_log_likelihood_shows_its_progress_and_refuses_zero_samples(images):
     assert sum(len(batch) for batch in wrapped) == 12
     with pytest.raises(ValueError, match="1 or more"):
         log_likelihood(prior_vae(), images, 0)
+
+
+def test_a_model_of_another_kind_is_told_how_to_go_on(images):
+    with pytest.raises(ValueError, match=r"vae was expected to be a VAE, got .*; put your networks into one: VAE\("):
+        log_likelihood(SimpleNamespace(encode=None, decode=None), images)
 
 
 def test_a_share_of_the_images_has_the_pixels_of_the_whole(toy_mnist):

@@ -39,7 +39,7 @@ def test_no_other_gaussians_of_the_pixels_are_more_likely():
         assert Normal(model.mean, model.stddev * factor).log_prob(images).sum((1, 2, 3)).mean() < best
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 10), st.integers(0, 1000))
 def test_ppca_is_a_gaussian_with_its_covariance_matrix(latent_size, seed):
     images = pictures(seed=seed)

@@ -1,11 +1,14 @@
 """The command line itself: which commands there are, in which order all of them run, and what is refused."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 import vae_utils.reproduce as package
+from vae_utils.files import write_atomically
 from vae_utils.reproduce import __main__ as command_line
 from vae_utils.reproduce.__main__ import find_commands, main
 from vae_utils.reproduce.common import Command
@@ -111,6 +114,50 @@ def test_a_wrong_command_line_is_refused_before_any_work(arguments, sentence, tm
     with pytest.raises(SystemExit) as stop:
         main([argument.format(file=tmp_path / "file") for argument in arguments])
     assert stop.value.code == 2 and sentence in " ".join(capsys.readouterr().err.split())
+
+
+def test_assets_that_cannot_be_written_are_refused_before_any_work_too(tmp_path, capsys, monkeypatch):
+    (tmp_path / "assets").write_text("no folder")
+    monkeypatch.setattr(command_line, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(command_line, "find_commands", lambda: {"mlp": Command(pytest.fail, 1)})
+    with pytest.raises(SystemExit):
+        main(["mlp"])
+    assert "a folder that exists or can be made was expected" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture
+def ended_by(monkeypatch, tmp_path):
+    """Function of what happens in the middle of a write that returns the words with which the program ends."""
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def ended_by(happen):
+        def main():
+            with write_atomically(tmp_path / "record.json"):
+                happen()
+
+        monkeypatch.setattr(command_line, "main", main)
+        with pytest.raises(SystemExit) as end:
+            command_line.run()
+        return end.value.code
+
+    yield ended_by
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.mark.parametrize(
+    "number, words", [(signal.SIGINT, "interrupted from the keyboard"), (signal.SIGTERM, "told to end")]
+)
+def test_a_signal_ends_a_command_with_a_sentence_and_without_litter(number, words, ended_by, tmp_path):
+    assert ended_by(lambda: os.kill(os.getpid(), number)) == f"{words}; the same command goes on from what is on disk"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fault", [OSError, ValueError, FloatingPointError])
+def test_a_fault_that_the_user_can_mend_ends_a_command_with_its_sentence(fault, ended_by, tmp_path):
+    def happen():
+        raise fault("one sentence")
+
+    assert ended_by(happen) == "one sentence" and list(tmp_path.iterdir()) == []
 
 
 def test_every_command_has_a_test_file_of_its_name():

@@ -71,7 +71,15 @@ def test_between_reports_the_state_is_written_twice_a_minute(pictures, tmp_path,
     monkeypatch.setattr(resuming, "save_tensors", keep)
     state = tmp_path / "state.safetensors"
     fit_resuming(state, small_vae(), pictures, epochs=2, objective=slow, report_at=[48], **SHORT)
-    assert written == [4, 6, 10, 12]  # more than 30 s later, and at the reports
+    assert written == [0, 4, 6, 10, 12]  # at the start, more than 30 s later, and at the reports
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_the_first_step(pictures, tmp_path):
+    (tmp_path / "data").write_text("no folder")
+    with pytest.raises(OSError, match="state.safetensors: the folder was expected to be one that can be written"):
+        fit_resuming(
+            tmp_path / "data" / "state.safetensors", small_vae(), pictures, epochs=1, objective=pytest.fail, **SHORT
+        )
 
 
 @pytest.mark.parametrize(

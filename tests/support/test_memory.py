@@ -81,6 +81,7 @@ for kind in (torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad, torch.opt
         schedule.step()
     optimiser.load_state_dict(optimiser.state_dict())
     print(kind.__name__, p.tolist(), p.grad_fn, torch.is_grad_enabled())
+torch.optim.LBFGS([p])  # which knows of no `differentiable`
 print("torch._dynamo" in sys.modules)
 print(torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)).item())
 """

@@ -58,7 +58,6 @@ def make(kind, path, folder, live=False):
     maker, ending = KINDS[kind]
     made = maker(read(path), path.stem, live)
     target = folder / kind / f"{path.stem}{ending}"
-    target.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(target) as temporary:
         temporary.write_text(made, "utf-8")
     return target

@@ -19,6 +19,7 @@ from PIL import Image
 
 from vae_utils.authoring.lesson import read
 from vae_utils.files import write_atomically
+from vae_utils.support.arguments import refusal
 
 SECONDS_PER_CELL = 300  # as in pyproject.toml
 # Ids of widgets that no longer live, and copies of image/png.
@@ -32,6 +33,7 @@ def execute(path):
 
     Raises:
         ValueError: if a cell fails; it is named, and the file stays as it is.
+        OSError: if no kernel starts, or the notebook's folder cannot be written.
     """
     notebook = read(path)
     run(notebook, path)
@@ -49,6 +51,7 @@ def run(notebook, path, before=None, after=None):
 
     Raises:
         ValueError: if a cell fails; it is named.
+        OSError: if no kernel starts.
     """
     started = []
     manager = AsyncKernelManager(kernel_name=CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=NbvalKernelspecManager())
@@ -74,6 +77,12 @@ def run(notebook, path, before=None, after=None):
             f"{error}\n{path} was expected to run to its end, got this error in cell {started[-1]} "
             "(counting all, from 0); correct the cell and run the command again, the file is as it was"
         ) from None
+    except (RuntimeError, OSError, AssertionError) as error:  # the last is nbclient's after some other error
+        if started:
+            raise
+        remedy = "see that your home folder can be written and has room, or let HOME name another"
+        sentence = refusal("a kernel", "to start", error if str(error) else error.__context__, remedy)
+        raise OSError(f"{path}: {sentence}") from error
 
 
 def clean(notebook):

@@ -270,7 +270,8 @@ def _encode(models, data):
     if data is None:
         return about, {"codes": [], "images": b""}
     if not hasattr(data, "test_labels"):
-        raise ValueError(f"data was expected as load_mnist() returns it, got {type(data).__name__}")
+        given = f"{type(data).__name__}, which has no labels; leave it out, and no codes are drawn"
+        raise ValueError(f"data was expected as load_mnist() returns it, got {given}")
     measured = data.test[:MEASURED].to("cpu", torch.float32)
     images, labels = measured[:NUM_SHOWN], data.test_labels[:NUM_SHOWN]
     codes = [posterior_parameters(model, images)[0] for model in models.values()]

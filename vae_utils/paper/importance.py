@@ -1,6 +1,7 @@
 """Importance weighting (Burda et al. 2016): log p(x) from many draws of q(z|x), as a measure and as an objective."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +10,11 @@ from torch.distributions import kl_divergence
 
 from vae_utils.data import require_images
 from vae_utils.evaluation import Estimate
+from vae_utils.models import VAE
 from vae_utils.objectives import Terms
 from vae_utils.runtime import fixed_seed, on_device
 from vae_utils.support.arguments import require_whole
+from vae_utils.support.kinds import checked
 
 
 def log_joint(vae, x, z):
@@ -89,8 +92,17 @@ class LogLikelihood:
         return f"log p(x) at least {Estimate.of(self.per_image)} nats per image   [{self.protocol}]"
 
 
+@checked
 @torch.no_grad()
-def log_likelihood(vae, images, num_samples=5000, every=1, seed=0, device=None, progress=None):
+def log_likelihood(
+    vae: VAE,
+    images: Tensor,
+    num_samples: int = 5000,
+    every: int = 1,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    progress: Callable | None = None,
+) -> LogLikelihood:
     """log p(x) by importance sampling with q(z|x): in expectation a lower bound, rising with `num_samples`.
 
     Pixels are the same draw as in `evaluate` with the same seed, so the two may be compared image by image.

@@ -3,6 +3,7 @@
 import argparse
 import os
 import pkgutil
+import signal
 import time
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import vae_utils.reproduce as package
 from vae_utils.files import ASSETS
 from vae_utils.reproduce.provenance import read_record
+
+GOES_ON = "the same command goes on from what is on disk"
 
 
 def find_commands():
@@ -42,7 +45,7 @@ def main(arguments=None):
     latents = _number("latent dimensions of 1 or more", 0, int)
     add("--latents", type=latents, nargs="+", help="latent sizes of a figure, e.g. 3 5")
     add("--held-out", action="store_true", help="measure on held-out training images instead of test images")
-    add("--out", type=_folder, default=ASSETS, help="folder to write to (default: assets/)")
+    add("--out", type=_folder, default=str(ASSETS), help="folder to write to (default: assets/)")
     options = parser.parse_args(arguments)
     given = [name for name in ("epochs", "samples", "latents", "held_out", "seed") if getattr(options, name)]
     for option in given:
@@ -115,5 +118,24 @@ def _folder(text):
     return path
 
 
+def run():
+    """`main`, as a program that ends with one sentence: interrupted, told to end, or with the disk full.
+
+    Raises:
+        SystemExit: with that sentence.
+    """
+
+    def end(*_):
+        raise SystemExit(f"told to end; {GOES_ON}")
+
+    signal.signal(signal.SIGTERM, end)  # by default nothing is tidied up: temporary files stay
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit(f"interrupted from the keyboard; {GOES_ON}") from None
+    except (OSError, ValueError, FloatingPointError) as error:
+        raise SystemExit(str(error)) from None
+
+
 if __name__ == "__main__":
-    main()
+    run()

@@ -28,11 +28,12 @@ def fit_resuming(path, vae, images, **settings):
     """`training.fit`, which goes on from the file `path` if it is there, on a CPU to the same numbers.
 
     Args:
-        path: of the file that keeps the state, written at each report and twice a minute; None for none.
+        path: of the file that keeps the state, written at the start, at each report and twice a minute; None for none.
         vae, images, settings: as `fit`; those that tell one training from another are kept in the file.
 
     Raises:
         ValueError: as `fit`, or if the file holds the state of another training.
+        OSError: if the file cannot be written.
     """
     call = {name: value for name, value in settings.items() if name in ("epochs", "batch_size", "seed")}
     objective = settings.get("objective")
@@ -83,12 +84,11 @@ class Resume:
         self.begun, self.written, self.reports = False, time.perf_counter(), 0
 
     def __call__(self, run):
-        if not self.begun:
-            self.begun = True
+        if not self.begun and self.path.is_file():
             self.load(run)
-        elif len(run.history) > self.reports or time.perf_counter() - self.written > SECONDS:
-            self.save(run)
-        self.reports = len(run.history)
+        elif not self.begun or len(run.history) > self.reports or time.perf_counter() - self.written > SECONDS:
+            self.save(run)  # at the start too: a folder that cannot be written is named before the work
+        self.begun, self.reports = True, len(run.history)
 
     def save(self, run):
         """Write weights, moments of the optimiser, random numbers and what the run knows of itself (`KEPT`)."""
@@ -106,9 +106,7 @@ class Resume:
         self.written = time.perf_counter()
 
     def load(self, run):
-        """Put everything back to where the file left it; nothing where there is no file."""
-        if not self.path.is_file():
-            return
+        """Put everything back to where the file left it."""
         tensors, kept = load_tensors(self.path)
         theirs = kept.get("call", {})
         others = [name for name in {**self.call, **theirs} if self.call.get(name) != theirs.get(name)]

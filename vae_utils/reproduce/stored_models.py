@@ -47,8 +47,8 @@ def train_stored_model(options):
     results = store_model(vae, options.out / f"{name}.safetensors", mnist.test, recipe.settings | spent)
     history.write_csv(options.out / f"{name}.csv")
     record(options, results, f"{name}.safetensors", f"{name}.csv")
+    ending_of(state).unlink(missing_ok=True)  # first: alone it would be left over
     state.unlink()
-    ending_of(state).unlink(missing_ok=True)
 
 
 COMMAND = Command(train_stored_model, stage=1, options=("epochs", "seed"), names=tuple(RECIPES))

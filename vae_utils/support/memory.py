@@ -90,10 +90,10 @@ def leave_compiler_out() -> None:
             inner = getattr(method, "__wrapped__", None)
             if inner is None or not isinstance(method, FunctionType):
                 continue
-            if "torch._dynamo" in method.__code__.co_names:  # of a `step`, which loads it each time
-                setattr(kind, name, _with_gradients_as_asked(inner))
-            elif "__dynamo_disable" in method.__code__.co_consts:  # it loads it if its function has none of these
+            if "__dynamo_disable" in method.__code__.co_consts:  # it loads it if its function has none of these
                 inner.__dynamo_disable = inner
+            elif "torch._dynamo" in method.__code__.co_names:  # of a `step`, which loads it each time
+                setattr(kind, name, _with_gradients_as_asked(inner))
 
 
 def _with_gradients_as_asked(step):
