@@ -12,17 +12,17 @@ from types import FunctionType
 
 import torch
 
-PERIOD = 0.1  # seconds between two looks
-GROWTH = 32 * 2**20  # bytes
+PERIOD = 0.03  # seconds between two looks
+GROWTH = 16 * 2**20  # bytes
 
 
 class GivingBack(threading.Thread):
     """Returns freed memory to the system while a program grows.
 
     The C library keeps freed memory, and does not always use it again: a loop that takes and frees the same small
-    tensors thousands of times can grow by a gigabyte. So, ten times a second, this looks whether the program has grown by
-    `GROWTH` since it last returned what was free. What the program then takes again it needs, and keeps. In a notebook
-    the end of each cell is such a moment too.
+    tensors thousands of times can grow by a gigabyte. So this looks, thirty times a second, whether the program has
+    grown by `GROWTH`, and returns what is free. What it takes again until the next look it needs, and keeps. In a
+    notebook the end of each cell is such a moment too, after which it may need less.
 
     Args:
         trim: the C library's `malloc_trim`.
@@ -44,15 +44,16 @@ class GivingBack(threading.Thread):
         Args:
             now: bytes of it in memory.
         """
-        if self.returned or now < self.needed:
-            self.needed, self.returned = now, False
+        if self.returned:
+            self.needed, self.returned = max(self.needed, now), False
         elif now > self.needed + GROWTH:
-            self.give_back()
+            self.trim(0)
+            self.returned = True
 
-    def give_back(self, *of_the_cell) -> None:
-        """Return what is free now."""
+    def after_a_cell(self, *of_the_cell) -> None:
+        """Return what is free."""
         self.trim(0)
-        self.returned = True
+        self.needed, self.returned = resident(), True
 
 
 def give_back() -> GivingBack | None:
@@ -69,7 +70,7 @@ def give_back() -> GivingBack | None:
     giving = GivingBack(trim)
     giving.start()
     if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()):
-        shell.events.register("post_run_cell", giving.give_back)
+        shell.events.register("post_run_cell", giving.after_a_cell)
     return giving
 
 
