@@ -16,7 +16,7 @@ from vae_utils.training import fit
 
 LEARNERS = (1, 2, 4)
 ROUNDS = 3
-SECONDS = 5.0  # of each measurement
+SECONDS = 3.0  # of each measurement
 
 
 def written_out(images, go_on):
