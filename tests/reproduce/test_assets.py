@@ -31,8 +31,8 @@ def mnist():
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_a_record_says_how_to_make_it_again(path):
     record = read_record(path)
-    if path.stem == "explorer-speed":
-        assert record["command"] == "python -m vae_utils.authoring.explorer_speed"
+    if path.stem in ("explorer-speed", "memory"):
+        assert record["command"] == f"python -m vae_utils.authoring.{path.stem.replace('-', '_')}"
     else:
         assert record["command"] == f"python -m vae_utils.reproduce {path.stem}" and path.stem in find_commands()
     assert {"date", "seed", "versions", "processor", "threads", "seconds", "results"} <= set(record)

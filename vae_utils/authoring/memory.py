@@ -68,7 +68,7 @@ def main(arguments=None):
         print(f"{path.stem}: {rows[path.stem]['gib']:.3f} GiB at the peak; highest cells: {cells}", flush=True)
     if not options.lessons:
         results = {"images": images, "lessons": rows, "protocol": "VmHWM of the lesson's kernel, one run"}
-        write_record(options.out / "memory.json", COMMAND, start, results, versions=versions())
+        write_record(options.out / "memory.json", COMMAND, start, results, seed=None, versions=versions())
 
 
 if __name__ == "__main__":
