@@ -17,7 +17,7 @@ def test_the_peak_is_of_the_cell_that_takes_it(tmp_path, monkeypatch, capsys):
     sources = ["small = 1", "large = bytearray(300_000_000)", "del large", "small = 2"]
     cells = [new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(sources)]
     nbformat.write(new_notebook(cells=[new_markdown_cell("# How large?"), *cells]), path)
-    monkeypatch.setattr(memory, "paths", lambda: [path])
+    monkeypatch.setattr(memory, "lessons", lambda names: [path])
     memory.main(["--out", str(tmp_path), "--cells", "2"])
     assert "highest cells: cell-1" in capsys.readouterr().out
     row = json.loads((tmp_path / "memory.json").read_text())["results"]["lessons"]["01_large"]
@@ -28,6 +28,11 @@ def test_the_peak_is_of_the_cell_that_takes_it(tmp_path, monkeypatch, capsys):
 
 
 def test_some_lessons_leave_the_record_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "paths", list)
+    monkeypatch.setattr(memory, "lessons", lambda names: [])
     memory.main(["07", "--out", str(tmp_path)])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lesson_that_is_not_there_is_named():
+    with pytest.raises(SystemExit, match="a lesson was expected .*, got '70'"):
+        memory.main(["70"])

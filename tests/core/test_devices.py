@@ -23,7 +23,7 @@ from vae_utils.evaluation import (
 )
 from vae_utils.files import ASSETS
 from vae_utils.likelihoods import FAMILIES, Gaussian
-from vae_utils.models import VAE, conv_vae, load_vae, mlp_vae, paper_vae, save_vae, start_at_mean
+from vae_utils.models import VAE, conv_vae, load_vae, paper_vae, save_vae, start_at_mean
 from vae_utils.objectives import elbo, reconstruction
 from vae_utils.paper.bayes import (
     BayesianVAE,
@@ -42,6 +42,7 @@ from vae_utils.reproduce.speed import unclipped
 from vae_utils.training import adam, fit, paper_adagrad
 
 from another_device import numbers_from_nowhere
+from small_training import WarmUp, small_vae
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -145,17 +146,6 @@ def device(request, monkeypatch):
         yield torch.device("meta")
 
 
-class WarmUp:
-    """An objective that counts its steps, as lesson 03 writes it."""
-
-    def __init__(self, num_steps):
-        self.num_steps, self.step = num_steps, 0
-
-    def __call__(self, vae, x):
-        self.step += 1
-        return elbo(vae, x, beta=min(1.0, self.step / self.num_steps))
-
-
 class TwoLayers(nn.Sequential):
     """A network of a reader's own."""
 
@@ -165,37 +155,33 @@ class TwoLayers(nn.Sequential):
             self.append(nn.Unflatten(-1, shape))
 
 
-def small(likelihood=None):
-    return mlp_vae(2, (8,), likelihood=likelihood)
-
-
 def map_estimate():
-    vae = small()
+    vae = small_vae()
     return vae, {"objective": partial(map_bound, num_images=24, prior=weight_prior(vae.decoder, 1.0, 3.0))}
 
 
 def full_vb():
-    vae = small()
+    vae = small_vae()
     prior = weight_prior(vae.decoder, 1.0, 3.0)
     return BayesianVAE(vae, prior), {"objective": partial(full_bound, num_images=24)}
 
 
 # {what: function that returns a model and further arguments of `fit`}
-TRAININGS = {name: lambda family=family: (small(family()), {}) for name, family in FAMILIES.items()}
+TRAININGS = {name: lambda family=family: (small_vae(family()), {}) for name, family in FAMILIES.items()}
 TRAININGS |= {
-    "Gaussian of a fixed width": lambda: (small(Gaussian(0.1)), {}),
+    "Gaussian of a fixed width": lambda: (small_vae(Gaussian(0.1)), {}),
     "conv_vae": lambda: (conv_vae(2, (2, 4), 8), {}),
     "conv_vae with blocks": lambda: (conv_vae(2, (2, 4), 8, (1, 1)), {}),
     "paper_vae": lambda: (paper_vae(2, 8), {}),
     "networks of one's own": lambda: (VAE(TwoLayers(784, 4, 784), TwoLayers(2, 784, 1, 28, 28), None, 2), {}),
-    "reconstruction": lambda: (small(), {"objective": reconstruction}),
-    "beta": lambda: (small(), {"objective": partial(elbo, beta=4.0)}),
-    "warm-up": lambda: (small(), {"objective": WarmUp(3)}),
-    "importance_weighted": lambda: (small(), {"objective": partial(importance_weighted, num_samples=3)}),
-    "wake_sleep": lambda: (small(), {"objective": wake_sleep}),
+    "reconstruction": lambda: (small_vae(), {"objective": reconstruction}),
+    "beta": lambda: (small_vae(), {"objective": partial(elbo, beta=4.0)}),
+    "warm-up": lambda: (small_vae(), {"objective": WarmUp(1.0, 3)}),
+    "importance_weighted": lambda: (small_vae(), {"objective": partial(importance_weighted, num_samples=3)}),
+    "wake_sleep": lambda: (small_vae(), {"objective": wake_sleep}),
     "map_bound": map_estimate,
     "full_bound": full_vb,
-    **{name: lambda chosen=chosen: (small(), {"optimiser": chosen}) for name, chosen in OPTIMISERS.items()},
+    **{name: lambda chosen=chosen: (small_vae(), {"optimiser": chosen}) for name, chosen in OPTIMISERS.items()},
 }
 
 
@@ -235,12 +221,12 @@ def test_a_training_goes_on_there(device, images, tmp_path):
 
     for _ in range(2):
         common = {"epochs": 2, "batch_size": 4, "progress": False, "report_at": [4, 24]}
-        history = fit_resuming(path, small(), images, objective=stop, **common)
+        history = fit_resuming(path, small_vae(), images, objective=stop, **common)
     assert history[-1].samples == 24 and len(calls) == 3 + 5  # the third image of the first call is not repeated
 
 
 def test_a_loop_that_is_written_out_runs_there(device, images):
-    vae = small().to(device)
+    vae = small_vae().to(device)
     optimiser = torch.optim.Adagrad(vae.parameters(), lr=0.01)
     for minibatch in images.to(device).split(4):
         loss = -elbo(vae, vae.observe(minibatch)).objective.mean()
@@ -281,23 +267,23 @@ def test_every_measure_is_taken_where_the_model_is(measure, device, images):
     if measure in DRAWING and device.type == "meta":
         pytest.skip("there is no generator")
     torch.manual_seed(0)
-    result = (MEASURES | DRAWING)[measure](small().to(device), images.to(device))
+    result = (MEASURES | DRAWING)[measure](small_vae().to(device), images.to(device))
     if device.type != "meta" and result is not None:
         assert result.isfinite().all()
 
 
 def test_what_is_lent_to_a_device_comes_back_with_its_numbers(device, images, tmp_path):
     """Of a model on the CPU, and of one that is on the device already."""
-    vae, of_weights = small(), BayesianVAE(small())
+    vae, of_weights = small_vae(), BayesianVAE(small_vae())
     results = [
         evaluate(vae, images).elbo,
         log_likelihood(vae, images, num_samples=3).per_image,
         predictive_elbo(of_weights, images, num_weights=2).elbo,
         predictive_log_likelihood(of_weights, images, num_weights=2, num_samples=3).per_image,
-        evaluate(small().to(device), images.to(device)).elbo,
+        evaluate(small_vae().to(device), images.to(device)).elbo,
     ]
     assert {result.device.type for result in results} == {"cpu"} and next(vae.parameters()).device.type == "cpu"
-    save_vae(small().to(device), tmp_path / "vae.safetensors")
+    save_vae(small_vae().to(device), tmp_path / "vae.safetensors")
     assert next(load_vae(tmp_path / "vae.safetensors").parameters()).device.type == "cpu"
     if device.type != "meta":
         assert torch.stack(results).isfinite().all()

@@ -12,24 +12,9 @@ from vae_utils.reproduce import resuming
 from vae_utils.reproduce.resuming import fit_resuming
 from vae_utils.training import paper_adagrad
 
-from small_training import after, interrupt, pictures, same, small_vae, weights_of  # noqa: F401 (a fixture)
+from small_training import WarmUp, after, interrupt, pictures, same, small_vae, weights_of  # noqa: F401 (a fixture)
 
 SHORT = dict(batch_size=8, learning_rate=1e-2, progress=False)
-
-
-class WarmUp:
-    """As lesson 03 writes one: it counts its own calls."""
-
-    stop_at = None
-
-    def __init__(self, beta, steps):
-        self.beta, self.steps, self.step = beta, steps, 0
-
-    def __call__(self, vae, x):
-        if self.step == self.stop_at:
-            raise KeyboardInterrupt
-        self.step += 1
-        return elbo(vae, x, beta=self.beta * min(1, self.step / self.steps))
 
 
 def long_run(vae, pictures, path=None, objective=elbo, **others):

@@ -43,6 +43,15 @@ def test_after_a_cell_a_program_may_need_less(monkeypatch):
     assert giving.needed == 310 * MB
 
 
+def test_nobody_looks_between_cells():
+    giving = GivingBack(lambda pad: None)
+    assert giving.working.is_set()
+    giving.after_a_cell()
+    assert not giving.working.is_set()
+    giving.before_a_cell()
+    assert giving.working.is_set()
+
+
 # Small pieces, every other of which is kept, so that the C library can return nothing by itself.
 FREE_BETWEEN = """
 import sys, time, torch

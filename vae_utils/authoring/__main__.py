@@ -11,7 +11,7 @@ import nbformat
 from vae_utils.authoring.copies import learner_copy, new_lesson, solutions_copy
 from vae_utils.authoring.execution import execute
 from vae_utils.authoring.exporter import LessonExporter
-from vae_utils.authoring.lesson import LESSONS, paths, read
+from vae_utils.authoring.lesson import LESSONS, lessons, paths, read
 from vae_utils.authoring.slides import SlideDeck
 from vae_utils.files import write_atomically
 from vae_utils.support.arguments import refusal
@@ -61,20 +61,6 @@ def make(kind, path, folder, live=False):
     with write_atomically(target) as temporary:
         temporary.write_text(made, "utf-8")
     return target
-
-
-def lessons(names):
-    """Paths of the lessons that these names mean, such as 4, 04 or 04_latent_manifold; all of them if none.
-
-    Raises:
-        ValueError: if there is no such lesson.
-    """
-    known = {path.stem: path for path in paths()} | {path.stem[:2]: path for path in paths()}
-    for name in names:
-        if Path(name).stem.zfill(2) not in known:
-            stems = ", ".join(path.stem for path in paths())
-            raise ValueError(refusal("a lesson", f"that is one of {stems}, or its number", repr(name)))
-    return [known[Path(name).stem.zfill(2)] for name in names] or paths()
 
 
 def begin(name, question):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import nbformat
 
+from vae_utils.support.arguments import refusal
+
 LESSONS = Path(__file__).resolve().parents[2] / "notebooks"
 TEMPLATE = Path(__file__).with_name("template.ipynb")  # what a new lesson begins as
 # What a learner copy must not show, as the summaries of folded Markdown begin.
@@ -33,6 +35,20 @@ _KINDS = {
 def paths():
     """The lessons' files, in the order of the course."""
     return sorted(LESSONS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def lessons(names):
+    """Paths of the lessons that these names mean, such as 4, 04 or 04_latent_manifold; all of them if none.
+
+    Raises:
+        ValueError: if there is no such lesson.
+    """
+    known = {path.stem: path for path in paths()} | {path.stem[:2]: path for path in paths()}
+    for name in names:
+        if Path(name).stem.zfill(2) not in known:
+            stems = ", ".join(path.stem for path in paths())
+            raise ValueError(refusal("a lesson", f"that is one of {stems}, or its number", repr(name)))
+    return [known[Path(name).stem.zfill(2)] for name in names] or paths()
 
 
 def read(path):

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from vae_utils.authoring.execution import run
-from vae_utils.authoring.lesson import paths, read
+from vae_utils.authoring.lesson import lessons, read
 from vae_utils.data import load_mnist
 from vae_utils.files import ASSETS
 from vae_utils.reproduce.provenance import versions, write_record
@@ -35,13 +35,12 @@ def peaks(path):
     """GiB at the peak of each code cell of the lesson at `path`, in their order: dict of cell id to number.
 
     Raises:
-        ValueError: if a cell fails, or the system is not Linux.
+        ValueError: if a cell fails.
     """
     found = {}
 
     def note(process, cell):
-        if cell.cell_type == "code":
-            found[cell.id] = peak(process)
+        found[cell.id] = peak(process)
 
     run(read(path), path, before=lambda process, cell: forget_peak(process), after=note)
     return found
@@ -56,11 +55,13 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if not Path("/proc/self/clear_refs").exists():
         raise SystemExit("A Linux kernel was expected, which tells the peak of a process; run this on Linux.")
+    try:
+        chosen = lessons(options.lessons)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
     start, rows = time.perf_counter(), {}
     images = load_mnist().source
-    for path in paths():
-        if options.lessons and path.stem[:2] not in options.lessons:
-            continue
+    for path in chosen:
         found = peaks(path)
         highest = sorted(found, key=found.get, reverse=True)[: options.cells]
         rows[path.stem] = {"gib": round(max(found.values()), 3), "cell": highest[0]}

@@ -22,7 +22,7 @@ class GivingBack(threading.Thread):
     The C library keeps freed memory, and does not always use it again: a loop that takes and frees the same small
     tensors thousands of times can grow by a gigabyte. So this looks, thirty times a second, whether the program has
     grown by `GROWTH`, and returns what is free. What it takes again until the next look it needs, and keeps. In a
-    notebook the end of each cell is such a moment too, after which it may need less.
+    notebook the end of each cell is such a moment too, after which it may need less; until the next cell nobody looks.
 
     Args:
         trim: the C library's `malloc_trim`.
@@ -32,9 +32,11 @@ class GivingBack(threading.Thread):
         super().__init__(name="giving memory back", daemon=True)
         self.trim, self.needed = trim, resident()  # bytes
         self.returned = False  # since the last look
+        self.working = threading.Event()
+        self.working.set()
 
     def run(self) -> None:
-        while True:
+        while self.working.wait():
             time.sleep(PERIOD)
             self.look(resident())
 
@@ -50,8 +52,13 @@ class GivingBack(threading.Thread):
             self.trim(0)
             self.returned = True
 
+    def before_a_cell(self, *of_the_cell) -> None:
+        """Look again."""
+        self.working.set()
+
     def after_a_cell(self, *of_the_cell) -> None:
         """Return what is free."""
+        self.working.clear()
         self.trim(0)
         self.needed, self.returned = resident(), True
 
@@ -70,6 +77,7 @@ def give_back() -> GivingBack | None:
     giving = GivingBack(trim)
     giving.start()
     if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()):
+        shell.events.register("pre_run_cell", giving.before_a_cell)
         shell.events.register("post_run_cell", giving.after_a_cell)
     return giving
 
