@@ -9,11 +9,12 @@ def test_the_slowest_learner_is_held_against_the_fair_share(run, monkeypatch):
     monkeypatch.setattr(crowd.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
 
     def milliseconds(loop, plan):
+        rounds = [plan[at : at + 4] for at in range(0, len(plan), 4)]
         return [
             10.0 / threads * max(1, learners / 2)  # so many of the two cores, or a part of one
             if isinstance(threads, int)
             else {"shared": 11.0, None: 40.0}[threads] * learners / 2 * (1 + slower)
-            for slower, entries in zip((0, 0.1, 0.2, -0.1, -0.2, 3.0, -0.9), [plan[at : at + 4] for at in range(0, len(plan), 4)], strict=True)
+            for slower, entries in zip((0, 0.1, 0.2, -0.1, -0.2, 3.0, -0.9), rounds, strict=True)
             for learners, threads in entries
         ]
 

@@ -74,7 +74,8 @@ def main(arguments=None):
         cells = ", ".join(f"{cell} {found[cell][0]:.3f}" for cell in highest)
         print(f"{path.stem}: {all_pages:.3f} GiB at the peak, {own:.3f} its own; highest cells: {cells}", flush=True)
     if not options.lessons:
-        results = {"images": images, "lessons": rows, "protocol": "VmHWM of the lesson's kernel, and without the pages of files; one run"}
+        protocol = "VmHWM of the lesson's kernel, and without the pages of files; one run"
+        results = {"images": images, "lessons": rows, "protocol": protocol}
         write_record(options.out / "memory.json", COMMAND, start, results, seed=None, versions=versions())
 
 

@@ -92,7 +92,9 @@ def milliseconds(loop, plan, seconds=SECONDS):
     processes = max(learners for learners, _ in plan)
     spawn = multiprocessing.get_context("spawn")
     barrier, results = spawn.Barrier(processes), spawn.Queue()
-    started = [spawn.Process(target=_learner, args=(loop, k, plan, seconds, barrier, results)) for k in range(processes)]
+    started = [
+        spawn.Process(target=_learner, args=(loop, k, plan, seconds, barrier, results)) for k in range(processes)
+    ]
     for process in started:
         process.start()
     slowest = [0.0] * len(plan)
@@ -119,15 +121,16 @@ def crowd(options):
         found = torch.tensor(milliseconds(loop, turn * ROUNDS)).view(ROUNDS, len(turn))
         found[:, 0] *= max(1, learners / cores)
         ratios = found / found[:, :1]
-        row = {f"{name}_ms": value for name, value in zip(("fair", *WAYS), found.median(0).values.tolist(), strict=True)}
+        medians = zip(("fair", *WAYS), found.median(0).values.tolist(), strict=True)
+        row = {f"{name}_ms": value for name, value in medians}
         for name, of_rounds in zip(WAYS, ratios.T[1:], strict=True):
             low, median, high = of_rounds.sort().values[[1, ROUNDS // 2, -2]].tolist()
             row |= {f"{name}_ratio": median, f"{name}_low": low, f"{name}_high": high}
         rows.append({"loop": loop, "learners": learners} | {name: round(value, 2) for name, value in row.items()})
         print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
     protocol = (
-        f"milliseconds a step of the slowest learner, {ROUNDS} rounds of {SECONDS:g} s in turn; ratios to the fair share "
-        "of the same round: their median, low and high without the lowest and the highest round"
+        f"milliseconds a step of the slowest learner, {ROUNDS} rounds of {SECONDS:g} s in turn; ratios to the fair "
+        "share of the same round: their median, low and high without the lowest and the highest round"
     )
     record(options, {"cores": cores, "rows": rows, "protocol": protocol})
 
