@@ -44,8 +44,8 @@ def test_figure_3_leaves_curves_a_picture_and_a_record(run, out, rows_of, capsys
         assert run["learning_rate"] == best["learning_rate"]
         estimators = set(run["estimates"]["train"])
         assert ("ELBO" in estimators) == (method != "MCEM")  # which has no encoder
-    seen = runs["MCEM 1000"]["samples"]  # 5 updates of all 226 an iteration
-    assert seen % (226 * fig3.NUM_UPDATES) == 0 and abs(seen - 4000) <= 226 * 5 / 2
+    seen = runs["MCEM 1000"]["samples"]  # 10 leapfrog steps and 5 updates of all 226 an iteration
+    assert seen % (226 * 15) == 0 and abs(seen / 3 - 4000) <= 226 * 5 / 2
     assert "min left" in capsys.readouterr().out
 
 

@@ -7,6 +7,7 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from vae_utils.figures import COLOURS, GREY, SOLID_TRAIN_DASHED_TEST, Y_LABELS
 from vae_utils.files import ASSETS
@@ -21,8 +22,9 @@ METHOD_NAMES = {"AEVB": "AEVB", "WS": "wake-sleep", "MCEM": "Monte Carlo EM"}
 def paper_curves(figure, panel):
     """Curves of the paper's Figures 2 and 3 as numbers.
 
-    They were digitised from the vector graphics in the paper's own PDF (arXiv 1312.6114), so they are exact
-    to plotting, not read off by eye, and lie in `assets/paper_figures.csv`.
+    They are the vertices of the vector graphics in the paper's own PDF (arXiv 1312.6114), so they are exact to
+    plotting, not read off by eye; `reproduce unsaid` makes `assets/paper_figures.csv` from them (`paper.vertices`).
+    Where vertices are far apart, the reports between them lay on the straight line.
 
     Args:
         figure: "Fig2" (the ELBO) or "Fig3" (the estimated marginal log-likelihood).
@@ -81,6 +83,8 @@ def read_curves(path):
 def plot_over_paper(ax, figure, panel, curves):
     """Our curves, thin and dark, over the paper's, broad and pale; train solid, test dashed.
 
+    Of several seeds the first is drawn as a line, and all of them as a band from the lowest to the highest.
+
     Args:
         ax: Axes to draw on.
         figure, panel: as in `paper_curves`.
@@ -101,8 +105,13 @@ def plot_over_paper(ax, figure, panel, curves):
             broad = dict(linewidth=7, alpha=0.3, solid_capstyle="butt", dash_capstyle="butt", zorder=1.5)
             # Large marks, as pale as the line but shining through it: without colour all broad lines are one grey.
             ax.plot(*paper[curve], markersize=12, markevery=0.12, markeredgewidth=0, **broad, **style)
-        for samples, nats in curves.get(curve, ()):
+        seeds = curves.get(curve, ())
+        for samples, nats in seeds[:1]:
             ax.plot(samples, nats, linewidth=1.8, markersize=5, markevery=2, **style)
+        if len(seeds) > 1:  # as far as all of them go
+            common = functools.reduce(np.intersect1d, [samples for samples, _ in seeds])
+            nats = np.stack([np.interp(common, *seed) for seed in seeds])
+            ax.fill_between(common, nats.min(0), nats.max(0), color=style["color"], alpha=0.35, linewidth=0)
     ax.set(xscale="log", title=panel, xlabel="training images evaluated")
     return ax
 
@@ -144,6 +153,8 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
         grey(linestyle="-", label="train"),
         grey(linestyle="--", label="test"),
     ]
+    if any(len(seeds) > 1 for panel in panels for seeds in curves.get((figure, panel), {}).values()):
+        handles.insert(-3, Patch(color=GREY, alpha=0.5, linewidth=0, label="ours, all seeds"))
     in_a_row = len(handles) if columns > 2 else math.ceil(len(handles) / 2)
     drawn.legend(handles=handles, loc="outside lower center", ncols=in_a_row)
     which = panels[0] if len(panels) == 1 else f"{len(panels)} panels from {panels[0]} to {panels[-1]}"

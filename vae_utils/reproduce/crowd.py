@@ -109,8 +109,8 @@ def milliseconds(loop, plan, seconds=SECONDS):
 def crowd(options):
     """Milliseconds a step of 1, 2 and 4 learners at once, in three ways, beside their fair share.
 
-    The ways: as torch comes; sharing cores; and with one thread each, which is what caches, memory and the kernel's
-    scheduler leave of the fair share where nobody waits for another's threads. The fair share is what a learner alone
+    The ways: as torch comes; sharing cores; and with one thread each, where nobody waits for another's threads: what is
+    lost then is lost to caches, memory and the kernel's scheduler. The fair share is what a learner alone
     takes on its part of the cores, or, where there are more learners than cores, on one core for as much longer as
     there are learners for each. The ways take turns, so that a machine that is slow for a while is so for all.
     """

@@ -11,6 +11,7 @@ from vae_utils.models import paper_vae
 from vae_utils.paper.frey_face import load_frey_faces
 from vae_utils.paper.ppca import pixel_gaussians, ppca
 from vae_utils.reproduce import curves
+from vae_utils.reproduce.bands import bands
 from vae_utils.reproduce.common import Command, store_model, summary
 
 FIGURE = "Fig2"
@@ -55,7 +56,7 @@ def fig2_frey(options):
     """
     faces = frey_faces()
     weights = {size: f"frey-{size}.safetensors" for size in STORED}
-    stored = curves.StoredRuns(options, lambda runs, rows: {"exact": exact(faces)}, weights.values())
+    stored = curves.StoredRuns(options, partial(what_all_share, faces), weights.values())
     for method, latent_size in product(SAMPLES, options.latents or LATENTS):
         samples = options.samples or SAMPLES[method].get(latent_size, 3_000_000)
         name, panel = f"{method} {latent_size}", f"Frey Nz={latent_size}"
@@ -69,12 +70,17 @@ def fig2_frey(options):
             known = {"latent_size": latent_size, "samples": samples, "seed": options.seed}
             store_model(vae, options.out / weights[latent_size], faces.test, known)
         found = {"asked": samples, "learning_rate": rate, "learning_rates": tried}
-        found |= about(method, vae, history, faces, panel)
+        found |= about(vae, history, faces)
         stored.add(name, found, curves.curve_rows(FIGURE, panel, method, history, options.seed))
         print(f"{name}: {found}", flush=True)
         curves.forget(label, options.seed)
     stored.write_record(*stored.read())
     curves.draw_over_paper(options, FIGURE, [f"Frey Nz={size}" for size in sorted(LATENTS)], y_limits=(0, 1600))
+
+
+def what_all_share(faces, runs, rows):
+    """What the record says besides its runs."""
+    return {"exact": exact(faces), "bands": bands(FIGURE, rows, COMPARED_AT)}
 
 
 def short_run_bound(label, method, latent_size, samples, seed, faces, rate):
@@ -89,7 +95,7 @@ def short_run_bound(label, method, latent_size, samples, seed, faces, rate):
     return history[-1].train_elbo
 
 
-def about(method, vae, history, faces, panel):
+def about(vae, history, faces):
     """What the record says of one trained model."""
     best = max(history, key=lambda report: report.test_elbo)
     on_test, on_train = evaluate(vae, faces.test, num_samples=10), evaluate(vae, faces.train, num_samples=10)
@@ -104,7 +110,6 @@ def about(method, vae, history, faces, panel):
         "kl_per_dimension": [round(kl, 4) for kl in kl_per_dimension(vae, faces.test).tolist()],
         "smallest_sigma": smallest_sigma(vae, faces.test),
         "plateau": plateau(history, faces),
-        "against_paper": curves.compare_test(FIGURE, panel, method, history, at=COMPARED_AT),
     }
 
 

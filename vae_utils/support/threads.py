@@ -2,9 +2,9 @@
 
 PyTorch takes one thread for each core, and threads that wait for each other keep their cores busy meanwhile. On a
 machine that several learners share, some thread always has no core, and all others wait for it: four learners on two
-cores train ten times slower than their share of the machine allows. So, on Linux, a program that shares cores begins
-a computation with one thread, and looks four times a second: it takes more threads where cores lie idle, and gives
-them back if it has waited for a core.
+cores train forty times slower than their share of the machine allows (`reproduce crowd`). So, on Linux, a program that
+shares cores begins a computation with one thread, and looks four times a second: it takes more threads where cores lie
+idle, and gives them back if it has waited for a core.
 
 A number that the user has chosen, by OMP_NUM_THREADS, MKL_NUM_THREADS or `torch.set_num_threads`, is left alone.
 Choose one for results that are equal to the last bit: sums of floats depend on the number of threads.
