@@ -13,6 +13,8 @@ def test_the_search_reports_each_try_and_those_that_failed(run, out, rows_of, sm
         return train(label, method, latent_size, rate, *arguments, **kwargs)
 
     small_frey(monkeypatch, film)
+    assert fig2_frey_search.MINIBATCH == 500
+    monkeypatch.setattr(fig2_frey_search, "MINIBATCH", 50)
     train = fig2_frey_search.train_frey_curve
     monkeypatch.setattr(fig2_frey_search, "train_frey_curve", overflowing)
     runs = run("fig2-frey-search", "--samples", 2000)["results"]["runs"]
@@ -22,6 +24,6 @@ def test_the_search_reports_each_try_and_those_that_failed(run, out, rows_of, sm
     assert {row["curve"].rpartition(": ")[0] for row in rows_of(out / "fig2-frey-search.csv")} == set(runs) - failed
     floors = {run["floor"] for run in runs.values()}
     assert floors == {0.0, 1 / 256}
-    assert [run["batch_size"] for run in runs.values() if "batch_size" in run] == [500] * 4
+    assert [run["batch_size"] for run in runs.values() if "batch_size" in run] == [50] * 4
     monkeypatch.setattr(fig2_frey_search, "train_frey_curve", lambda *_, **__: pytest.fail("it trained again"))
     run("fig2-frey-search", "--samples", 2000)

@@ -8,17 +8,15 @@ from vae_utils.reproduce.fig2_frey import FIGURE, FLOOR, STD, frey_faces, smalle
 
 SEARCH_SAMPLES, SEARCH_LATENTS = 1_000_000, 10
 COMPARED_AT = (10**5.75, 10**6)
+MINIBATCH = 500  # where the paper's own curves begin (`unsaid`); its text says 100
 
 
 def tries():
-    """What is tried at 10^6 images: method, settings of `train_frey_curve` and `curves.train_as_paper`.
-
-    Minibatches of 500 are where the paper's own curves begin (`unsaid`); its text says 100.
-    """
+    """What is tried at 10^6 images: method, settings of `train_frey_curve` and `curves.train_as_paper`."""
     base = {"rate": 0.01, "std": STD, "floor": FLOOR, "waiting": curves.WAITING}
     changes = [{}, {"rate": 0.02}, {"rate": 0.1}, {"std": 0.1}, {"waiting": 0}, {"floor": 0.0}]
     asleep = [("WS", base | {"rate": rate}) for rate in curves.LEARNING_RATES]
-    larger = product(curves.METHODS, ({"rate": rate, "batch_size": 500} for rate in curves.LEARNING_RATES[:2]))
+    larger = product(curves.METHODS, ({"rate": rate, "batch_size": MINIBATCH} for rate in curves.LEARNING_RATES[:2]))
     return [
         *(("AEVB", base | change) for change in changes),
         *asleep,
