@@ -26,7 +26,8 @@ def test_paper_curves_pass_through_the_known_points(panel, curve, samples, nats)
     x, y = curves.paper_curves("Fig2", panel)[curve]
     assert (np.diff(x) > 0).all()
     # `nats` are means over a twentieth of a decade; single reports of Frey Face scatter about them by 1%
-    assert abs(np.interp(math.log(samples), np.log(x), y) - nats) < 0.01 * abs(nats)
+    share = 0.01 if panel.startswith("Frey") else 0.003
+    assert abs(np.interp(math.log(samples), np.log(x), y) - nats) < share * abs(nats)
 
 
 def test_paper_curves_name_the_panels_there_are():
@@ -71,3 +72,17 @@ def test_our_curves_lie_over_all_of_the_papers(tmp_path):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == legend
     with pytest.raises(ValueError, match="the panel was expected to be one of the paper's"):
         curves.plot_over_paper(figure.axes[0], "Fig3", "no panel", {})
+
+
+def test_several_seeds_are_a_line_and_a_band_as_far_as_all_go():
+    first = np.array([1e5, 1e6, 1e7]), np.array([-150.0, -130, -110])
+    other = np.array([1e5, 1e6]), np.array([-154.0, -126])
+    panel = "MNIST Nz=20"
+    ours = {("Fig2", panel): {"AEVB test": [first, other], "WS test": [first]}}
+    figure = curves.plot_figure("Fig2", [panel], ours)
+    (band,) = figure.axes[0].collections
+    corners = {(1e5, -150), (1e5, -154), (1e6, -130), (1e6, -126)}
+    assert {tuple(corner) for corner in band.get_paths()[0].vertices} == corners
+    assert "ours, all seeds" in [text.get_text() for text in figure.legends[0].get_texts()]
+    thin = [line for line in figure.axes[0].lines if line.get_linewidth() < 7]
+    assert [line.get_ydata().tolist() for line in thin] == 2 * [first[1].tolist()]

@@ -16,6 +16,8 @@ from vae_utils.support.arguments import refusal, require_one_of
 
 METHOD_COLOURS = {"AEVB": COLOURS["blue"], "WS": COLOURS["vermilion"], "MCEM": COLOURS["green"]}
 METHOD_MARKERS = {"AEVB": "o", "WS": "s", "MCEM": "^"}
+BAND = dict(color="black", alpha=0.3, linewidth=0)  # all methods': it has to stand out from the paper's coloured lines
+PAPER_NUMBERS = ("train_samples_evaluated", "value_nats")  # columns of the paper's curves, after their names
 METHOD_NAMES = {"AEVB": "AEVB", "WS": "wake-sleep", "MCEM": "Monte Carlo EM"}
 
 
@@ -44,6 +46,28 @@ def paper_curves(figure, panel):
     return {curve: (np.array(samples), np.array(nats)) for curve, (samples, nats) in panels[figure, panel].items()}
 
 
+def rows_of(path, numbers, remedy=""):
+    """Lines of a CSV file of curves, as dicts.
+
+    Args:
+        path: of the file.
+        numbers: names of its columns after figure, panel and curve.
+        remedy: what to do if it has others.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it has other columns.
+    """
+    expected = ["figure", "panel", "curve", *numbers]
+    with open(path, newline="") as file:
+        reader = csv.DictReader(file)
+        if reader.fieldnames != expected:
+            raise ValueError(
+                f"{path}: {refusal('the columns', 'to be ' + ', '.join(expected), reader.fieldnames, remedy)}"
+            )
+        yield from reader
+
+
 def read_curves(path):
     """Curves that a command has written as CSV: figure, panel, curve, samples, nats, seed.
 
@@ -59,18 +83,11 @@ def read_curves(path):
         ValueError: if it has other columns.
     """
     panels = {}
-    with open(path, newline="") as file:
-        reader = csv.DictReader(file)
-        expected = ["figure", "panel", "curve", "samples", "nats", "seed"]
-        if reader.fieldnames != expected:
-            remedy = "make it again with python -m vae_utils.reproduce"
-            sentence = refusal("the columns", f"to be {', '.join(expected)}", reader.fieldnames, remedy)
-            raise ValueError(f"{path}: {sentence}")
-        for row in reader:
-            seeds = panels.setdefault((row["figure"], row["panel"]), {}).setdefault(row["curve"], {})
-            samples, nats = seeds.setdefault(row["seed"], ([], []))
-            samples.append(float(row["samples"]))
-            nats.append(float(row["nats"]))
+    for row in rows_of(path, ("samples", "nats", "seed"), "make it again with python -m vae_utils.reproduce"):
+        seeds = panels.setdefault((row["figure"], row["panel"]), {}).setdefault(row["curve"], {})
+        samples, nats = seeds.setdefault(row["seed"], ([], []))
+        samples.append(float(row["samples"]))
+        nats.append(float(row["nats"]))
     return {
         panel: {
             curve: [(np.array(samples), np.array(nats)) for samples, nats in seeds.values()]
@@ -111,7 +128,7 @@ def plot_over_paper(ax, figure, panel, curves):
         if len(seeds) > 1:  # as far as all of them go
             common = functools.reduce(np.intersect1d, [samples for samples, _ in seeds])
             nats = np.stack([np.interp(common, *seed) for seed in seeds])
-            ax.fill_between(common, nats.min(0), nats.max(0), color=style["color"], alpha=0.35, linewidth=0)
+            ax.fill_between(common, nats.min(0), nats.max(0), **BAND)
     ax.set(xscale="log", title=panel, xlabel="training images evaluated")
     return ax
 
@@ -154,7 +171,7 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
         grey(linestyle="--", label="test"),
     ]
     if any(len(seeds) > 1 for panel in panels for seeds in curves.get((figure, panel), {}).values()):
-        handles.insert(-3, Patch(color=GREY, alpha=0.5, linewidth=0, label="ours, all seeds"))
+        handles.insert(-3, Patch(label="ours, all seeds", **BAND))
     in_a_row = len(handles) if columns > 2 else math.ceil(len(handles) / 2)
     drawn.legend(handles=handles, loc="outside lower center", ncols=in_a_row)
     which = panels[0] if len(panels) == 1 else f"{len(panels)} panels from {panels[0]} to {panels[-1]}"
@@ -190,10 +207,9 @@ def plot_paper_curves(ax, panel, curves=("AEVB train", "AEVB test"), figure="Fig
 @functools.cache
 def _digitised():
     panels = {}
-    with open(ASSETS / "paper_figures.csv", newline="") as file:
-        for row in csv.DictReader(file):
-            curves = panels.setdefault((row["figure"], row["panel"]), {})
-            samples, nats = curves.setdefault(row["curve"], ([], []))
-            samples.append(float(row["train_samples_evaluated"]))
-            nats.append(float(row["value_nats"]))
+    for row in rows_of(ASSETS / "paper_figures.csv", PAPER_NUMBERS):
+        curves = panels.setdefault((row["figure"], row["panel"]), {})
+        samples, nats = curves.setdefault(row["curve"], ([], []))
+        samples.append(float(row["train_samples_evaluated"]))
+        nats.append(float(row["value_nats"]))
     return panels

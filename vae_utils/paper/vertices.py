@@ -5,17 +5,15 @@ the axes. Matplotlib has left out vertices that a straight line passes through, 
 the axes; nothing else is lost. The horizontal axis of Figure 2 is logarithmic, that of Figure 3 linear.
 """
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from vae_utils.files import ASSETS
+from vae_utils.paper.curves import PAPER_NUMBERS, rows_of
 from vae_utils.support.arguments import refusal
 from vae_utils.support.kinds import checked
-
-COLUMNS = ("figure", "panel", "curve", "vertex", "train_samples_evaluated", "value_nats")
 
 
 @checked
@@ -34,13 +32,9 @@ def read_vertices(path: str | Path = ASSETS / "paper_vertices.csv") -> dict:
         ValueError: if it has other columns.
     """
     found = {}
-    with open(path, newline="") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"{path}: {refusal('the columns', 'to be ' + ', '.join(COLUMNS), reader.fieldnames)}")
-        for row in reader:
-            point = float(row["train_samples_evaluated"]), float(row["value_nats"])
-            found.setdefault((row["figure"], row["panel"], row["curve"]), []).append(point)
+    for row in rows_of(path, ("vertex", *PAPER_NUMBERS)):
+        point = tuple(float(row[name]) for name in PAPER_NUMBERS)
+        found.setdefault((row["figure"], row["panel"], row["curve"]), []).append(point)
     return {name: np.array(points) for name, points in found.items()}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from vae_utils.figures import use_style
 from vae_utils.files import write_atomically
 from vae_utils.objectives import elbo
-from vae_utils.paper.curves import paper_curves, plot_figure, read_curves
+from vae_utils.paper.curves import PAPER_NUMBERS, paper_curves, plot_figure, read_curves
 from vae_utils.paper.wake_sleep import wake_sleep
 from vae_utils.reproduce.common import made_by, record, save_figure, say
 from vae_utils.reproduce.precision import fast_products
@@ -210,10 +210,7 @@ def draw_over_paper(options, figure, panels, **limits):
 
 def write_curves(path, rows):
     """Write (figure, panel, curve, samples, nats, seed) as CSV; a failed write leaves the old file."""
-    with write_atomically(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("figure", "panel", "curve", "samples", "nats", "seed"))
-        writer.writerows(rows)
+    _write_rows(path, ("samples", "nats", "seed"), rows)
 
 
 def write_paper_curves(path, lines):
@@ -223,11 +220,15 @@ def write_paper_curves(path, lines):
         path: of the CSV file; a failed write leaves the old one.
         lines: dict from (figure, panel, curve) to an array [P, 2]: training images evaluated, nats per image.
     """
+    rows = ((*name, f"{samples:.0f}", f"{nats:g}") for name, points in lines.items() for samples, nats in points)
+    _write_rows(path, PAPER_NUMBERS, rows)
+
+
+def _write_rows(path, numbers, rows):
     with write_atomically(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("figure", "panel", "curve", "train_samples_evaluated", "value_nats"))
-        for name, points in lines.items():
-            writer.writerows((*name, f"{samples:.0f}", f"{nats:g}") for samples, nats in points)
+        writer.writerow(("figure", "panel", "curve", *numbers))
+        writer.writerows(rows)
 
 
 def paper_value(figure, panel, curve, samples):
@@ -240,7 +241,7 @@ def paper_value(figure, panel, curve, samples):
     return float(np.interp(on_axis(samples), on_axis(x), nats))
 
 
-def compare(figure, panel, curve, samples, nats, at=(10**5.5, 10**6, 10**6.5, 10**7, 10**7.5, 10**8)):
+def compare(figure, panel, curve, samples, nats, at):
     """Our curve (`samples`, `nats`) beside the paper's at those numbers of images where both have a value.
 
     Returns:

@@ -77,11 +77,10 @@ def fig3(options):
             "estimates": estimates(vae, method, images[:SCORED], test),
             "quadrature_of_the_first_test_images": with_error("mean", quadrature_log_likelihood(vae, first).per_image),
         }
-        lines = []
+        lines, points = [], [point * count for point in COMPARED_AT]
         for part in ("train", "test"):
             drawn = FIGURE, panel(num_images), f"{method} {part}"
             nats = [curve.points[point][part] for point in at]
-            points = [point * count for point in COMPARED_AT]
             found[f"against_paper_{part}"] = curves.compare(*drawn, counted, nats, points)
             lines += [(*drawn, point, round(value, 3), options.seed) for point, value in zip(counted, nats)]
         stored.add(name, found, lines)

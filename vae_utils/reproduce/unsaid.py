@@ -10,8 +10,9 @@ from vae_utils.paper import vertices
 from vae_utils.reproduce.common import Command, record
 from vae_utils.reproduce.curves import write_paper_curves
 from vae_utils.reproduce.fig2_frey import frey_faces
+from vae_utils.reproduce.fig3 import NUM_LEAPFROG, NUM_UPDATES
 
-PASSES = 15  # over the data in an iteration of Monte Carlo EM: 10 leapfrog steps and 5 updates of the weights
+PASSES = NUM_LEAPFROG + NUM_UPDATES  # over the data in an iteration of Monte Carlo EM
 LAST_MULTIPLE = 300  # beyond it the axis as it was read is off by more than a few hundredths of 15 N
 
 

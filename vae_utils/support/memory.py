@@ -21,7 +21,7 @@ class GivingBack(threading.Thread):
     """Returns freed memory to the system while a program grows.
 
     The C library keeps freed memory, and does not always use it again: a loop that takes and frees the same small
-    tensors thousands of times can grow by a gigabyte. So this looks, thirty times a second, whether the program has
+    tensors thousands of times can grow by a gigabyte. So this looks, fifty times a second, whether the program has
     grown by `GROWTH`, and returns what is free. What it takes again until the next look it needs, and keeps. In a
     notebook the end of each cell is such a moment too, after which it may need less: figures, above all, whose parts
     refer to each other, so that Python has to look for them. Until the next cell nobody looks.
