@@ -128,7 +128,8 @@ def test_assets_that_cannot_be_written_are_refused_before_any_work_too(tmp_path,
 @pytest.fixture
 def ended_by(monkeypatch, tmp_path):
     """Function of what happens in the middle of a write that returns the words with which the program ends."""
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins by ignoring it
 
     def ended_by(happen):
         def main():
@@ -141,7 +142,8 @@ def ended_by(monkeypatch, tmp_path):
         return end.value.code
 
     yield ended_by
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
