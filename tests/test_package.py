@@ -36,6 +36,7 @@ CORE = (
     {"evaluation", "classifier"},
     {"training"},
     {"figures"},
+    {"diagrams"},
 )
 # ... and from `support`; a package from these beside itself.
 ALLOWED = {"support": set(), "paper": {"core", "support"}}

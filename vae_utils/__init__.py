@@ -9,6 +9,7 @@ The files of this folder are what lessons 01 to 04 need, and can be read in this
     training      Algorithm 1
     evaluation    what a model is worth, in nats per image
     figures       pictures in one style
+    diagrams      drawings: the model, its networks, the way of a gradient, the bound, one digit with its numbers
     files, runtime, classifier    weights on disk; devices and seeds; a classifier of digits
 
 The folders hold the rest: `support` (what these files stand on, and no lesson is about), `paper` (what lessons 05 to 07

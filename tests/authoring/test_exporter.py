@@ -4,6 +4,7 @@ import base64
 import functools
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -11,12 +12,15 @@ from bs4 import BeautifulSoup
 from nbconvert.utils.exceptions import ConversionException
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from vae_utils.authoring.browser import assert_healthy
+import vae_utils.explore
+from vae_utils.authoring.browser import assert_healthy, new_page
 from vae_utils.authoring.exporter import WIDGET_STATE, WIDGET_VIEW, LessonExporter
+from vae_utils.authoring.folds import VEIL, fold
 from vae_utils.authoring.lesson import read
 
-from browser import fetched
+from browser import chromium, fetched  # noqa: F401  (a fixture)
 
+EXPLORE_STYLE = Path(vae_utils.explore.__file__).with_name("explore.css").read_text("utf-8")
 MARK = {"vae_utils": {"live": True}}
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGD4DwABBAEAX+XDSwAAAABJRU5ErkJggg=="
 # Counts the clicks on its button, shows a byte that Python sent, and hears of its own changes.
@@ -172,6 +176,64 @@ def test_a_notebook_that_is_no_lesson_is_exported_too():
 def test_solutions_are_folded_away():
     page = soup(export(new_code_cell("42", metadata={"tags": ["solution"]}), new_code_cell("6")))
     assert [folded.select_one(".highlight").text.strip() for folded in page.select("details")] == ["42"]
+
+
+# --- what waits until the reader asks
+
+
+def folded_lesson():
+    """A page with an answer to a prediction, a live widget of its own among it, and a part for a second course."""
+    nb = notebook(
+        new_markdown_cell("> **Predict.** What?"),
+        new_code_cell("1", outputs=[new_output("stream", text="the answer"), widget("a")]),
+        new_markdown_cell("### Going deeper · Why $x$?\n\nFirst.\n\n#### A heading inside"),
+        new_code_cell("2", outputs=[widget("a")]),
+        new_markdown_cell("## 2 · Then"),
+        a=model(),
+    )
+    fold(nb)
+    return LessonExporter().from_notebook_node(nb)[0]
+
+
+def test_answers_and_what_goes_deeper_are_folded_away():
+    page = soup(folded_lesson())
+    answer, deeper = page.select("details")
+    assert answer.summary.text == "Show what happens" and "the answer" in answer.text
+    assert answer.find_previous(class_="jp-InputArea").text.split() == ["In", "[", "]:", "1"]  # the code is in sight
+    assert deeper.select_one("summary h3 math") and "First." in deeper.text
+    assert len(deeper.select(".vae-page")) == 1
+    assert [heading.get_text().rstrip("¶") for heading in page.select("h2")] == ["2 · Then"]
+    assert not page.select("details h2, details[open]") and VEIL not in page.text
+
+
+@pytest.mark.slow
+def test_folds_open_by_a_click_and_by_a_link_without_scripts_and_are_printed(tmp_path, chromium, offline):
+    path = tmp_path / "page.html"
+    path.write_text(folded_lesson(), "utf-8")
+    plain = new_page(chromium, java_script_enabled=False)
+    plain.goto(f"{path.as_uri()}#A-heading-inside")
+    assert plain.locator("details[open] h4").is_visible() and plain.locator("details[open]").count() == 1
+    plain.locator("summary", has_text="Show").click()
+    assert plain.get_by_text("the answer").is_visible()
+    plain.context.close()
+    offline.goto(path.as_uri())
+    buttons = offline.locator(".vae-page button")
+    assert not buttons.first.is_visible() and not buttons.last.is_visible()
+    offline.emulate_media(media="print")
+    assert buttons.first.is_visible() and offline.locator("h4").is_visible()
+    offline.emulate_media(media="screen")
+    for summary in offline.locator("summary").all():
+        summary.click()
+    buttons.last.click()
+    assert buttons.all_text_contents() == ["11 of 3", "11 of 3"]
+    assert_healthy(offline)
+
+
+def test_the_style_of_widgets_does_not_reach_the_pictures_of_the_page():
+    picture = new_output("display_data", {"image/png": PIXEL, "text/plain": "one"})
+    page = soup(export(new_code_cell("1", outputs=[picture, widget("a")]), a=model()))
+    classes = {name for image in page.select("img") for name in image.get("class", [])}
+    assert not [name for name in classes if f".{name}" in EXPLORE_STYLE]
 
 
 def test_widgets_are_stills_where_that_is_wanted():

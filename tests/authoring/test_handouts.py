@@ -12,10 +12,12 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from vae_utils.authoring.__main__ import KINDS, lessons, main, make
 from vae_utils.authoring.copies import learner_copy, solutions_copy
 from vae_utils.authoring.execution import execute
+from vae_utils.authoring.folds import is_hidden
 from vae_utils.authoring.lesson import (
     TEMPLATE,
     blocks,
     code_cells,
+    deeper,
     exercises,
     is_answer,
     is_solution,
@@ -116,6 +118,7 @@ def test_a_learner_copy_has_no_answers_and_keeps_all_else(made, path, lesson):
     nbformat.validate(copy)
     code = code_cells(copy.cells)
     assert [cell for cell in code if cell.outputs or cell.execution_count or is_solution(cell)] == []
+    assert [cell for cell in code if is_hidden(cell) or "collapsed" in cell.metadata] == []
     assert [cell.source for cell in code] == [cell.source for cell in code_cells(lesson.cells) if not is_solution(cell)]
     folded, everything = (
         [(summary, text) for summary, text in unfold(prose(nb.cells)) if summary is not None] for nb in (copy, lesson)
@@ -177,6 +180,9 @@ def test_solutions_hold_each_exercise_with_its_answer_laid_open(made, path, less
 def test_pages_are_complete(made, path, lesson):
     page = soup(made, "pages", path)
     assert page.select("math") and page.select("script[src], link[href]") == []
+    answered = [cell for cell in lesson.cells if cell.cell_type == "code" and is_hidden(cell)]
+    assert len(page.select("details.vae-answer")) == len(answered) >= 3
+    assert len(page.select("details.vae-deeper")) == len(deeper(lesson))
     solutions = page.select("details.vae-solution")
     folded = [found.select_one(".highlight").get_text().split() for found in solutions]
     assert folded == [cell.source.split() for cell in filter(is_solution, lesson.cells)]

@@ -1,6 +1,6 @@
-"""Each section of a lesson says what it needs after a restart of the kernel, and needs no more than it says.
+"""A table says what each section of a lesson needs after a restart of the kernel, and the section needs no more.
 
-Going back is no harm: no cell takes from an earlier one the name that it reads.
+Going back is no harm: no cell takes from an earlier one the name that it reads. Nor is leaving out what goes deeper.
 """
 
 from itertools import chain
@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from vae_utils.authoring import lesson
-from vae_utils.authoring.needs import needs, overwritten, sentence
+from vae_utils.authoring.needs import AFTER_RESTART, borrowed, fill_table, needs, overwritten, table
 
 from notebook_definitions import keeps
 
@@ -19,14 +19,19 @@ def notebook(request):
     return lesson.read(request.param)
 
 
-def test_each_section_says_what_it_needs(notebook):
-    needed = needs(notebook)
-    for section in lesson.sections(notebook):
-        if section.title in needed:
-            line = sentence(needed[section.title])
-            _, _, below = section.cells[0].source.partition("\n\n")
-            missing = [] if below.startswith(line) else [f"{section.title!r}, below which should stand: {line}"]
-            keeps("After a restart", missing)
+def test_the_head_says_what_each_section_needs(notebook):
+    head = [cell for section in lesson.sections(notebook) if section.level < 2 for cell in section.cells]
+    last = head[-1]
+    missing = f"a Markdown cell {AFTER_RESTART!r} should end the head, where {last.id!r} does"
+    keeps("After a restart", [] if (last.id, last.cell_type) == (AFTER_RESTART, "markdown") else [missing])
+    outdated = f"run `execute`: the table is not {last.source!r}"
+    keeps("After a restart", [] if last.source == table(notebook) else [outdated])
+    others = [cell.id for cell in notebook.cells if "fter a restart" in cell.source and cell.id != AFTER_RESTART]
+    keeps("After a restart", others)
+
+
+def test_the_main_path_needs_nothing_from_what_goes_deeper(notebook):
+    keeps("Going deeper", borrowed(notebook))
 
 
 def test_a_cell_can_run_again_after_later_ones(notebook):
@@ -114,9 +119,35 @@ def test_what_a_solution_defines_is_nothing_that_others_need():
     assert (needs(nb)["2 · B"], needs(nb)["3 · C"]) == ([], ["1 · A"])
 
 
+def test_sections_with_equal_needs_share_a_line():
+    nb = write("x = 1", A="a = x", B="b = a", C="c = x", D="a + b", E="b")
+    nb.cells += [nbformat.v4.new_markdown_cell("## Exercises"), nbformat.v4.new_code_cell("c")]
+    rows = ["| 1, 3 | none |", "| 2 | 1 |", "| 4, 5 | 1, 2 |", "| “Exercises” | 3 |"]
+    assert table(nb).splitlines()[-4:] == rows
+
+
+def test_the_table_is_written_into_its_cell_and_nowhere_else():
+    nb = write("x = 1", A="a = x")
+    before = [cell.source for cell in nb.cells]
+    fill_table(nb)
+    assert [cell.source for cell in nb.cells] == before
+    nb.cells.insert(1, nbformat.v4.new_markdown_cell("old", id=AFTER_RESTART))
+    fill_table(nb)
+    assert [cell.source for cell in nb.cells] == [before[0], table(nb), *before[1:]]
+
+
 @pytest.mark.parametrize(
-    "needed, rest",
-    [([], ""), (["1 · A"], ", then section 1"), (["1 · A", "2 · B", "4 · D"], ", then sections 1, 2 and 4")],
+    "deep, main, found",
+    [
+        ("x = 2", "print(x)", ["x"]),
+        ("fit(vae, 3)", "print(vae)", ["vae"]),
+        ("y = x", "print(x)", []),
+        ("x = 2", "x = 3\nprint(x)", []),
+        ("x = 2", "# Solution\nx = 3\nprint(x)", []),
+    ],
 )
-def test_the_sentence(needed, rest):
-    assert sentence(needed) == f"*After a restart: run the code cells before section 1{rest}.*"
+def test_what_the_main_path_takes_from_what_goes_deeper_is_found(deep, main, found):
+    nb = write("x, vae = 1, 2", A="x")
+    heading = nbformat.v4.new_markdown_cell("### Going deeper · Why?")
+    nb.cells += [heading, *write(deep).cells, *write(B=main, C="x = 3").cells]
+    assert [name for name, _ in borrowed(nb)] == found

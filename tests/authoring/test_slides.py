@@ -7,8 +7,19 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from vae_utils.authoring.browser import assert_healthy
+from vae_utils.authoring.folds import VEIL, fold
 from vae_utils.authoring.lesson import blocks, code_cells, is_solution, paths, prose, read, sections
-from vae_utils.authoring.slides import MOST_LINES, ROWS, WITH_PICTURE, SlideDeck, lead, make_deck, without_results
+from vae_utils.authoring.needs import AFTER_RESTART
+from vae_utils.authoring.slides import (
+    MOST_LINES,
+    ROWS,
+    WITH_PICTURE,
+    SlideDeck,
+    lead,
+    make_deck,
+    shown,
+    without_results,
+)
 
 SMALLEST = 16  # px, of letters on a slide of 1280 x 720: what a projector carries to the last row
 LEAST_PICTURE = 60  # px: a strip of digits
@@ -89,14 +100,15 @@ def test_every_slide_fits_and_can_be_read(deck, offline, query):
 @pytest.mark.slow
 def test_slides_hold_the_pictures_with_words_and_nothing_of_the_solutions(deck, path):
     lesson, page = read(path), BeautifulSoup(deck.read_text("utf-8"), "html.parser")
-    shown = [cell for cell in code_cells(lesson.cells) if not is_solution(cell)]
-    pictures = [output for cell in shown for output in cell.outputs if "image/png" in output.get("data", {})]
+    lesson.cells = shown(lesson)
+    code = [cell for cell in code_cells(lesson.cells) if not is_solution(cell)]
+    pictures = [output for cell in code for output in cell.outputs if "image/png" in output.get("data", {})]
     predictions = [text for text in kinds(lesson, "quote") if "Predict." in text]
     # A slide for each section and each prediction; no block, cell or picture takes more than two of its own.
     slides = page.select("section section")
     for_the_eye = kinds(lesson, "heading", "quote", "formula", "fence", "list", "table", "picture")
     assert len(sections(lesson)) + len(predictions) / 2 <= len(slides)
-    assert len(slides) <= len(for_the_eye) + len(shown) + len(pictures)
+    assert len(slides) <= len(for_the_eye) + len(code) + len(pictures)
     images = page.select("section section img")
     assert len(images) == len(pictures) and all(image["alt"] for image in images)
     notes = [slide.select("aside.notes") for slide in slides]
@@ -184,7 +196,7 @@ def test_prose_becomes_notes_and_what_leads_to_a_formula_stays():
 
 
 def test_what_is_only_said_stays_in_the_notes_of_a_slide_that_is_not_empty():
-    line = "*After a restart: run the code cells before section 1.*"
+    line = "**Time:** ten minutes."
     assert laid_out(new_markdown_cell(f"{line}\n\nDivide:\n\n$$\na\n$$\n\n### Two\n\n{LONG}")) == [
         ("1 · One", ["Divide:", "$$\na\n$$"], [line, "**Two**", LONG])
     ]
@@ -205,6 +217,27 @@ def test_tags_override(cells, slide):
     assert laid_out(*cells) == [("1 · One", *slide)]
 
 
+def test_the_restart_table_and_what_goes_deeper_are_left_out():
+    deeper = [new_markdown_cell("## Going deeper · Two"), new_code_cell("2"), tagged("slide", new_code_cell("3"))]
+    restart = new_markdown_cell("**After a restart**", id=AFTER_RESTART)
+    deck = make_deck(lesson_of(restart, new_code_cell("1"), *deeper))
+    assert [[cell.source for cell in slide.cells] for slide in deck] == [[], ["1"], ["3"]]
+
+
+@pytest.mark.parametrize("lines, at_click", [(1, True), (MOST_LINES, False)])
+def test_what_answers_a_prediction_comes_at_a_click_or_on_the_next_slide(lines, at_click):
+    answer = new_output("stream", name="stdout", text="it is so\n" * 10)
+    code = "\n".join(f"x{i} = 1" for i in range(lines))
+    nb = lesson_of(new_markdown_cell("> **Predict.** What?"), new_code_cell(code, outputs=[answer]))
+    fold(nb)
+    page = BeautifulSoup(SlideDeck().from_notebook_node(nb, {"metadata": {"name": "deck"}})[0], "html.parser")
+    slides = [slide.get_text() for slide in page.select("section section")]
+    assert sum("it is so" in text for text in slides) == 1
+    assert any("it is so" in text and "x0" in text for text in slides) == at_click
+    assert ["it is so" in fragment.get_text() for fragment in page.select(".fragment")] == [True] * at_click
+    assert VEIL not in page.get_text()
+
+
 def test_lead():
     assert lead("Short.", "code") == "Short."
     assert lead("Short.", "") == ""
@@ -221,6 +254,12 @@ def test_code_is_cut_at_blank_lines_and_what_is_longer_still_is_noted():
     long = "\n".join(["x = 1"] * (MOST_LINES + 1))
     ((_, sources, notes),) = laid_out(new_code_cell(f"y = 2      # why\n\n{long}"))
     assert sources == ["y = 2  # why"] and long in notes[0]
+
+
+def test_what_begins_with_an_import_leaves_its_picture_on_the_slide():
+    picture = new_output("display_data", {"image/png": "AAAA"})
+    ((_, sources, notes),) = laid_out(new_code_cell("import torch\ntorch.draw()", outputs=[picture]))
+    assert sources == [""] and "torch.draw()" in notes[0]
 
 
 def test_code_that_is_a_comment_only_is_shown_and_what_begins_with_an_import_is_noted():

@@ -41,32 +41,34 @@ WRONG_IMAGES = {
     "The 2π is missing": lambda x, y, v: written_out(x, y, v, two_pi=None),
     "Only the squares are there": lambda x, y, v: -((x - y) ** 2).flatten(1).sum(1) / (2 * v.exp()),
     "once for each image": lambda x, y, v: written_out(x, y, v, count=1),
-    "P times too often": lambda x, y, v: written_out(x, y, v, count=x[0].numel() ** 2),
+    "D times too often": lambda x, y, v: written_out(x, y, v, count=x[0].numel() ** 2),
     "fixed to 784": lambda x, y, v: written_out(x, y, v, count=784),
     "logarithm has the wrong sign": lambda x, y, v: written_out(x, y, v, logs=-0.5),
-    "The sign is turned": lambda x, y, v: -normal(y, (v / 2).exp()).log_prob(x),
-    "every result is twice": lambda x, y, v: written_out(x, y, v, squares=1.0, logs=1.0),
+    "minus the right result": lambda x, y, v: -normal(y, (v / 2).exp()).log_prob(x),
+    "twice the right result": lambda x, y, v: written_out(x, y, v, squares=1.0, logs=1.0),
     "The ½ before the squares": lambda x, y, v: written_out(x, y, v, squares=1.0),
-    "The ½ before log(2πσ²)": lambda x, y, v: written_out(x, y, v, logs=1.0),
+    "The ½ before log(2πs²)": lambda x, y, v: written_out(x, y, v, logs=1.0),
     "The squares are averaged": lambda x, y, v: written_out(x, y, v, reduce=lambda t: t.mean((1, 2, 3))),
-    "divided by σ, not by σ²": lambda x, y, v: written_out(x, y, v, divisor=lambda v: (0.5 * v).exp()),
-    "exp(log_variance) is used as σ": lambda x, y, v: normal(y, v.exp()).log_prob(x),
+    "divided by s, not by s²": lambda x, y, v: written_out(x, y, v, divisor=lambda v: (0.5 * v).exp()),
+    "exp(log_variance) is used as s": lambda x, y, v: normal(y, v.exp()).log_prob(x),
     "mean over pixels": lambda x, y, v: Normal(y, (v / 2).exp()).log_prob(x).mean((1, 2, 3)),
-    "A sum over the batch": lambda x, y, v: Normal(y, (v / 2).exp()).log_prob(x).sum(),
+    "All images are summed": lambda x, y, v: Normal(y, (v / 2).exp()).log_prob(x).sum(),
     "mean over the batch is taken too early": lambda x, y, v: normal(y, (v / 2).exp()).log_prob(x).mean(),
     "mean is taken over everything": lambda x, y, v: Normal(y, (v / 2).exp()).log_prob(x).mean(),
     "log-densities of single pixels": lambda x, y, v: Normal(y, (v / 2).exp()).log_prob(x),
     "log_variance itself is used as the variance": lambda x, y, v: written_out(x, y, v, variance=lambda v: v),
-    "log_variance itself is used as σ": lambda x, y, v: normal(y, v).log_prob(x),
-    "log_variance gets no gradient": lambda x, y, v: normal(y, math.exp(v.item() / 2)).log_prob(x),
-    "the mean gets no gradient": lambda x, y, v: normal(torch.tensor(y.tolist()).to(y), (v / 2).exp()).log_prob(x),
+    "log_variance itself is used as s": lambda x, y, v: normal(y, v).log_prob(x),
+    "no gradient reaches `log_variance`": lambda x, y, v: normal(y, math.exp(v.item() / 2)).log_prob(x),
+    "no gradient reaches `mean`": lambda x, y, v: normal(torch.tensor(y.tolist()).to(y), (v / 2).exp()).log_prob(x),
     # the same mistakes as they look in other hands
     "It is its logarithm, and may be negative": lambda x, y, v: normal(y, v.sqrt()).log_prob(x),
-    "It is the logarithm of σ², and may be negative": lambda x, y, v: written_out(x, y, v, variance=torch.square),
-    "−log p(x|z), a loss": lambda x, y, v: -written_out(x, y, v),
+    "It is the logarithm of s², and may be negative": lambda x, y, v: written_out(x, y, v, variance=torch.square),
+    "The sign is turned": lambda x, y, v: -written_out(x, y, v),
     "an image's log-density is their sum": lambda x, y, v: written_out(x, y, v) / x[0].numel(),
     # two at once, and one that nobody foresaw
-    "Two things at once … The 2π is missing … The sign is turned": lambda x, y, v: -written_out(x, y, v, two_pi=None),
+    "Two things at once … The 2π is missing … The ½ before the squares": lambda x, y, v: written_out(
+        x, y, v, two_pi=None, squares=1.0
+    ),
     "Not right yet. … expected … got": lambda x, y, v: written_out(x, y, v) - v.exp(),
 }
 
@@ -110,8 +112,8 @@ def test_the_image_is_the_librarys():
 # --- which sigma?
 
 WRONG_SIGMAS = {
-    "This is σ², the variance": lambda a, b: b / (2 * a),
-    "so every σ is √2 too large": lambda a, b: math.sqrt(b / a),
+    "This is s², the variance": lambda a, b: b / (2 * a),
+    "so every s is √2 too large": lambda a, b: math.sqrt(b / a),
     "so is the square root": lambda a, b: b / a,
     "the fraction is upside down": lambda a, b: math.sqrt(2 * a / b),
     "changed places": lambda a, b: (0.5 * a / b) ** 0.5,
@@ -143,14 +145,14 @@ def test_a_larger_weight_on_the_squares_is_the_density_of_that_sigma():
 # --- which model at which price?
 
 WRONG_WINNERS = {
-    "β is left out": lambda beta, r, d: (r + d).argmin(),
+    "β has no effect": lambda beta, r, d: (r + d).argmin(),
     "β stands before the distortion": lambda beta, r, d: torch.argmin(beta * d + r),
     "the worst model": lambda beta, r, d: int(torch.argmax(d + beta * r)),
     "Rate is subtracted": lambda beta, r, d: int((d - beta * r).argmin()),
     "Rate is left out": lambda beta, r, d: d.argmin(),
     "Distortion is left out": lambda beta, r, d: r.argmin(),
-    "D + βR itself": lambda beta, r, d: torch.min(d + beta * r),
-    "values of D + βR, of all models": lambda beta, r, d: d + beta * r,
+    "distortion + β · rate itself": lambda beta, r, d: torch.min(d + beta * r),
+    "values of distortion + β · rate, of all models": lambda beta, r, d: d + beta * r,
 }
 
 

@@ -98,7 +98,7 @@ def small_sampler(rows):
 WRONG_SAMPLERS = {
     "All draws share one draw": sampler(noise=lambda shape: torch.randn(shape.shape[1])),
     "share one number of noise": sampler(noise=lambda shape: torch.randn(len(shape), 1)),
-    "replaced by its mean": sampler(noise=lambda shape: 0.0),
+    "No noise arrives": sampler(noise=lambda shape: 0.0),
     "(rand), not Gaussian": sampler(noise=torch.rand_like),
     "same width in every latent": sampler(spread=lambda codes: 1.0),
     "One standard deviation is used": sampler(spread=lambda codes: codes.std()),
@@ -112,7 +112,7 @@ WRONG_SAMPLERS = {
         rows=lambda codes, count: torch.gather(codes, 0, torch.randint(len(codes), (count, codes.shape[1])))
     ),
     "start from the mean of all codes": sampler(rows=lambda codes, count: codes.mean(0)),
-    "returns shape [1, 4000, 3]": lambda codes, width, count=1000: sampler()(codes, width, count)[None],
+    "expected shape [4000, 3], got [1, 4000, 3]": lambda codes, width, count=1000: sampler()(codes, width, count)[None],
 }
 
 

@@ -141,7 +141,7 @@ WRONG_ROLLS = {
     "The place moves first": rolled(first=0.0, last=1.0),
     "halves the steps of the *place*": place_in_halves,
     "exchanged": lambda *arguments: rolled()(*arguments)[::-1],
-    "1 value where the task asks for 2": lambda *arguments: rolled()(*arguments)[0],
+    "expected 2 values, got 1 value": lambda *arguments: rolled()(*arguments)[0],
     "gradient has the wrong sign": rolled(sign=-1),
     "computed once, at the start": rolled(stale=True),
     "The first step of the speed is a whole one": rolled(first=1.0),

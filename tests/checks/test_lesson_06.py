@@ -69,7 +69,7 @@ WRONG_DENSITIES = {
     "The 2π is missing": density(right_variance, constant=1),
     "The 2 of 2π": density(right_variance, constant=math.pi),
     "in front of log(2πσ²)": density(right_variance, log_weight=1),
-    "logarithm of the variance is missing": density(right_variance, log_weight=0),
+    "log(2πσ²) is missing": density(right_variance, log_weight=0),
     "in front of the squared error": density(right_variance, square_weight=1),
     "in front of both terms": density(right_variance, 1, 1),
     "a loss": density(right_variance, sign=1),
@@ -80,8 +80,10 @@ WRONG_DENSITIES = {
     "last dimension only": density(right_variance, reduce=lambda t: t.sum(-1)),
     "Two things at once": density(lambda log_sigma, floor: log_sigma.exp() ** 2, constant=1),
     # a network would stand still: its mean, its width, both
-    "but their gradient is not": lambda x, mean, *width: right_density(x, mean.detach(), *width),
-    "cuts off a part of it": lambda x, mean, log_sigma, floor: right_density(x, mean, log_sigma.detach(), floor),
+    "no gradient reaches `mean`": lambda x, mean, *width: right_density(x, mean.detach(), *width),
+    "no gradient reaches `log_sigma`": lambda x, mean, log_sigma, floor: right_density(
+        x, mean, log_sigma.detach(), floor
+    ),
     "carry no gradient": torch.no_grad()(right_density),
 }
 
@@ -136,7 +138,7 @@ WRONG_EVIDENCES = {
     "The *smallest* eigenvalues": spoilt(lambda values, rest, k: {"kept": values[:k], "noise": values[k:].mean()}),
     "not their sum": spoilt(lambda values, rest, k: {"noise": rest.sum()}),
     "divided by D": spoilt(lambda values, rest, k: {"noise": rest.sum() / len(values)}),
-    "log s²": spoilt(lambda values, rest, k: {"noise": rest.mean().sqrt()}),
+    "logarithm of s instead of s²": spoilt(lambda values, rest, k: {"noise": rest.mean().sqrt()}),
     "not the first of them": spoilt(lambda values, rest, k: {"noise": rest.max()}),
     "log s² counts once": spoilt(lambda values, rest, k: {"latents_of_noise": 1}),
     "missing from the determinant": spoilt(lambda values, rest, k: {"latents_of_noise": 0}),

@@ -24,15 +24,15 @@ WRONG_PRICES = {
     "σ is used as a variance": lambda m, s, a: kl_divergence(Normal(m, s.sqrt()), Normal(0.0, a)),
     "used as a log-variance": lambda m, s, a: kl_divergence(Normal(m, (s / 2).exp()), Normal(0.0, a)),
     "used as a log standard deviation": lambda m, s, a: kl_divergence(Normal(m, s.exp()), Normal(0.0, a)),
-    "α is used as a variance": lambda m, s, a: kl_divergence(Normal(m, s), Normal(0.0, a.sqrt())),
-    "α is ignored": lambda m, s, a: -0.5 * (1 + log(s**2) - m**2 - s**2),
-    "The -1 is missing": lambda m, s, a: log(a / s) + (s**2 + m**2) / (2 * a**2),
-    "log α is missing": lambda m, s, a: -log(s) + (s**2 + m**2) / (2 * a**2) - 0.5,
-    "the other way round": lambda m, s, a: kl_divergence(Normal(0.0, a), Normal(m, s)),
+    "σ₀ is used as a variance": lambda m, s, a: kl_divergence(Normal(m, s), Normal(0.0, a.sqrt())),
+    "σ₀ is ignored": lambda m, s, a: -0.5 * (1 + log(s**2) - m**2 - s**2),
+    "The -1 for each dimension is missing": lambda m, s, a: log(a / s) + (s**2 + m**2) / (2 * a**2),
+    "prior's logarithm is missing": lambda m, s, a: -log(s) + (s**2 + m**2) / (2 * a**2) - 0.5,
+    "changed places": lambda m, s, a: kl_divergence(Normal(0.0, a), Normal(m, s)),
     "summed into one number": lambda m, s, a: kl_divergence(Normal(m, s), Normal(0.0, a)).sum(),
     "averaged into one number": lambda m, s, a: kl_divergence(Normal(m, s), Normal(0.0, a)).mean(),
-    "but their gradient is not": lambda m, s, a: kl_divergence(Normal(m.detach(), s), Normal(0.0, a)),
-    "Two things at once": lambda m, s, a: -(2 * log(a / s) + (s**2 + m**2) / a**2 - 1),
+    "no gradient reaches `m`": lambda m, s, a: kl_divergence(Normal(m.detach(), s), Normal(0.0, a)),
+    "factor ½ is missing, and the sign": lambda m, s, a: -(2 * log(a / s) + (s**2 + m**2) / a**2 - 1),
 }
 
 
@@ -77,7 +77,7 @@ WRONG_WIDTHS = {
     "square root of the precision": lambda inputs, m, noise: 1 / widths(inputs, m / len(inputs), noise),
     "over the weights, dimension 1": lambda inputs, m, noise: widths(inputs, m / len(inputs), noise, axis=1),
     "full, correlated posterior": full_posterior,
-    "The prior was scaled": lambda inputs, m, noise: (m / len(inputs) * widths(inputs, 1, noise) ** -2) ** -0.5,
+    "The prior is scaled": lambda inputs, m, noise: (m / len(inputs) * widths(inputs, 1, noise) ** -2) ** -0.5,
     "Two things at once": lambda inputs, m, noise: widths(inputs, 1, noise) ** 2,
 }
 
@@ -126,13 +126,15 @@ def slopes(own_draws, num_images, s, sigma, repeats=4000, redraw=False, power=2)
 
 WRONG_VARIANCES = {
     "One ζ serves all images in both cases": lambda own, n, s, sigma: slopes(False, n, s, sigma).sum(1).var(),
-    "Every image has a ζ of its own in both": lambda own, n, s, sigma: slopes(True, n, s, sigma).sum(1).var(),
+    "Both cases give N times the variance of one image": lambda own, n, s, sigma: (
+        slopes(True, n, s, sigma).sum(1).var()
+    ),
     "The two cases are exchanged": lambda own, n, s, sigma: slopes(not own, n, s, sigma).sum(1).var(),
     "The slopes are averaged": lambda own, n, s, sigma: slopes(own, n, s, sigma).mean(1).var(),
     "the standard deviation; the task": lambda own, n, s, sigma: slopes(own, n, s, sigma).sum(1).std(),
     "divided by s instead of s²": lambda own, n, s, sigma: slopes(own, n, s, sigma, power=1).sum(1).var(),
     "The data are drawn anew": lambda own, n, s, sigma: slopes(own, n, s, sigma, redraw=True).sum(1).var(),
-    "sampling has been replaced by the mean": lambda own, n, s, sigma: slopes(own, n, s, 0.0).sum(1).var(),
+    "Nothing varies": lambda own, n, s, sigma: slopes(own, n, s, 0.0).sum(1).var(),
     "ζ is not multiplied by σ": lambda own, n, s, sigma: slopes(own, n, s, 1.0).sum(1).var(),
     "not μ + √σ ζ": lambda own, n, s, sigma: slopes(own, n, s, sigma**0.5).sum(1).var(),
 }

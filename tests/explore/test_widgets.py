@@ -7,6 +7,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import IPython
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -311,10 +312,54 @@ def test_gap_is_the_kl_to_the_posterior(mean, width):
 def test_a_q_that_is_none_is_refused(mean, width):
     z, q = torch.linspace(-1, 1, 5), [mean, width]
     explorer = GapExplorer(z, -z)
-    attempts = partial(explorer.terms, *q), partial(GapExplorer, z, -z, q=q), partial(setattr, explorer, "q", q)
-    for attempt in attempts:
-        with pytest.raises(ValueError, match="width above 0"):
+    build = partial(GapExplorer, z, -z)
+    attempts = partial(explorer.terms, *q), partial(build, q=q), partial(setattr, explorer, "q", q)
+    for attempt in (*attempts, partial(build, stills=[(0, 1), (0, 1), q])):
+        with pytest.raises(ValueError, match="sigma above 0"):
             attempt()
+
+
+def titles_of_the_still(explorer, monkeypatch):
+    figures = []
+    monkeypatch.setattr(widgets, "figure_png", lambda figure: figures.append(figure) or b"")
+    explorer.still()
+    plt.close(figures[0])
+    return [(ax.get_xlabel(), ax.get_title()) for ax in figures[0].axes]
+
+
+TWO_MODES = torch.logaddexp(*(Normal(mean, 0.2).log_prob(torch.linspace(-4, 4, 801)) for mean in (-1.5, 1.5)))
+
+
+def test_the_still_shows_the_qs_and_the_names_that_the_caller_asks_for(monkeypatch):
+    """Two modes: between them the posterior's own mean and sigma are no good q, so the lesson names its own."""
+    stills = [(1.0, 0.4), (1.5, 0.2), (0.0, 1.5)]
+    explorer = GapExplorer(torch.linspace(-4, 4, 801), TWO_MODES, stills=stills, names=("θ", "X"))
+    gaps = [explorer.terms(*pair)[1] for pair in stills]
+    assert gaps[1] == pytest.approx(math.log(2), abs=1e-3) and min(gaps[0], gaps[2]) > 4
+    for (label, title), (mean, sigma), gap in zip(titles_of_the_still(explorer, monkeypatch), stills, gaps):
+        assert (
+            label == "$θ$" and title.startswith(f"mean {mean:.2f}, σ {sigma:.2f}\n") and f"gap {gap:.3f} nats" in title
+        )
+        assert f"{mean:.1f} and {sigma:.2f}, gap {gap:.2f}" in explorer.alt_text()
+    assert "posterior of θ" in repr(explorer) and len(repr(explorer)) < 200 and explorer.spec["names"] == ["θ", "X"]
+
+
+def test_the_still_ends_where_the_gap_is_nearly_closed(monkeypatch):
+    z = torch.linspace(-15, 15, 3001, dtype=torch.float64)
+    explorer = GapExplorer(z, Normal(0.5, 0.7).log_prob(z), q=(0.0, 1.0))  # as lesson 01 calls it
+    labels, titles = zip(*titles_of_the_still(explorer, monkeypatch))
+    assert set(labels) == {"$z$"} and [title.partition("\n")[0] for title in titles] == [
+        "mean 0.00, σ 1.00",
+        "mean −0.20, σ 0.35",
+        "mean 0.50, σ 0.70",
+    ]
+    assert "gap 0.000 nats" in titles[2].replace("−0.000", "0.000") and "nearly closed" in explorer.alt_text()
+
+
+@pytest.mark.parametrize("stills", [[], [(0, 1)], [(0, 1)] * 4])
+def test_stills_are_three(stills):
+    with pytest.raises(ValueError, match=f"three pairs of a mean and a sigma, got {len(stills)}"):
+        GapExplorer(torch.linspace(-1, 1, 5), -torch.ones(5), stills=stills)
 
 
 @pytest.mark.parametrize(

@@ -80,12 +80,6 @@ def test_pixels_wander_inside_their_squares(tile):
 # --- objectives
 
 
-def test_the_bug_is_a_beta_of_784(x, agree):
-    mean_over_pixels = definitions(LESSON, "mean_over_pixels").mean_over_pixels
-    vae = mlp_vae(3, (16,), layer_norm=False)
-    agree(vae, lambda: 784 * mean_over_pixels(vae, x).objective, lambda: elbo(vae, x, beta=784.0).objective)
-
-
 def test_warm_up_ends_at_its_beta(x, agree):
     warm_up = definitions(LESSON, "WarmUp").WarmUp(4.0, num_steps=4)
     vae = mlp_vae(3, (16,), layer_norm=False)

@@ -17,7 +17,7 @@ from vae_utils.models import load_vae, mlp_vae
 
 from notebook_definitions import definitions
 
-PLANE = ("equal_mass_grid", "slerp", "typical", "traversal", "in_units_of_its_codes", "fitted", "draws")
+PLANE = ("equal_mass_grid", "slerp", "typical", "traversal", "in_units_of_its_codes", "mixture_of", "pca", "tsne")
 AXES = ("random_rotation", "slant", "single_r2", "joint_r2", "digit_share")
 
 
@@ -208,14 +208,61 @@ def test_cost_of_turning_is_the_kl_of_the_best_diagonal(size):
 # --- where codes are
 
 
-def test_fitted_densities_follow_their_codes(lesson):
+def test_a_mixture_follows_its_codes_where_a_gaussian_does_not(lesson):
     torch.manual_seed(0)
     codes = torch.cat([torch.randn(2000, 2) - 10, torch.randn(2000, 2) + 10])
-    gaussian, mixture = lesson.fitted(codes, components=2)
-    samples = lesson.draws(gaussian, mixture, 2, count=500)
-    assert {name: z.shape for name, z in samples.items()} == dict.fromkeys(samples, (500, 2))
-    between = {name: (z.norm(dim=1) < 5).float().mean().item() for name, z in samples.items()}
-    assert between["fitted mixture"] == 0 and between["fitted Gaussian"] > 0.1
+    gaussian, mixture = MultivariateNormal(codes.mean(0), codes.T.cov()), lesson.mixture_of(codes, parts=4)
+
+    def between(density):
+        return (density.sample((500,)).norm(dim=1) < 5).float().mean().item()
+
+    assert between(mixture) == 0 and between(gaussian) > 0.1
+    assert mixture.log_prob(codes).mean() > gaussian.log_prob(codes).mean() + 0.5
+
+
+def test_a_mixture_is_a_density(lesson):
+    torch.manual_seed(0)
+    mixture = lesson.mixture_of(torch.randn(1000, 2), parts=3)
+    ticks = torch.linspace(-6, 6, 121)
+    plane = torch.cartesian_prod(ticks, ticks)
+    assert mixture.log_prob(plane).exp().sum().item() * 0.01 == pytest.approx(1, abs=1e-3)
+
+
+# --- maps of many dimensions
+
+
+def test_pca_is_the_plane_of_largest_variance_and_stretches_no_distance(lesson):
+    torch.manual_seed(0)
+    points = (torch.randn(300, 5) * torch.tensor([1.0, 5, 0.5, 3, 0.1])).double()
+    flat = lesson.pca(points)
+    variances = torch.linalg.eigvalsh(points.T.cov()).flip(0)
+    torch.testing.assert_close(flat.var(0), variances[:2], rtol=1e-3, atol=0)
+    assert (torch.cdist(flat, flat) <= torch.cdist(points, points) + 1e-5).all()
+
+
+def test_tsne_keeps_groups_apart_and_its_kl_is_as_low_as_scikit_learns(lesson):
+    from sklearn.manifold import TSNE
+
+    torch.manual_seed(0)
+    groups = torch.arange(3).repeat_interleave(40)
+    points = torch.randn(120, 6) + 8 * torch.eye(6)[groups]
+    flat = lesson.tsne(points, 20)
+    centres = torch.stack([flat[groups == k].mean(0) for k in range(3)])
+    assert torch.equal(torch.cdist(flat, centres).argmin(1), groups)
+    theirs = TSNE(2, perplexity=20, init="pca", random_state=0, method="exact").fit(points.numpy())
+    assert kl_of_map(points, flat, 20) < theirs.kl_divergence_ + 0.1
+
+
+def kl_of_map(points, flat, perplexity):
+    """KL(P || Q) of t-SNE, P from scikit-learn's own search for the widths."""
+    from scipy.spatial.distance import squareform
+    from sklearn.manifold._t_sne import _joint_probabilities
+
+    squared = torch.cdist(points, points).square().fill_diagonal_(0).numpy()
+    P = torch.tensor(squareform(_joint_probabilities(squared, perplexity, 0)))
+    near = (1 / (1 + torch.cdist(flat, flat).square())).fill_diagonal_(0)
+    Q = (near / near.sum()).double()
+    return torch.special.xlogy(P, P).sum().item() - torch.special.xlogy(P, Q.clamp_min(1e-12)).sum().item()
 
 
 def test_prior_hole_of_a_known_mismatch():

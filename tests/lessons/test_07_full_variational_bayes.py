@@ -2,25 +2,28 @@
 
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from torch.nn.utils import parameters_to_vector
 
-from vae_utils.models import conv_vae, mlp_vae
+from vae_utils.files import ASSETS, load_tensors
+from vae_utils.models import conv_vae, load_weights, mlp_vae
 from vae_utils.paper.bayes import BayesianVAE, full_bound, weight_prior
 
 from notebook_definitions import definitions
 
 NOISE = 0.3
 INPUTS = torch.tensor([[1.0, 0.2], [1.0, 0.9], [1.0, 1.7]], dtype=torch.float64)
-Y = torch.tensor([0.1, 0.5, 1.2], dtype=torch.float64)
+X = torch.tensor([0.1, 0.5, 1.2], dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
 def line():
-    return definitions("07_full_variational_bayes", "design", "exact", "bound", "best_diagonal", NOISE=NOISE)
+    return definitions("07_full_variational_bayes", "design", "exact", "bound", "best_diagonal", "ellipse", NOISE=NOISE)
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +36,16 @@ def algorithm():
 
 @pytest.fixture(scope="module")
 def grid():
-    """All weights [801 * 801, 2] with log p(theta, y), and the area of a cell."""
+    """All weights [801 * 801, 2] with log p(theta, x), and the area of a cell."""
     axis = torch.linspace(-4, 4, 801, dtype=torch.float64)
     theta = torch.cartesian_prod(axis, axis)
-    log_likelihood = Normal(theta @ INPUTS.T, NOISE).log_prob(Y).sum(1)
+    log_likelihood = Normal(theta @ INPUTS.T, NOISE).log_prob(X).sum(1)
     return theta, log_likelihood + Normal(0.0, 1.0).log_prob(theta).sum(1), (axis[1] - axis[0]).item() ** 2
 
 
 def test_exact_evidence_and_posterior(line, grid):
     theta, log_joint, cell = grid
-    posterior, evidence = line.exact(INPUTS, Y)
+    posterior, evidence = line.exact(INPUTS, X)
     torch.testing.assert_close(log_joint.logsumexp(0) + math.log(cell), evidence)
     weight = (log_joint - evidence).exp() * cell
     torch.testing.assert_close(weight @ theta, posterior.mean)
@@ -54,11 +57,11 @@ def test_bound_by_the_grid(line, grid):
     mean, sigma = torch.tensor([0.1, 0.5]).double(), torch.tensor([0.2, 0.3]).double()
     log_q = Normal(mean, sigma).log_prob(theta).sum(1)
     expected = (log_q.exp() * (log_joint - log_q)).sum() * cell
-    torch.testing.assert_close(line.bound(mean, sigma, INPUTS, Y), expected)
+    torch.testing.assert_close(line.bound(mean, sigma, INPUTS, X), expected)
 
 
 def test_best_diagonal_is_a_minimum(line):
-    posterior, _ = line.exact(INPUTS, Y)
+    posterior, _ = line.exact(INPUTS, X)
     mean, sigma = line.best_diagonal(posterior)
 
     def gap(mean, sigma):
@@ -71,6 +74,21 @@ def test_best_diagonal_is_a_minimum(line):
 
 def test_design_is_a_line(line):
     assert (line.design(torch.tensor([2.0, 3.0])) @ torch.tensor([1.0, 10.0])).tolist() == [21.0, 31.0]
+
+
+def test_ellipse_is_two_standard_deviations_away(line):
+    posterior, _ = line.exact(INPUTS, X)
+    away = line.ellipse(posterior.mean, posterior.covariance_matrix).T - posterior.mean
+    squares = (away @ posterior.precision_matrix * away).sum(1)
+    torch.testing.assert_close(squares, torch.full_like(squares, 4.0))
+
+
+def test_curve_is_a_network_with_one_hidden_layer():
+    curve = definitions("07_full_variational_bayes", "curve", HIDDEN=4).curve
+    network = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1))
+    theta, z = parameters_to_vector(network.parameters()).detach(), torch.linspace(-2, 2, 7)
+    torch.testing.assert_close(curve(theta, z), network(z[:, None])[:, 0].detach())
+    assert curve(theta.expand(5, 2, -1), z).shape == (5, 2, 7)
 
 
 # --- Algorithm 2
@@ -117,3 +135,57 @@ def test_learning_is_adam_on_the_bound(algorithm, images):
 def test_the_lessons_prior_is_the_papers():
     """N(0, I): the bound that the lesson writes out has no other."""
     assert (weight_prior(mlp_vae(3, (8,)).decoder).stddev == 1).all()
+
+
+# --- what the stored posteriors say
+
+
+@pytest.fixture(scope="module")
+def stored():
+    given = dict(load_tensors=load_tensors, ASSETS=ASSETS, load_weights=load_weights)
+    return definitions("07_full_variational_bayes", "stored_model", "doubts", **given)
+
+
+class Doubting:
+    """Decodes any code to one image, plus noise that is the same for all pixels, or each pixel's own."""
+
+    prior = Normal(torch.zeros(2), torch.ones(2))
+    weights = SimpleNamespace(mean=None)
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def at(self, theta):
+        return self
+
+    def decode(self, z):
+        return SimpleNamespace(mean=0.5 + 0.1 * torch.randn(self.shape).expand(len(z), 1, 28, 28))
+
+
+@pytest.mark.parametrize("shape, expected", [((1, 1, 1, 1), 1.0), ((10, 1, 28, 28), 0.0), ((10, 1, 28, 1), 1.0)])
+def test_correlation_tells_shared_doubt_from_that_of_each_pixel(stored, shape, expected):
+    rows, spread, agreement = stored.doubts(Doubting(shape))
+    assert agreement == pytest.approx(expected, abs=0.02) and spread == pytest.approx(0.1, rel=0.1)
+    assert [len(images) for images in rows.values()] == [10] * 5
+
+
+@pytest.mark.parametrize("num_images, lowest", [(300, (1.0, 1.25)), (3000, (1.25, 1.75))])
+def test_price_of_the_weights_is_lowest_where_exercise_5_says(stored, num_images, lowest):
+    """By its answer, at one over the root of the mean of (sigma / sigma_0)^2."""
+    vae = stored.stored_model(num_images)
+    factor = (vae.weights.stddev / vae.weights_prior.stddev).square().mean().item() ** -0.5
+    prices = {}
+    with torch.no_grad():
+        for f in (0.95 * factor, factor, 1.05 * factor, 1, 1.5, 2):
+            vae.log_sigma += math.log(f)
+            prices[f] = vae.weights_kl().item() / num_images
+            vae.log_sigma -= math.log(f)
+    assert lowest[0] < factor < lowest[1] and min(prices, key=prices.get) == factor
+    if num_images == 3000:
+        assert [round(prices[f]) for f in (1, 1.5, 2)] == [16, 13, 15]
+
+
+def test_layers_are_cut_where_the_lesson_cuts_them(stored):
+    """The first 1,100 weights are those of the first layer."""
+    first, *_ = (sum(p.numel() for p in layer.parameters()) for layer in stored.stored_model(300).decoder.trunk)
+    assert first == 1100

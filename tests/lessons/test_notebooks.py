@@ -11,7 +11,9 @@ import pytest
 
 from vae_utils import checks
 from vae_utils.authoring import lesson
-from vae_utils.authoring.lesson import code_cells, exercises, is_solution, read, tags
+from vae_utils.authoring.claims import unfounded
+from vae_utils.authoring.folds import HEADING_FOLDED, is_hidden
+from vae_utils.authoring.lesson import code_cells, exercises, headings, is_solution, read, tags
 
 from notebook_definitions import keeps
 
@@ -20,6 +22,8 @@ MACHINE_PATH = re.compile(r"(?<![\w.])/(work|home|tmp|root|Users)\b|[A-Za-z]:\\+
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 MOST_LINES = 25  # of code in a cell, blank lines apart
 MOST_BYTES = 1_000_000
+MOST_MINUTES = 60  # to read a lesson
+README = lesson.LESSONS.parent / "README.md"
 PROMISES = {  # and how to find them; upper and lower case are the same
     "what the reader will be able to do": r"you will be able to",
     "how long reading and running take": r"^(?=.*\bread)(?=.*\brun)(?=.*\d+ (min|sec)).*$",
@@ -154,6 +158,57 @@ def test_promises_of_a_lesson(prose, promise):
     keeps("Four promises", [] if found else [f"the lesson does not say {promise}"])
 
 
+def rounded_up(minutes):
+    return -(-minutes // 5) * 5
+
+
+def test_the_head_says_how_long_reading_takes(notebook):
+    measured, stated = rounded_up(lesson.minutes(notebook)), lesson.stated_minutes(notebook)
+    said = f"the head says {stated} minutes to read, measured are {measured:.0f}"
+    keeps("Pace", [] if stated == measured else [said])
+    keeps("Pace", [f"{measured:.0f} minutes"] if measured > MOST_MINUTES else [])
+
+
+def test_the_readme_says_how_long_reading_takes():
+    text = README.read_text("utf-8")
+    rows = [f"(notebooks/{path.name}) ... | {lesson.stated_minutes(read(path))} min |" for path in lesson.paths()]
+    patterns = [re.escape(row).replace(re.escape(" ... "), ".*") for row in rows]
+    keeps("Pace", [row for row, pattern in zip(rows, patterns) if not re.search(pattern, text)])
+
+
+# --- predictions, and what is for a second course
+
+
+def test_the_answer_to_a_prediction_comes_next_and_is_folded(notebook):
+    rule = "A prediction is kept"
+    for cell, following in zip(notebook.cells, [*notebook.cells[1:], nbformat.v4.new_markdown_cell()]):
+        if cell.cell_type == "markdown" and lesson.PREDICTION in cell.source:
+            answered = following.cell_type == "code" and following.outputs
+            keeps(rule, [] if answered else [f"{cell.id}: the cell that comes next has no output"])
+    answers = [cell.id for cell in lesson.answers(notebook)]
+    keeps(rule, sorted({cell.id for cell in code_cells(notebook.cells) if is_hidden(cell)} ^ set(answers)))
+
+
+def test_what_goes_deeper_is_folded_in_whole_cells(notebook):
+    rule = "Going deeper"
+    for part in lesson.deeper(notebook):
+        (level, title), *others = headings(lesson.prose(part))
+        keeps(rule, [title] if not re.fullmatch(rf"{lesson.DEEPER} · \S.*", title) or level > 3 else [])
+        keeps(rule, [inner for depth, inner in others if depth <= level])
+        after = notebook.cells[notebook.cells.index(part[-1]) + 1 :]
+        keeps(rule, [cell.id for cell in after[:1] if not cell.source.startswith("#")])
+    begin = [part[0].id for part in lesson.deeper(notebook)]
+    keeps(rule, sorted({cell.id for cell in notebook.cells if HEADING_FOLDED in cell.metadata} ^ set(begin)))
+    inside = [cell.id for cell in notebook.cells if re.search(rf"(?m)^#+ {lesson.DEEPER}", cell.source)]
+    keeps(rule, sorted(set(inside) - set(begin)))
+
+
+def test_numbers_in_prose_stand_in_an_output_or_a_record_or_have_a_source(notebook):
+    keeps(
+        "Numbers stand somewhere", [f"{cell}: {number}: {sentence}" for cell, number, sentence in unfounded(notebook)]
+    )
+
+
 def test_folded_text_begins_after_a_blank_line(prose):
     keeps("A blank line after a summary", re.findall(r"<summary>.*</summary>(?!\s*?\n\s*?\n).*", prose))
 
@@ -188,6 +243,10 @@ def test_exercises_are_three_to_five_of_every_kind(notebook):
     keeps("Three to five exercises", [title for form, title in zip(forms, titles) if not re.fullmatch(form, title)])
     kinds = {exercise.kind for exercise in found}
     keeps("Three to five exercises", titles if not 3 <= len(found) <= 5 or len(kinds) < 3 else [])
+
+
+def test_exercises_say_how_long_they_take(notebook):
+    keeps("Minutes of an exercise", [exercise.title for exercise in exercises(notebook) if not exercise.minutes])
 
 
 @pytest.mark.parametrize(("kind", "summary"), [("Predict", "Answer"), ("Explore", "What you may find")])

@@ -12,7 +12,8 @@
 The lessons in `notebooks/` are the only source; what is made goes to `handouts/`, which git ignores. Every page and
 every deck is one file that asks for nothing from the network.
 
-`lesson` knows the parts of a lesson, `needs` which of its sections need which, `copies` leaves parts of it out,
-`execution` runs it, `exporter` and `slides` lay it out, and the commands are in `__main__`. Two tools for those who
-change the widgets stand beside them: `browser` and `explorer_speed`.
+`lesson` knows the parts of a lesson and its pace, `needs` which of its sections need which, `claims` what stands
+behind the numbers in its prose, `folds` what waits until the reader asks. `copies` leaves parts of it out, `execution`
+runs it, `exporter` and `slides` lay it out, and the commands are in `__main__`. Two tools for those who change the
+widgets stand beside them: `browser` and `explorer_speed`.
 """

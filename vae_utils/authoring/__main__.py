@@ -11,7 +11,7 @@ import nbformat
 from vae_utils.authoring.copies import learner_copy, new_lesson, solutions_copy
 from vae_utils.authoring.execution import execute
 from vae_utils.authoring.exporter import LessonExporter
-from vae_utils.authoring.lesson import LESSONS, lessons, paths, read
+from vae_utils.authoring.lesson import LESSONS, lessons, minutes, paths, read
 from vae_utils.authoring.slides import SlideDeck
 from vae_utils.files import write_atomically
 from vae_utils.support.arguments import refusal
@@ -103,7 +103,8 @@ def _execute(options):
             raise ValueError(refusal("a notebook", "to run", f"{path}, which is no file"))
         start = time.perf_counter()
         execute(path)
-        yield f"{path}: {time.perf_counter() - start:.0f} s, {path.stat().st_size / 1000:.0f} kB"
+        seconds, size, pace = time.perf_counter() - start, path.stat().st_size / 1000, minutes(read(path))
+        yield f"{path}: {seconds:.0f} s, {size:.0f} kB, {pace:.1f} minutes to read"
 
 
 def _new(options):

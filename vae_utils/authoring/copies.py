@@ -6,8 +6,8 @@ import re
 from nbformat.v4 import new_markdown_cell
 
 from vae_utils.authoring import lesson
-from vae_utils.authoring.exporter import MARK
-from vae_utils.authoring.lesson import exercises, is_answer, is_solution, unfold
+from vae_utils.authoring.folds import show_output
+from vae_utils.authoring.lesson import MARK, exercises, is_answer, is_solution, unfold
 
 
 def learner_copy(nb):
@@ -25,6 +25,7 @@ def learner_copy(nb):
         if is_solution(cell):
             continue
         if cell.cell_type == "code":
+            show_output(cell)
             cell.outputs, cell.execution_count = [], None
         else:
             cell.source = lesson.without_answers(cell.source)

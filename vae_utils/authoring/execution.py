@@ -17,7 +17,9 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 from PIL import Image
 
+from vae_utils.authoring.folds import fold
 from vae_utils.authoring.lesson import read
+from vae_utils.authoring.needs import fill_table
 from vae_utils.files import write_atomically
 from vae_utils.support.arguments import refusal
 
@@ -31,14 +33,19 @@ LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-pytho
 def execute(path):
     """Run the notebook at `path` in this Python, and write it with its outputs, cleaned.
 
+    The table of what each section needs is filled in, and what waits until the reader asks is folded.
+
     Raises:
         ValueError: if a cell fails; it is named, and the file stays as it is.
         OSError: if no kernel starts, or the notebook's folder cannot be written.
     """
     notebook = read(path)
     run(notebook, path)
+    clean(notebook)
+    fill_table(notebook)
+    fold(notebook)
     with write_atomically(path) as temporary:
-        nbformat.write(clean(notebook), temporary)
+        nbformat.write(notebook, temporary)
 
 
 def run(notebook, path, before=None, after=None):

@@ -4,8 +4,8 @@
 
 With this package installed, nbconvert knows `LessonExporter` by the name "lesson" (an entry point in
 pyproject.toml). It makes one file that asks for nothing else: the widgets' code and numbers are inside, formulas
-are MathML, which browsers draw by themselves, pictures say in words what they show, and solutions are folded away
-until the reader opens them.
+are MathML, which browsers draw by themselves, pictures say in words what they show. Solutions, answers to predictions
+and parts for a second course are folded away until the reader opens them, or follows a link into them.
 """
 
 import html
@@ -23,9 +23,11 @@ from nbconvert.utils.exceptions import ConversionException
 from traitlets import Bool, default
 from traitlets.config import Application
 
+from vae_utils.authoring.folds import drop_veil
+from vae_utils.authoring.lesson import MARK, code_cells, deeper
+
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
-MARK = "vae_utils"  # in the metadata of what is ours
 
 HOME = Path(__file__).parent
 SCRIPT = (HOME / "page.js").read_text("utf-8")
@@ -62,6 +64,8 @@ class LessonExporter(HTMLExporter):
 
     def prepare(self, nb, resources):
         """Make the notebook ready for the template, in place."""
+        for cell in code_cells(nb.cells):
+            drop_veil(cell)
         drop_stills_of_reopened(nb)
         if self.live and marked_outputs(nb):
             if not all_alive(nb):
@@ -70,6 +74,7 @@ class LessonExporter(HTMLExporter):
         describe_pictures(nb)
         nb.metadata.pop("widgets", None)
         drop_progress_bars(nb, resources)
+        mark_deeper(nb)
         return nb, resources
 
     def run(self, nb, resources):
@@ -152,7 +157,7 @@ def embed_widgets(nb):
 def picture(data):
     """HTML of the picture among an output's representations, with its text beside it as alternative text."""
     text, png = html.escape(" ".join(data.get("text/plain", "").split())), html.escape(data["image/png"].strip())
-    return f'<img class="vae-picture" alt="{text}" src="data:image/png;base64,{png}">'
+    return f'<img alt="{text}" src="data:image/png;base64,{png}">'
 
 
 def describe_pictures(nb):
@@ -168,6 +173,14 @@ def drop_progress_bars(nb, resources):
     for cell in nb.cells:
         if "outputs" in cell:
             cell.outputs = [output for output in cell.outputs if output.output_type != "stream" or output.text.strip()]
+
+
+def mark_deeper(nb):
+    """Say in metadata which heading opens a part for a second course, and which cell closes it, in place."""
+    for part in deeper(nb):
+        heading, _, part[0].source = part[0].source.partition("\n")
+        part[0].metadata[MARK] = {"opens": heading}
+        part[-1].metadata.setdefault(MARK, {})["closes"] = True
 
 
 # --- formulas

@@ -13,6 +13,10 @@ from vae_utils.support.arguments import refusal
 
 LESSONS = Path(__file__).resolve().parents[2] / "notebooks"
 TEMPLATE = Path(__file__).with_name("template.ipynb")  # what a new lesson begins as
+MARK = "vae_utils"  # in the metadata of what is ours
+PREDICTION = "> **Predict.**"  # begins the quote that asks for a guess
+DEEPER = "Going deeper"  # begins the heading of a part for a second course
+WORDS_A_MINUTE = 200
 # What a learner copy must not show, as the summaries of folded Markdown begin.
 ANSWERS = ("Answer", "Solution", "What you may find")
 
@@ -113,6 +117,13 @@ class Part:
         return self.title.partition(" · ")[2].partition(" · ")[0]
 
     @property
+    def minutes(self):
+        """Of an exercise, what the first line of its task states, `*About N minutes.*`; None if it does not."""
+        _, _, task = self.cells[0].source.partition("\n")
+        stated = re.match(r"\s*\*About (\d+) minutes?\.\*", task)
+        return int(stated[1]) if stated else None
+
+    @property
     def folded(self):
         """The summaries of what is folded away in it."""
         return [summary for summary, _ in unfold(prose(self.cells)) if summary is not None]
@@ -155,6 +166,74 @@ def _cut(source, deepest):
             pieces.append("")
         pieces[-1] += line
     return [piece.strip("\n") for piece in pieces if piece.strip()]
+
+
+# --- predictions, what is for a second course, and pace
+
+
+def answers(nb):
+    """The cells of code that answer a prediction: of each, the first one below it."""
+    found, asked = [], False
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            found += [cell] * asked
+            asked = False
+        else:
+            asked = asked or PREDICTION in cell.source
+    return found
+
+
+def is_deeper(cell):
+    """Whether a part for a second course begins with this cell: its heading begins with `DEEPER`."""
+    return cell.cell_type == "markdown" and re.match(rf"##+ {DEEPER}", cell.source) is not None
+
+
+def deeper(nb):
+    """The parts for a second course: lists of cells.
+
+    Each reaches to the next cell with a heading of its own level or above, which is what JupyterLab folds away.
+    """
+    found, level = [], 0  # of the part that is open; 0: none is
+    for cell in nb.cells:
+        levels = [level for level, _ in headings(cell.source)] if cell.cell_type == "markdown" else []
+        if level and levels and min(levels) <= level:
+            level = 0
+        if not level and is_deeper(cell):
+            level = levels[0]
+            found.append([])
+        if level:
+            found[-1].append(cell)
+    return found
+
+
+def without_deeper(nb):
+    """A notebook with the cells of the main path only; they are `nb`'s own."""
+    away = {id(cell) for part in deeper(nb) for cell in part}
+    main = nb.copy()
+    main.cells = [cell for cell in nb.cells if id(cell) not in away]
+    return main
+
+
+def minutes(nb):
+    """How long the main path takes a reader, in minutes.
+
+    `WORDS_A_MINUTE`, a minute for each cell of code, and for each exercise what it states, which stands for its words
+    and its code. A word is what stands between blanks and holds a letter or a digit, so pieces of formulas and of
+    tables count as well. What is folded away, in `<details>` or under `DEEPER`, does not count.
+    """
+    main = without_deeper(nb)
+    tasks = exercises(main)
+    cells = [cell for part in _parts(main, 3) if part not in tasks for cell in part.cells]
+    shown = " ".join(text for summary, text in unfold(prose(cells)) if summary is None)
+    words = sum(any(map(str.isalnum, word)) for word in shown.split())
+    return words / WORDS_A_MINUTE + len(code_cells(cells)) + sum(task.minutes or 0 for task in tasks)
+
+
+def stated_minutes(nb):
+    """How long reading takes by the lesson's head, which says `N minutes to read`; None if it does not."""
+    head = prose([cell for part in sections(nb) if part.level < 2 for cell in part.cells])
+    stated = re.search(r"\b(\d+) minutes to read\b", head)
+    return int(stated[1]) if stated else None
 
 
 # --- what is folded away

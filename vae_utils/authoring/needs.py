@@ -1,4 +1,4 @@
-"""What each section of a lesson needs after a restart of the kernel: found in its code, written under its heading.
+"""What each section of a lesson needs after a restart of the kernel: found in its code, written in a table at its head.
 
 Also which cells of it disturb one another when a reader goes back and runs one again.
 """
@@ -8,8 +8,13 @@ import builtins
 import symtable
 from itertools import chain, pairwise
 
-from vae_utils.authoring.lesson import code_cells, is_solution, sections
+from vae_utils.authoring.lesson import code_cells, deeper, is_solution, sections
 
+AFTER_RESTART = "after-restart"  # id of the cell with the table
+SENTENCE = (
+    "**After a restart** of the kernel, run the code cells before section 1. A section also needs the code of these "
+    "earlier ones:"
+)
 # Functions that change their first argument: who uses a trained model needs the section that trained it.
 CHANGING = {"fit", "train", "train_as_paper", "load_weights", "start_at_mean", "draw_parameters"}
 CHANGING_METHODS = {"append", "extend", "update", "load_state_dict"}
@@ -112,6 +117,27 @@ def overwritten(nb):
     return found
 
 
+def borrowed(nb):
+    """[(name, the cell of the main path that reads it)], of names that a part for a second course binds or changes.
+
+    Whoever leaves such parts out would miss them.
+    """
+    away = {cell.id for part in deeper(nb) for cell in part}
+    from_there, found = set(), []
+    for cell in code_cells(nb.cells):
+        own = set()
+        for statement in ast.parse(cell.source).body:
+            used, made, changed = names(statement)
+            if cell.id in away:
+                from_there |= made | changed
+                continue
+            found += [(name, cell.id) for name in sorted((used | changed) & from_there - own)]
+            own |= made
+        if not is_solution(cell):
+            from_there -= own
+    return list(dict.fromkeys(found))
+
+
 class _AsGenerators(ast.NodeTransformer):
     def visit_ListComp(self, node):
         self.generic_visit(node)
@@ -139,11 +165,23 @@ def globals_of(table, top=True):
     return made, used - set(dir(builtins))
 
 
-def sentence(needed):
-    """What the line under a heading says."""
-    numbers = [title.split(" · ")[0] if " · " in title else f"“{title}”" for title in needed]
-    cells = "*After a restart: run the code cells before section 1"
-    if not numbers:
-        return cells + ".*"
-    listed = numbers[0] if len(numbers) == 1 else ", ".join(numbers[:-1]) + " and " + numbers[-1]
-    return f"{cells}, then section{'s' * (len(numbers) > 1)} {listed}.*"
+def table(nb):
+    """What the cell `AFTER_RESTART` says: one line for all sections that need the same ones."""
+    groups = {}  # what is needed -> the sections that need it
+    for title, needed in needs(nb).items():
+        groups.setdefault(", ".join(map(_name, needed)) or "none", []).append(_name(title))
+    rows = [f"| {', '.join(titles)} | {needed} |" for needed, titles in groups.items()]
+    return "\n".join([SENTENCE, "", "| section | needs sections |", "|---|---|", *rows])
+
+
+def fill_table(nb):
+    """Write the table into its cell, in place; a notebook without that cell stays as it is."""
+    for cell in nb.cells:
+        if cell.get("id") == AFTER_RESTART:
+            cell.source = table(nb)
+
+
+def _name(title):
+    """A section's number; its title, in quotes, if it has none."""
+    number, dot, _ = title.partition(" · ")
+    return number if dot and number.isdigit() else f"“{title}”"

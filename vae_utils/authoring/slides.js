@@ -44,5 +44,5 @@ Reveal.on("slidechanged", ({ currentSlide }) => fit(currentSlide));
 Reveal.on("pdf-ready", () => document.querySelectorAll(".slides section").forEach(fit));
 Reveal.initialize({
   width: 1280, height: 720, margin: 0, center: false, hash: true, transition: "none", slideNumber: "c/t",
-  pdfMaxPagesPerSlide: 1, controlsTutorial: false, plugins: [RevealNotes],
+  pdfMaxPagesPerSlide: 1, pdfSeparateFragments: false, controlsTutorial: false, plugins: [RevealNotes],
 });

@@ -2,6 +2,7 @@
 
 What stands on a slide is chosen by kind: headings, displayed formulas, predictions, tasks, short code, printed results
 and pictures. Prose becomes the speaker's notes (key S), apart from the sentence that leads to a formula or to a cell.
+What answers a prediction comes at a click. What goes deeper is left out.
 A tag on a cell overrides this: `slide` puts the whole cell on a slide of its own, `fragment` shows the whole cell at
 the next click on the slide before, `notes` makes it notes, `skip` leaves it out.
 
@@ -26,7 +27,9 @@ from vae_utils.authoring.exporter import (
     drop_stills_of_reopened,
     markdown_with_mathml,
 )
-from vae_utils.authoring.lesson import blocks, is_solution, tags
+from vae_utils.authoring.folds import drop_veil, is_hidden
+from vae_utils.authoring.lesson import blocks, code_cells, is_solution, tags, without_deeper
+from vae_utils.authoring.needs import AFTER_RESTART
 
 ROWS = 22  # on a slide; of code and of what it prints, each line counts for one
 ROWS_OF = {"lead": 2, "item": 2, "task": 4, "formula": 12, "fence": 12, "picture": 17, "quote": ROWS}
@@ -36,7 +39,7 @@ MOST_ITEMS = 7  # of a list or a table on a slide
 SHORT = 170  # letters of a sentence that may lead to something
 SHORT_LIST = 520  # letters of a list or a table that is for the eye; ...
 ALWAYS_LISTED = ("What to remember", "Where it stands")  # ... under these titles, and the lesson's, longer ones too
-ONLY_SAID = ("*After a restart:", "**Time")  # beginnings of paragraphs of no use to who looks at a screen
+ONLY_SAID = ("**Time",)  # beginnings of paragraphs of no use to who looks at a screen
 
 
 @dataclass
@@ -70,12 +73,23 @@ class Deck(list):
         if self[-1].cells:
             self.append(Slide(self[-1].title))
 
-    def show(self, cell, rows):
-        """Put a cell that counts for so many rows on the current slide, or on the next if it has no room."""
+    def show(self, cell, rows, at_click=False):
+        """Put a cell that counts for so many rows on the current slide, or on the next if it has no room.
+
+        With `at_click` it comes at a click, if it stands below code: a new slide comes at a click anyway.
+        """
         if self[-1].rows + rows > ROWS:
             self.go_on()
+        if at_click and any(above.cell_type == "code" and above.source for above in self[-1].cells):
+            cell.metadata["slideshow"] = {"slide_type": "fragment"}
         self[-1].cells.append(cell)
         self[-1].rows += rows
+
+
+def shown(nb):
+    """The cells that slides are made of: those of the main path, and the others where they are tagged `slide`."""
+    main = {id(cell) for cell in without_deeper(nb).cells}
+    return [cell for cell in nb.cells if id(cell) in main or "slide" in tags(cell)]
 
 
 def make_deck(nb):
@@ -85,9 +99,10 @@ def make_deck(nb):
         List of Slide. Of those that are not titles none is empty: their notes go to the slide before.
     """
     deck = Deck()
-    for cell, following in zip(nb.cells, [*nb.cells[1:], new_markdown_cell()]):
+    cells = shown(nb)
+    for cell, following in zip(cells, [*cells[1:], new_markdown_cell()]):
         markdown = cell.cell_type == "markdown"
-        if "skip" in tags(cell):
+        if "skip" in tags(cell) or cell.get("id") == AFTER_RESTART:
             continue
         if "notes" in tags(cell):
             deck[-1].notes.append(cell.source if markdown else _fenced(cell.source))
@@ -181,12 +196,13 @@ def _lay_code(deck, cell):
     pictures = [output for output in cell.outputs if "image/png" in output.get("data", {})]
     live = any(output.metadata.get("vae_utils", {}).get("live") for output in pictures)
     begins = next(iter(ast.parse(source).body), None)  # None: comments only
-    if isinstance(begins, (ast.Import, ast.ImportFrom)) or (deck[-1].title == deck[0].title and not pictures):
+    imports = isinstance(begins, (ast.Import, ast.ImportFrom))
+    if not pictures and (imports or deck[-1].title == deck[0].title):
         deck[-1].notes.append(_fenced(source))
         return
     if deck[-1].has_code:
         deck.go_on()
-    all_noted = live or (pictures and len(source.splitlines()) > WITH_PICTURE)
+    all_noted = live or imports or (pictures and len(source.splitlines()) > WITH_PICTURE)
     for part in [source] if all_noted else cut_code(source):
         if all_noted or len(part.splitlines()) > MOST_LINES:
             deck[-1].notes.append(_fenced(part))
@@ -196,9 +212,10 @@ def _lay_code(deck, cell):
         if output.output_type == "stream":
             for lines in _even_pieces(output.text.rstrip("\n").splitlines(keepends=True), ROWS - ROWS_OF["lead"]):
                 piece = new_output("stream", name=output.name, text="".join(lines))
-                deck.show(new_code_cell(outputs=[piece]), len(lines))
+                deck.show(new_code_cell(outputs=[piece]), len(lines), is_hidden(cell))
         else:
-            deck.show(new_code_cell(outputs=[output]), ROWS_OF["picture" if output in pictures else "lead"])
+            rows = ROWS_OF["picture" if output in pictures else "lead"]
+            deck.show(new_code_cell(outputs=[output]), rows, is_hidden(cell))
     if live:
         deck.show(_text("*A still picture: in the lesson it answers your hand.*", "vae-small"), 0)
 
@@ -236,6 +253,8 @@ class LayOut(Preprocessor):
     """nbconvert's half-way house: lay the lesson out, with `slide_type`s, before its exporter numbers the slides."""
 
     def preprocess(self, nb, resources):
+        for cell in code_cells(nb.cells):
+            drop_veil(cell)
         drop_stills_of_reopened(nb)
         drop_progress_bars(nb, resources)
         cells = []

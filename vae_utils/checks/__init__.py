@@ -7,6 +7,7 @@
 How they work is in `vae_utils.checks.core`.
 """
 
+from vae_utils.checks.algorithm import algorithm_1
 from vae_utils.checks.lesson_01 import kl, landing_bound, width_gradients
 from vae_utils.checks.lesson_02 import elbo, elbo_at_mean
 from vae_utils.checks.lesson_03 import image_log_likelihood, implied_sigma, winner_at
@@ -16,6 +17,7 @@ from vae_utils.checks.lesson_06 import floored_density, ppca_evidence, unit_chan
 from vae_utils.checks.lesson_07 import slipped_width, slope_variance, weight_price
 
 __all__ = [
+    "algorithm_1",
     "cost_of_turning",
     "elbo",
     "elbo_at_mean",

@@ -4,13 +4,15 @@
         return verdict_on(answer, _kl, cases, mistakes, right="Each image pays for its own code.")
 
 A `Case` is one set of arguments; a `Mistake` is a wrong version of the function with a sentence about it. An answer
-that equals the right function on all cases is right; one that equals a mistake on all cases gets that mistake's
-sentence. So two mistakes that give the same results on all cases must not both be listed: add a case that tells them
-apart (batch and latents of different size, values away from 0 and 1).
+that equals the right function on all cases is right. One that equals a mistake on all cases gets that mistake's
+sentence; any other gets the smallest case that fails, with what was expected and what was got. So a sentence about a
+mistake is printed only where it explains the numbers. Two mistakes that give the same results on all cases must not
+both be listed: add a case that tells them apart (batch and latents of different size, values away from 0 and 1).
 """
 
 import copy
 import itertools
+import math
 import random
 import textwrap
 from collections.abc import Callable
@@ -60,15 +62,24 @@ class Case:
         view: what to compare, computed from the result (a mean over draws, a covariance, the mean of a returned
             distribution); the result itself if None. Kind and shape of a result that is a tensor or a tuple of tensors
             are judged before.
+        of: what a view shows, in words: one for each of its numbers ("the spread of latent 2"), or one for all.
         atol: largest difference accepted, in units of what is compared: for averages over draws, about five of their
             standard errors. Gradients then need to exist where the reference has them, not to be equal. None: a
             tolerance for rounding, by dtype.
+        rtol: as `atol`, as a share of each number expected.
     """
 
     name: str
     arguments: tuple
     view: Callable | None = None
+    of: tuple[str, ...] = ()
     atol: float | None = None
+    rtol: float | None = None
+
+    @property
+    def exact(self):
+        """Whether nothing but rounding may lie between two right answers."""
+        return self.atol is None and self.rtol is None
 
 
 @dataclass(frozen=True)
@@ -79,10 +90,12 @@ class Mistake:
         function: takes the same arguments as the reference. It may fail on some cases (shapes that do not fit), and is
             then recognised by the others and by failing on the same.
         text: which mistake it is, and what it does to training. Whole sentences.
+        pair: whether these are two mistakes at once; single ones are tried before.
     """
 
     function: Callable
     text: str
+    pair: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +113,7 @@ class Slip:
     text: str
 
 
-def combinations(formula, slips):
+def combinations(formula, slips, pairs=None):
     """Every slip alone, then every two together.
 
         combinations(_kl, [Slip("factor", 1.0, "The ½ is missing: ..."), Slip("sign", -1, "The sign is turned: ...")])
@@ -108,6 +121,7 @@ def combinations(formula, slips):
     Args:
         formula: the reference, whose keyword arguments default to the right choices.
         slips: of `formula`; two with the same keyword exclude each other.
+        pairs: the keywords whose slips are taken two at a time; None: all. An answer is compared with each pair.
 
     Returns:
         List of `Mistake`s; each single slip comes before any pair, and the first that matches is named.
@@ -116,12 +130,13 @@ def combinations(formula, slips):
     double = [
         (a | b, f"Two things at once. {text} And: {other}")
         for (a, text), (b, other) in itertools.combinations(single, 2)
-        if a.keys() != b.keys()
+        if a.keys() != b.keys() and (pairs is None or {*a, *b} <= {*pairs})
     ]
-    return [Mistake(partial(formula, **choices), text) for choices, text in single + double]
+    singles = [Mistake(partial(formula, **choices), text) for choices, text in single]
+    return singles + [Mistake(partial(formula, **choices), text, pair=True) for choices, text in double]
 
 
-def mistakes_in(formula, versions=None, /, **choices):
+def mistakes_in(formula, versions=None, /, *, pairs=None, **choices):
     """The `Mistake`s of an exercise, from tables that give each sentence its wrong function or choice.
 
         mistakes_in(
@@ -131,10 +146,60 @@ def mistakes_in(formula, versions=None, /, **choices):
     Args:
         formula: as of `combinations`.
         versions: wrong functions, by their sentences; they come first, and no slip is combined with them.
+        pairs: as of `combinations`.
         choices: under each keyword of `formula` its wrong choices, by their sentences; slips for `combinations`.
     """
     slips = [Slip(keyword, value, text) for keyword, wrong in choices.items() for text, value in wrong.items()]
-    return [Mistake(function, text) for text, function in (versions or {}).items()] + combinations(formula, slips)
+    return [Mistake(function, text) for text, function in (versions or {}).items()] + combinations(
+        formula, slips, pairs
+    )
+
+
+# What may be wrong with any result, by what is said of it.
+_GENERAL = {
+    "The sign is turned: this is minus the right result.": lambda right: -right,
+    "This is twice the right result: look for a factor ½ that is missing, or for one of 2 too many.": lambda right: (
+        2 * right
+    ),
+    "This is half the right result: look for a factor 2 that is missing, or for one of ½ too many.": lambda right: (
+        right / 2
+    ),
+    "This is the right result divided by log 2, in bits: the task asks for natural logarithms.": lambda right: (
+        right / math.log(2)
+    ),
+    "This is the right result divided by log 10: log10 stands where the natural logarithm is needed.": lambda right: (
+        right / math.log(10)
+    ),
+    "This is the square of the right result.": torch.square,
+    "This is the square root of the right result.": torch.sqrt,
+    "This is 1 divided by the right result.": torch.reciprocal,
+    "This is the logarithm of the right result: it needs an exp() at the end.": torch.log,
+    "This is exp() of the right result: the task asks for the logarithm.": lambda right: right.exp().where(
+        right.abs() < 50, math.nan
+    ),
+    "This is the sum of the right results: the task asks for each of them.": torch.sum,
+    "This is the mean of the right results: the task asks for each of them.": torch.mean,
+    "These are the right numbers in the opposite order.": lambda right: right.flip(0) if right.ndim else right,
+    "These are the right numbers with one dimension too many, of length 1: `squeeze` takes it away.": lambda right: (
+        right[..., None] if right.ndim else right
+    ),
+}
+
+
+def _general_mistakes(reference):
+    """The `Mistake`s that any exercise may have."""
+
+    def spoilt(spoil, *arguments):
+        result = reference(*arguments)
+        parts = result if isinstance(result, tuple) else (result,)
+        parts = tuple(spoil(torch.as_tensor(part)) for part in parts)
+        return parts if isinstance(result, tuple) else parts[0]
+
+    return [Mistake(partial(spoilt, spoil), text) for text, spoil in _GENERAL.items()]
+
+
+def _is_pair(mistake):
+    return mistake.pair
 
 
 def undisturbed(check):
@@ -165,23 +230,25 @@ def _seed():
 
 
 @undisturbed
-def verdict_on(answer, reference, cases, mistakes=(), *, right, probes=()):
+def verdict_on(answer, reference, cases, mistakes=(), *, right, probes=(), facts=()):
     """Compare a learner's function with the right one and with known mistakes; no wrong answer raises.
 
     In this order: not attempted; right on all cases and probes; a known mistake (by values and gradients, then by
-    values alone); a defect (an exception, a wrong type or shape, NaN, no gradient); a probe's sentence; the largest
-    counter-example. All draws start from the same seed.
+    values alone), of the list or of those that any function may have; a defect (an exception, a wrong type or shape,
+    NaN, no gradient); a fact; the smallest case that fails. All draws start from the same seed.
 
     Args:
         answer: what the learner wrote.
-        reference: the right function. A draw in it is the answer's draw only if both draw in the same way and order:
-            compare random results by a `view` that averages, with an `atol`.
+        reference: the right function. It runs after the answer, on copies of the same arguments. A draw in it is the
+            answer's draw only if both draw in the same way and order: compare random results by a `view` that averages,
+            with an `atol`, or let an argument remember what the answer drew.
         cases: list of `Case`s, at least one.
         mistakes: list of `Mistake`s, the most likely first.
         right: a sentence or two for a right answer: why it mattered.
         probes: functions of the answer that return a sentence about what is wrong, or None: for what no single call
-            shows (the same draw for all images, no gradient to one of the networks). They run when no case has failed
-            and no mistake was named.
+            shows. They run only if all cases have passed.
+        facts: functions without arguments that return a sentence about what was seen while the cases ran, or None. They
+            run only if a case has failed and no mistake explains it, so they report and do not guess.
 
     Returns:
         Verdict.
@@ -193,19 +260,20 @@ def verdict_on(answer, reference, cases, mistakes=(), *, right, probes=()):
     if not callable(answer):
         needed = "The function itself is needed, without parentheses after its name"
         return Verdict(False, True, f"{needed}; this is {_kind(answer)}.")
-    expected = [_run(reference, case) for case in cases]
-    problems = [outcome.problem for outcome in expected]
-    if any(problems):
-        raise RuntimeError(f"the reference of this check fails: {problems}")
     try:
         given = [_run(answer, case, learner=True) for case in cases]
+        expected = [_run(reference, case) for case in cases]
+        if problems := [outcome.problem for outcome in expected if outcome.problem]:
+            raise RuntimeError(f"the reference of this check fails: {problems}")
         if all(map(_agree, given, expected, cases)):
             sentence = _first(probes, answer)
             return Verdict(sentence is None, True, sentence or f"Right. {right}")
+        if note := _lost_digits(answer, reference, given, expected, cases):
+            return Verdict(True, True, f"Right. {right} {note}")
         sentence = (
-            _known_mistake(given, expected, cases, mistakes)
-            or _defect(given, expected, cases, name)
-            or _first(probes, answer)
+            _known_mistake(given, expected, cases, sorted([*mistakes, *_general_mistakes(reference)], key=_is_pair))
+            or _defect(given, expected, cases, name, reference)
+            or next(filter(None, (fact() for fact in facts)), None)
             or _counter_example(given, expected, cases, name, reference)
         )
     except _NotAttempted:
@@ -292,36 +360,46 @@ def _shapes(result):
 
 def _gradients(leaves, arguments):
     """Of the sum of all `leaves`, in each tensor and each weight among `arguments` that a gradient is wanted for."""
-    tensors = itertools.chain.from_iterable(a.parameters() if isinstance(a, nn.Module) else [a] for a in arguments)
-    inputs = [tensor for tensor in tensors if isinstance(tensor, Tensor) and tensor.requires_grad]
+    inputs = [tensor for _, tensor in _learnable(arguments, itertools.repeat(""))]
     differentiable = [leaf for leaf in leaves if leaf.requires_grad]
     if not inputs or not differentiable:
         return [None] * len(inputs)
     return list(torch.autograd.grad(sum(leaf.sum() for leaf in differentiable), inputs, allow_unused=True))
 
 
+def _learnable(arguments, names):
+    """Names and tensors that a gradient is wanted for."""
+    for name, argument in zip(names, arguments):
+        if isinstance(argument, nn.Module):
+            named = ((f"{name}.{weight}", tensor) for weight, tensor in argument.named_parameters())
+        else:
+            named = [(name, argument)] if isinstance(argument, Tensor) else []
+        yield from (pair for pair in named if pair[1].requires_grad)
+
+
 # --- comparing outcomes
 
 
-def _agree(given, expected, case, gradients=True):
-    """Whether two outcomes are the same to within rounding, or to within `case.atol`."""
+def _agree(given, expected, case, gradients=True, slack=1.0):
+    """Whether two outcomes are the same to within rounding (`slack` times), or to within what the case accepts."""
     if given.problem or expected.problem:
         return bool(given.problem) and bool(expected.problem)
     same = not _wrong_shape(given, expected) and all(
-        _close(ours, right, case.atol) for ours, right in zip(given.values, expected.values, strict=True)
+        _close(ours, right, case, slack) for ours, right in zip(given.values, expected.values, strict=True)
     )
-    return same and (not gradients or _same_gradients(given, expected, case))
+    gradients = gradients and all(bool(value.isfinite().all()) for value in given.values)
+    return same and (not gradients or all(_gradient_errors(given, expected, case, slack)))
 
 
-def _same_gradients(given, expected, case):
-    pairs = list(zip(given.gradients, expected.gradients, strict=True))
-    if case.atol is not None:
-        return all(_is_zero(right) or not _is_zero(ours) for ours, right in pairs)
-    return all(
-        _close(*(torch.zeros(()) if gradient is None else gradient for gradient in pair))
-        or (_is_zero(pair[0]) and _is_zero(pair[1]))
-        for pair in pairs
-    )
+def _gradient_errors(given, expected, case, slack=1.0):
+    """For each gradient, whether it is as expected."""
+    for ours, right in zip(given.gradients, expected.gradients, strict=True):
+        if _is_zero(ours) and _is_zero(right):
+            yield True
+        elif ours is None or right is None or not case.exact:
+            yield not case.exact and (_is_zero(right) or not _is_zero(ours))
+        else:
+            yield _close(ours, right, slack=slack)
 
 
 def _is_zero(gradient):
@@ -334,31 +412,60 @@ def _wrong_shape(given, expected):
     return [value.shape for value in given.values] != [value.shape for value in expected.values]
 
 
-def _close(ours, right, atol=None):
-    return ours.shape == right.shape and bool((_excess(ours, right, atol) <= 1).all())
+def _close(ours, right, case=None, slack=1.0):
+    return ours.shape == right.shape and bool((_excess(ours, right, case) <= slack).all())
 
 
-def _excess(ours, right, atol=None):
-    """Differences in units of what is accepted, elementwise; infinite where only one of the two is finite."""
-    rtol = max(TOLERANCES.get(tensor.dtype, 1e-9) for tensor in (ours, right))
+def _excess(ours, right, case=None):
+    """Differences in units of what is accepted, elementwise; infinite where one of the two is not a finite number."""
+    rounding = max(TOLERANCES.get(tensor.dtype, 1e-9) for tensor in (ours, right))
     ours, right = ours.double(), right.double()
-    finite = torch.isfinite(right)
-    if atol is None:
-        largest = right[finite].abs().max().item() if finite.any() else 0.0
-        atol = rtol * max(1.0, largest)
-    excess = (ours - right).abs() / atol
-    excess[~finite & ~torch.isfinite(ours)] = 0.0
-    return excess.nan_to_num(nan=torch.inf, posinf=torch.inf)
+    if case is None or case.exact:
+        finite = right[torch.isfinite(right)]
+        accepted = rounding * max(1.0, finite.abs().max().item() if len(finite) else 0.0)
+    else:
+        accepted = (case.atol or 0.0) + (case.rtol or 0.0) * right.abs() + 1e-12
+    excess = ((ours - right).abs() / accepted).nan_to_num(nan=torch.inf, posinf=torch.inf)
+    excess[~ours.isfinite() & ~right.isfinite()] = 0.0
+    return excess
+
+
+def _lost_digits(answer, reference, given, expected, cases):
+    """A note if the answer is right in float64 and nearly right in the float32 that was given; None otherwise."""
+    nearly = all(
+        case.exact and not ours.problem and _agree(ours, right, case, slack=100)
+        for ours, right, case in zip(given, expected, cases, strict=True)
+    )
+    if not nearly or any(isinstance(argument, nn.Module) for case in cases for argument in case.arguments):
+        return None
+    doubled = [Case(case.name, tuple(map(_double, case.arguments)), case.view) for case in cases]
+    again = [(_run(answer, case), _run(reference, case), case) for case in doubled]
+    if not all(not ours.problem and _agree(ours, right, case) for ours, right, case in again):
+        return None
+    failure = _smallest_failure(given, expected, cases)
+    where = f" for {failure.case.name}, expected {failure.goal}, got {failure.got}," if failure else ""
+    return f"But your way of computing loses digits in float32:{where} while in float64 it agrees."
+
+
+def _double(value):
+    if isinstance(value, Tensor) and value.dtype == torch.float32:
+        return value.detach().double().requires_grad_(value.requires_grad)
+    return value
 
 
 def _known_mistake(given, expected, cases, mistakes):
     """The text of the first mistake with the answer's values and gradients, or at least with its values."""
     by_values = None
+    cut_off = any(
+        _is_zero(ours) > _is_zero(right)
+        for o, e in zip(given, expected)
+        for ours, right in zip(o.gradients, e.gradients)
+    )
     for mistake in () if all(outcome.problem for outcome in given) else mistakes:
         wrong = _outcomes_like(given, mistake.function, cases)
         if wrong and _tells(wrong, given, expected, cases, gradients=True):
             return mistake.text
-        if wrong and not by_values and _tells(wrong, given, expected, cases, gradients=False):
+        if wrong and not by_values and cut_off and _tells(wrong, given, expected, cases, gradients=False):
             by_values = f"{mistake.text} Besides, the gradient is cut off somewhere."
     return by_values
 
@@ -374,45 +481,47 @@ def _outcomes_like(given, function, cases):
 def _tells(wrong, given, expected, cases, gradients):
     """Whether the mistake is the answer on all cases and something else than the reference on one of them."""
     same = all(_agree(*pair, gradients) for pair in zip(given, wrong, cases, strict=True))
-    return same and any(
-        _is_finite(outcome) and not _agree(outcome, right, case, gradients)
-        for outcome, right, case in zip(wrong, expected, cases, strict=True)
-    )
+    return same and any(_differs(*outcomes, gradients) for outcomes in zip(wrong, given, expected, cases, strict=True))
 
 
-def _is_finite(outcome):
-    return not outcome.problem and all(bool(torch.isfinite(value).all()) for value in outcome.values)
+def _differs(wrong, given, right, case, gradients):
+    """Whether a mistake's outcome is evidence. A nan is none, since it equals that of any other mistake."""
+    if wrong.problem or _wrong_shape(wrong, right):
+        return not wrong.problem
+    known = [(a == b) | (a.isfinite() & b.isfinite()) for a, b in zip(wrong.values, given.values, strict=True)]
+    pairs = zip(wrong.values, right.values, known, strict=True)
+    if any(((_excess(value, goal, case) > 1) & sure).any() for value, goal, sure in pairs):
+        return True
+    return gradients and all(sure.all() for sure in known) and not all(_gradient_errors(wrong, right, case))
 
 
 # --- sentences
 
 
-def _defect(given, expected, cases, name):
+def _defect(given, expected, cases, name, reference):
     """The first thing about the outcomes that is wrong in kind, not in value; None if there is none."""
     for ours, right, case in zip(given, expected, cases, strict=True):
-        start = f"For {case.name}, `{name}`"
         asked, shapes = right.shapes, ours.shapes
         if asked is None and not ours.problem:  # the result is no tensors: look at what `view` made
             asked, shapes = ([tuple(value.shape) for value in outcome.values] for outcome in (right, ours))
         if asked and shapes and len(shapes) != len(asked):
-            return f"{start} returns {_count(shapes)} where the task asks for {_count(asked)}."
+            return f"For {case.name}, expected {_count(asked)}, got {_count(shapes)}. Look at what `{name}` returns."
         if asked and shapes and shapes != asked:
             return (
-                f"{start} returns shape {_in_words(shapes)}, but the task asks for {_in_words(asked)}. Look at the "
-                "dimensions over which you sum or average."
+                f"For {case.name}, expected shape {_in_words(asked)}, got {_in_words(shapes)}. Look at the dimensions "
+                "over which you sum or average."
             )
         if ours.problem:
             end = ": is a `return` missing?" if "returns None" in ours.problem else "."
-            return f"{start} {ours.problem}{end}"
-        for value, goal in zip(ours.values, right.values, strict=True):
-            if not torch.isfinite(value[torch.isfinite(goal)]).all():
-                return (
-                    f"{start} returns a number that is not finite (nan or inf), where the right answer is finite. "
-                    "Look for a logarithm of 0, a division by 0, or an exponential of a large number; in training, "
-                    "one nan spreads to every weight."
-                )
-    for ours, right, case in zip(given, expected, cases, strict=True):
-        if all(map(_is_zero, ours.gradients)) and not all(map(_is_zero, right.gradients)):
+            return f"For {case.name}, `{name}` {ours.problem}{end}"
+    if failure := _smallest_failure(given, expected, cases, infinite=True):
+        return (
+            f"{_in_numbers(failure, reference)} Look for a logarithm of 0, a division by 0, or an exponential of a "
+            "large number. In training, one such number spreads to every weight."
+        )
+    if all(_is_zero(gradient) for outcome in given for gradient in outcome.gradients):
+        case = next((case for case, right in zip(cases, expected) if not all(map(_is_zero, right.gradients))), None)
+        if case is not None:
             return (
                 f"For {case.name}, `{name}` returns numbers that carry no gradient, so nothing could learn from them: "
                 "a detach(), item(), sample() or no_grad() cuts the way back."
@@ -436,67 +545,133 @@ def _first(probes, answer):
     return None
 
 
-def _counter_example(given, expected, cases, name, reference):
-    """The largest deviation: of values if there is one, of gradients otherwise."""
+@dataclass(frozen=True)
+class _Failure:
+    """One number that is not as expected: of which case, which of how many parts of its result, and where in it."""
+
+    case: Case
+    part: int
+    parts: int
+    shape: tuple[int, ...]
+    place: tuple[int, ...]
+    values: tuple[float, float]
+
+    got = property(lambda self: _distinct(*self.values)[0])
+    goal = property(lambda self: _distinct(*self.values)[1])
+
+
+def _smallest_failure(given, expected, cases, infinite=False):
+    """The largest deviation in the failing case that has the fewest numbers; None if all values are right."""
     found = []
     for ours, right, case in zip(given, expected, cases, strict=True):
-        for number, pair in enumerate(zip(ours.values, right.values, strict=True)):
-            excess = _excess(*pair, case.atol)
-            if excess.numel():
-                found.append((excess.max().item(), int(excess.argmax()), number, pair, case))
-    nothing = 0, 0, 0, (0, 0), None
-    worst, place, number, (value, goal), case = max(found, key=lambda item: item[0], default=nothing)
-    if worst <= 1:
-        return (
-            f"The values of `{name}` are right, but their gradient is not: somewhere on the way a detach(), item(), "
-            "sample() or no_grad() cuts off a part of it, and training would follow the rest alone."
+        for part, pair in enumerate(zip(ours.values, right.values)):
+            if pair[0].shape != pair[1].shape:
+                continue
+            excess = _excess(*pair, case)
+            excess = excess.where(~pair[0].isfinite(), 0.0) if infinite else excess
+            if excess.numel() and excess.max() > 1:
+                place = tuple(int(index) for index in np.unravel_index(int(excess.argmax()), excess.shape))
+                values = tuple(value[place].item() for value in pair)
+                found.append(
+                    (
+                        (sum(map(_size, case.arguments)), -excess.max().item()),
+                        _Failure(case, part, len(ours.values), tuple(excess.shape), place, values),
+                    )
+                )
+    return min(found, key=lambda item: item[0], default=(0, None))[1]
+
+
+def _size(argument):
+    if isinstance(argument, nn.Module):
+        return sum(weight.numel() for weight in argument.parameters())
+    return argument.numel() if isinstance(argument, Tensor) else 1
+
+
+def _counter_example(given, expected, cases, name, reference):
+    """The smallest failure: of values if there is one, of gradients otherwise."""
+    failure = _smallest_failure(given, expected, cases)
+    if failure is None:
+        return _wrong_gradient(given, expected, cases, name, reference)
+    return f"Not right yet. {_in_numbers(failure, reference)}{_pattern(given, expected, cases)}"
+
+
+def _in_numbers(failure, reference):
+    """What was expected and what was got, of which inputs."""
+    case, place = failure.case, failure.place
+    if case.of:
+        where = f", {case.of[place[0] if len(case.of) > 1 else 0]}"
+    else:
+        where = f" in result {failure.part + 1}" * (failure.parts > 1) + (f" at {list(place)}" if place else "")
+    inputs = "" if case.view else _small_inputs(failure, reference)
+    return f"For {case.name}{where}: expected {failure.goal}, got {failure.got}{inputs}."
+
+
+def _wrong_gradient(given, expected, cases, name, reference):
+    """All values are right, but a gradient is not: one that is missing, or the first that is wrong."""
+    wrong = [
+        (case, argument, gradient, torch.zeros_like(gradient) if goal is None and gradient is not None else goal)
+        for ours, right, case in zip(given, expected, cases, strict=True)
+        for good, (argument, _), gradient, goal in zip(
+            _gradient_errors(ours, right, case),
+            _learnable(case.arguments, _names(reference, case)),
+            ours.gradients,
+            right.gradients,
         )
-    place = tuple(int(index) for index in np.unravel_index(place, value.shape))
-    got, goal = _distinct(value[place].item(), goal[place].item())
-    which = f" in result {number + 1}" if len(expected[0].values) > 1 else ""
-    where = f" at {list(place)}" if place else ""
-    inputs = "" if case.view else _small_inputs(case, reference, place)
+        if not good
+    ]
+    case, argument, gradient, goal = next((found for found in wrong if _is_zero(found[2])), wrong[0])
+    if _is_zero(gradient):
+        return (
+            f"The values of `{name}` are right, but no gradient reaches `{argument}` ({case.name}): a detach(), "
+            "item(), sample() or no_grad() cuts it off. Training would not move it."
+        )
+    place = np.unravel_index(int((gradient - goal).abs().argmax()), gradient.shape)
+    got, goal = _distinct(gradient[place].item(), goal[place].item())
     return (
-        f"Not right yet. The largest deviation is for {case.name}{which}{where}: expected {goal}, got "
-        f"{got}{inputs}.{_pattern(given, expected, cases)}"
+        f"The values of `{name}` are right, but the gradient in `{argument}` is not ({case.name}): expected {goal}, "
+        f"got {got}. Look for a detach(), item(), sample() or no_grad() that cuts off a part of it."
     )
 
 
 def _pattern(given, expected, cases):
     """A sentence if all results are off by the same factor or by the same difference."""
-    if any(case.atol is not None for case in cases):
+    if not all(case.exact for case in cases):
         return ""
     ours, right = (
         torch.cat([value.double().flatten() for outcome in outcomes for value in outcome.values])
         for outcomes in (given, expected)
     )
-    known = torch.isfinite(ours) & torch.isfinite(right)
-    ours, right = ours[known], right[known]
-    large = right.abs() > 1e-3 * right.abs().amax() if len(right) else known
+    large = right.abs() > 1e-3 * right.abs().amax() if len(right) else right.bool()
     if large.sum() < 2:
         return ""
     ratio, difference = (ours / right)[large], ours - right
-    if (ratio - ratio[0]).abs().max() < 0.01 * (ratio[0] - 1).abs():
+    if ratio[0] and (ratio - ratio[0]).abs().max() < 0.01 * (ratio[0] - 1).abs():
         return f" Every result is {ratio[0]:.4g} times what it should be."
     if (difference - difference[0]).abs().max() < 1e-3 * difference[0].abs():
         return f" Every result is off by the same {difference[0]:+.4g}."
     return ""
 
 
-def _small_inputs(case, reference, place):
-    """The arguments at the place of the deviation, as far as they are small enough to read."""
+def _names(reference, case):
+    """The names of the arguments, as the reference has them."""
     code = getattr(getattr(reference, "func", reference), "__code__", None)
-    names = code.co_varnames if code else [f"argument {i + 1}" for i in range(len(case.arguments))]
+    return code.co_varnames if code else [f"argument {i + 1}" for i in range(len(case.arguments))]
+
+
+def _small_inputs(failure, reference):
+    """The arguments as far as they are small enough to read: whole, or the row of the deviation."""
     shown = []
-    for name, value in zip(names, case.arguments):
-        if isinstance(value, Tensor) and value.numel() > 8 and place and len(value) > place[0]:
-            name, value = f"{name}[{place[0]}]", value[place[0]]
-        if isinstance(value, (int, float)):
-            shown.append(f"{name} = {value:.4g}")
-        elif isinstance(value, Tensor) and value.numel() <= 8:
-            numbers = [f"{number:.4g}" for number in value.detach().flatten().tolist()]
-            shown.append(f"{name} = {numbers[0] if not value.ndim else '[' + ', '.join(numbers) + ']'}")
+    for name, value in zip(_names(reference, failure.case), failure.case.arguments):
+        if isinstance(value, Tensor) and value.numel() > 8 and failure.shape[:1] == value.shape[:1]:
+            name, value = f"{name}[{failure.place[0]}]", value[failure.place[0]]
+        if isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() <= 8):
+            shown.append(f"{name} = {_written(value.tolist() if isinstance(value, Tensor) else value)}")
     return f" ({', '.join(shown)})" if shown else ""
+
+
+def _written(value):
+    """Numbers, in brackets as their tensor has them."""
+    return f"[{', '.join(map(_written, value))}]" if isinstance(value, list) else f"{value:.4g}"
 
 
 def _distinct(a, b):

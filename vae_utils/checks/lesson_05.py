@@ -11,28 +11,11 @@ from vae_utils.checks.core import Case, mistakes_in, undisturbed, verdict_on
 _OVERFLOW = (
     "The formula is right for small numbers, but an exponential comes before the mean: e to the power of 2,000 is inf "
     "and e to the power of -2,000 is 0, whose logarithm is -inf. Real images have log-likelihoods in the hundreds and "
-    "thousands. `logsumexp` takes the largest term out first, and nothing overflows."
+    "thousands. Use `logsumexp`, which takes the largest term out first."
 )
 
 
-def _survives(reference, *calls):
-    """A probe: whether an answer that is right for small numbers is so for the large ones of real images."""
-
-    def probe(answer):
-        for arguments in calls:
-            right, ours = reference(*arguments), torch.as_tensor(answer(*arguments))
-            if not torch.allclose(ours.double(), right.double(), rtol=1e-4):
-                return _OVERFLOW
-        return None
-
-    return probe
-
-
 # --- the importance-sampling estimate
-
-
-def _identity(value):
-    return value
 
 
 def _log_mean(log_w):
@@ -47,78 +30,138 @@ def _weigh(x_given_z, prior, q):
     return x_given_z + prior - q
 
 
+def _standard(z, mean, std):
+    return Normal(0.0, 1.0).log_prob(z)
+
+
 def _importance_estimate(
-    log_likelihood, z, mean, std, *, weigh=_weigh, scale=_identity, over_latents=_sum, constant=0.0, average=_log_mean
+    log_likelihood,
+    z,
+    mean,
+    std,
+    *,
+    weigh=_weigh,
+    prior=_standard,
+    q=lambda z, mean, std: Normal(mean, std).log_prob(z),
+    over_latents=_sum,
+    constant=0.0,
+    average=_log_mean,
 ):
-    log_prior = over_latents(Normal(0.0, 1.0).log_prob(z) + constant)
-    log_q = over_latents(Normal(mean, scale(std)).log_prob(z))
-    return average(weigh(log_likelihood, log_prior, log_q))
+    log_prior = over_latents(prior(z, mean, std) + constant)
+    return average(weigh(log_likelihood, log_prior, over_latents(q(z, mean, std))))
+
+
+def _shifted(log_w):
+    return (log_w - log_w.amax(0)).exp().mean(0).log()
 
 
 _IMPORTANCE_MISTAKES = mistakes_in(
     _importance_estimate,
+    {
+        "This is Appendix D's kind of mean, of 1 / w: the task asks for the mean of w.": lambda *draws: (
+            _importance_estimate(*draws, average=lambda log_w: -_log_mean(-log_w))
+        )
+    },
     weigh={
-        "The prior is missing from the weights: w = p(x|z) p(z) / q(z|x). Without p(z) every code counts as if all "
-        "were equally likely: the result is no bound any more, and a model that hides its images far from the origin, "
-        "where the prior never draws, is not charged for it.": lambda x_given_z, prior, q: x_given_z - q,
-        "Nothing is divided by q(z|x): codes that the encoder draws often are counted often. "
-        "The estimate is then of E_q[p(x, z)], "
-        "which says more about the width of q than about the image.": lambda x_given_z, prior, q: x_given_z + prior,
-        "These are the likelihoods alone: w = p(x|z) p(z) / q(z|x) has two more factors. An average of p(x|z) over "
-        "draws of q is what the decoder makes of codes that were chosen for this image; it leaves out what the choice "
-        "costs.": lambda x_given_z, prior, q: x_given_z,
-        "log q(z|x) has the wrong sign: the weights divide by q(z|x), so its logarithm is subtracted. Multiplied, it "
-        "favours the encoder's favourite codes once more instead of "
-        "making up for it.": lambda x_given_z, prior, q: x_given_z + prior + q,
-        "The quotient stands on its head: "
-        "the prior belongs above the line and q(z|x) below it.": lambda x_given_z, prior, q: x_given_z - prior + q,
+        "The prior is missing from the weights: w = p(x|z) p(z) / q(z|x).": lambda l, p, q: l - q,
+        "Nothing is divided by q(z|x): codes that the encoder draws often are counted often.": lambda l, p, q: l + p,
+        "These are the likelihoods alone: w = p(x|z) p(z) / q(z|x) has two more factors.": lambda l, p, q: l,
+        "The likelihood is missing from the weights: w = p(x|z) p(z) / q(z|x).": lambda l, p, q: p - q + 0 * l,
+        "log q(z|x) "
+        "has the wrong sign: the weights divide by q(z|x), so its logarithm is subtracted.": lambda l, p, q: l + p + q,
+        "log p(z) has the wrong sign: it is added.": lambda l, p, q: l - p - q,
+        "The quotient stands on its head: p(z) belongs above the line and q(z|x) below it.": lambda l, p, q: l - p + q,
+        "The whole weight stands on its head.": lambda l, p, q: q - l - p,
+        "The ratio p(z) / q(z|x) counts twice.": lambda l, p, q: l + 2 * (p - q),
+        "The logarithms are divided. A quotient of densities is a difference of logarithms.": lambda l, p, q: (
+            (l + p) / q
+        ),
+        "The logarithms are multiplied. A product of densities is a sum of logarithms.": lambda l, p, q: l * p / q,
     },
     average={
         "This is the mean of the logarithms, and the task asks for the logarithm of the mean. The mean of log w is the "
-        "ELBO (Eq. 6): more draws make it less noisy, but not tighter, "
-        "so 5,000 draws would buy nothing.": lambda log_w: log_w.mean(0),
-        "log K is missing: this is the logarithm of the sum of the weights, not of their mean. "
-        "It grows by log K, 8.5 nats for 5,000 draws, "
-        "so that a model looks better the longer you measure it.": lambda log_w: log_w.logsumexp(0),
-        "log K is added where it should be subtracted: a mean is the sum divided by K.": lambda log_w: (
-            log_w.logsumexp(0) + math.log(len(log_w))
+        "ELBO (Eq. 6): more draws make it less noisy, but not tighter.": lambda w: w.mean(0),
+        "This is the sum of the logarithms, and the task asks for the logarithm of the mean.": lambda w: w.sum(0),
+        "log K is missing: this is the logarithm of the sum of the weights, not of their mean.": lambda w: w.logsumexp(
+            0
         ),
-        "You divide by the number of images B, but there are K draws. With K = B nobody would notice.": lambda log_w: (
-            log_w.logsumexp(0) - math.log(log_w.shape[1])
+        "log K is added where it should be subtracted: a mean is the sum divided by K.": lambda w: (
+            w.logsumexp(0) + math.log(len(w))
         ),
-        "The average runs over the images, dimension 1, instead of over the draws, dimension 0. "
-        "With K = B even the shape is right, "
-        "and you would mix the evidence of all images into each.": lambda log_w: _log_mean(log_w.transpose(0, 1)),
-        "All images are averaged under one logarithm. Each image has a p(x) of its own: "
-        "average over the draws only.": lambda log_w: log_w.logsumexp((0, 1)) - math.log(log_w.numel()),
-        "The sign is turned: this is the negative of log p(x), a loss. "
-        "The task asks for log p(x) itself.": lambda log_w: -_log_mean(log_w),
+        "The logarithm of the sum is divided by K. The sum is: subtract log K.": lambda w: w.logsumexp(0) / len(w),
+        "K is subtracted, not log K.": lambda w: w.logsumexp(0) - len(w),
+        "log(K - 1) is subtracted, not log K.": lambda w: w.logsumexp(0) - math.log(max(len(w) - 1, 1)),
+        "You divide by the number of images B, but there are K draws. With K = B nobody would notice.": lambda w: (
+            w.logsumexp(0) - math.log(w.shape[1])
+        ),
+        "The average runs over the images, dimension 1, instead of over the draws, dimension 0. With K = B even the "
+        "shape is right.": lambda w: _log_mean(w.transpose(0, 1)),
+        "All images are averaged under one logarithm. Average over the draws only.": lambda w: (
+            w.logsumexp((0, 1)) - math.log(w.numel())
+        ),
+        "The sign is turned: this is the negative of log p(x), a loss.": lambda w: -_log_mean(w),
+        "Only the largest weight counts. The mean of all is asked for.": lambda w: w.amax(0),
+        "Only the largest weight counts, divided by K.": lambda w: w.amax(0) - math.log(len(w)),
+        "This is the median of the weights, not their mean.": lambda w: w.median(0).values,
+        "Only the first draw counts.": lambda w: w[0],
+        "Only the last draw counts.": lambda w: w[-1],
+        "The largest "
+        "term is taken out before exp(), which is right, but it is not added again after the logarithm.": _shifted,
+        "The largest term is taken out before exp(), but it is not added again, and log K is missing.": lambda w: (
+            (w - w.amax(0)).exp().sum(0).log()
+        ),
+        "The weights are normalised to sum to 1, and then average log w: this leans to large weights, and is not log "
+        "of the mean.": lambda w: (w.softmax(0) * w).sum(0),
+        _OVERFLOW: lambda log_w: log_w.exp().mean(0).log(),
+        f"log K is missing. And: {_OVERFLOW}": lambda log_w: log_w.exp().sum(0).log(),
+        "This is the mean weight, p(x) itself; the task asks for its logarithm. For real images it is 0 or inf in a "
+        "computer.": lambda w: w.exp().mean(0),
     },
     over_latents={
-        "The log-densities are averaged over the latent dimensions instead of summed. The density of a code is the "
-        "product over its dimensions; a mean charges D dimensions the price of one, "
-        "so many latents look cheap.": lambda log_p: log_p.mean(-1),
-        "The log-densities of z still have one number for each latent dimension: [K, B, D]. Sum over the last "
-        "dimension before you add them to the [K, B] of the likelihood; where K = B = D, "
-        "broadcasting hides this.": _identity,
+        "The log-densities are averaged over the latent dimensions instead of summed: J dimensions cost as much as "
+        "one.": lambda l: l.mean(-1),
+        "The log-densities of z still have one number for each latent dimension: [K, B, J]. Sum over the last "
+        "dimension before you add them to the [K, B] of the likelihood.": lambda l: l,
+        "The log-densities are multiplied over the latents. Logarithms are summed.": lambda l: l.prod(-1),
+        "Only the first latent is used.": lambda l: l[..., 0],
     },
-    scale={
-        "`std` is used as a variance: what q(z|x) was drawn with is the standard deviation itself. The weights then "
-        "judge the draws by a Gaussian of another width, and their mean is p(x) no more.": torch.sqrt,
+    prior={
+        "The prior has the widths of q(z|x). It is N(0, I).": lambda z, m, std: Normal(0.0, std).log_prob(z),
+        "The prior has the means of q(z|x). It is N(0, I).": lambda z, m, std: Normal(m, 1.0).log_prob(z),
+        "The prior is taken at the mean of q(z|x), not at the draws.": lambda z, m, std: (
+            Normal(0.0, 1.0).log_prob(m).expand_as(z)
+        ),
+        "The ½ of the prior's square is missing.": lambda z, m, std: -(z**2) - 0.5 * math.log(2 * math.pi),
+    },
+    q={
+        "`std` is used as a variance: what q(z|x) was drawn with is the standard deviation itself.": lambda z, m, s: (
+            Normal(m, s.sqrt()).log_prob(z)
+        ),
         "The standard deviation is squared before it is used as one (`Normal` wants the standard deviation, not the "
-        "variance). The weights then judge the draws by a Gaussian of another width.": torch.square,
-        "`std` is used as a log standard deviation: there is no exponential to take, "
-        "it is the width itself.": torch.exp,
-        "`std` is used as a log-variance: there is no exponential to take, it is the width itself.": lambda std: (
-            std / 2
-        ).exp(),
+        "variance).": lambda z, m, s: Normal(m, s**2).log_prob(z),
+        "`std` is used as a log standard deviation: there is no exponential to take.": lambda z, m, s: Normal(
+            m, s.exp()
+        ).log_prob(z),
+        "`std` is used as a log-variance: there is no exponential to take.": lambda z, m, s: Normal(
+            m, (s / 2).exp()
+        ).log_prob(z),
+        "q(z|x) is taken as N(mean, 1): `std` is not used.": lambda z, m, s: Normal(m, 1.0).log_prob(z),
+        "q(z|x) is taken as N(0, std²): `mean` is not used.": lambda z, m, s: Normal(0.0, s).log_prob(z),
+        "q(z|x) is taken at its mean, not at the draws.": lambda z, m, s: Normal(m, s).log_prob(m).expand_as(z),
+        "log std is missing in log q(z|x): only the square is left of it.": lambda z, m, s: Normal(0.0, 1.0).log_prob(
+            (z - m) / s
+        ),
+        "The ½ of the square in log q(z|x) is missing.": lambda z, m, s: (
+            2 * Normal(m, s).log_prob(z) + s.log() + 0.5 * math.log(2 * math.pi)
+        ),
     },
     constant={
-        "The 2π is missing from the prior but not from q(z|x). In the quotient it cancels, or it has to be in both: as "
-        "it is, each latent dimension gives away 0.92 nats.": 0.5 * math.log(2 * math.pi),
-        "The 2π is missing from q(z|x) but not from the prior. In the quotient it cancels, or it has to be in both: as "
-        "it is, each latent dimension costs 0.92 nats too much.": -0.5 * math.log(2 * math.pi),
+        "The 2π is missing from the prior but not from q(z|x): each latent dimension gives away 0.92 nats.": 0.5
+        * math.log(2 * math.pi),
+        "The 2π is missing from q(z|x) but not from the prior: each latent dimension costs 0.92 nats too much.": -0.5
+        * math.log(2 * math.pi),
     },
+    pairs=("weigh", "average", "over_latents", "q", "constant"),
 )
 
 
@@ -138,33 +181,50 @@ def _draws(num_samples, num_images, latents, level, seed, dtype=torch.float32):
 def importance_estimate(answer):
     """Exercise 1: log p(x) of each image from K draws of q(z|x).
 
-    The function gets log_likelihood [K, B], log p(x|z) in nats; z [K, B, D]; mean and std [B, D] of q(z|x). It returns
+    The function gets log_likelihood [K, B], log p(x|z) in nats; z [K, B, J]; mean and std [B, J] of q(z|x). It returns
     log (1/K) sum_k p(x|z_k) p(z_k) / q(z_k|x), with p(z) = N(0, I): [B].
     """
     cases = [
         Case("6 draws for each of 4 images, 2 latents", _draws(6, 4, 2, -3.0, 0)),
         Case("3 draws for each of 3 images, 3 latents", _draws(3, 3, 3, -3.0, 1)),
         Case("1 draw for each of 5 images, 4 latents", _draws(1, 5, 4, -2.0, 2, torch.float64)),
+        Case("2 draws for 1 image, 1 latent", _draws(2, 1, 1, -2.0, 5)),
+        Case("log-likelihoods near -2,000", _draws(7, 2, 3, -2000.0, 3)),
+        Case("log-likelihoods near 1,300", _draws(4, 5, 3, 1300.0, 4)),
     ]
-    large = _survives(_importance_estimate, _draws(7, 2, 3, -2000.0, 3), _draws(4, 5, 3, 1300.0, 4))
     right = (
         "The mean stays inside the logarithm and the exponentials never leave `logsumexp`, so more draws tighten the "
         "bound, for images of any size."
     )
-    return verdict_on(answer, _importance_estimate, cases, _IMPORTANCE_MISTAKES, right=right, probes=[large])
+    return verdict_on(answer, _importance_estimate, cases, _IMPORTANCE_MISTAKES, right=right)
 
 
 # --- the leapfrog of Hamiltonian Monte Carlo
 
 
 def _leapfrog(
-    gradient, z, speed, step_size, num_steps, *, sign=1, first=0.5, between=1.0, last=0.5, fresh=True, missing=0
+    gradient,
+    z,
+    speed,
+    step_size,
+    num_steps,
+    *,
+    sign=1,
+    first=0.5,
+    between=1.0,
+    last=0.5,
+    fresh=True,
+    steps=lambda num_steps: num_steps,
+    place=1.0,
+    push=1.0,
+    size=lambda step_size, num_steps: step_size,
 ):
-    slope = sign * gradient(z)
+    step_size = size(step_size, num_steps)
+    slope = sign * push * gradient(z)
     speed = speed + first * step_size * slope
-    for left in reversed(range(num_steps - missing)):
-        z = z + step_size * speed
-        slope = sign * gradient(z) if fresh else slope
+    for left in reversed(range(steps(num_steps))):
+        z = z + place * step_size * speed
+        slope = sign * push * gradient(z) if fresh else slope
         speed = speed + (between if left else last) * step_size * slope
     return z, speed
 
@@ -183,50 +243,81 @@ def _place_first(gradient, z, speed, step_size, num_steps):
     return z, speed
 
 
+def _late_gradient(gradient, z, speed, step_size, num_steps):
+    """Half, whole, half, and the second half with the gradient of before the step."""
+    for _ in range(num_steps):
+        slope = gradient(z)
+        speed = speed + step_size / 2 * slope
+        z = z + step_size * speed
+        speed = speed + step_size / 2 * slope
+    return z, speed
+
+
+def _halved(part, gradient, z, speed, step_size, num_steps):
+    """In each step, half steps where whole ones are needed, or whole ones for halves."""
+    ends, middle = part
+    for _ in range(num_steps):
+        speed = speed + ends * step_size * gradient(z)
+        z = z + middle * step_size * speed
+        speed = speed + ends * step_size * gradient(z)
+    return z, speed
+
+
+def _turned_speed(*arguments):
+    z, speed = _leapfrog(*arguments)
+    return z, -speed
+
+
 _LEAPFROG_MISTAKES = mistakes_in(
     _leapfrog,
     {
-        "Place and speed both move a whole step from the *old* state: Euler's method. Each step gains energy, so that "
-        "the ball climbs out of every valley, and the test at the end refuses nearly all long moves.": _forward_euler,
-        "The speed takes whole steps only, always before the place: the half steps at the two ends are missing. "
-        "Then rolling back does not lead home, "
-        "and a move that cannot be undone does not keep the posterior.": partial(_leapfrog, first=1.0, last=0.0),
-        "The place moves first and the speed takes whole steps only: the half steps at the two ends are missing. "
-        "Then rolling back does not lead home, "
-        "and a move that cannot be undone does not keep the posterior.": partial(_leapfrog, first=0.0, last=1.0),
-        "This halves the steps of the *place* instead of the speed. It is a leapfrog too, one that can be undone and "
-        "is as accurate; the lesson's form starts and ends with half a step of the speed.": _place_first,
+        "Place and speed both move a whole step from the *old* state: Euler's method. Each step gains energy, and the "
+        "test at the end refuses nearly all long moves.": _forward_euler,
+        "The speed takes whole steps only, always before the place: the half steps at the two ends are missing. A move "
+        "that cannot be undone does not keep the posterior.": partial(_leapfrog, first=1.0, last=0.0),
+        "The place moves first and the speed takes whole steps only: the half steps at the two ends are missing. A "
+        "move that cannot be undone does not keep the posterior.": partial(_leapfrog, first=0.0, last=1.0),
+        "This halves the steps of the *place* instead of the speed. It is a leapfrog too; the lesson's form starts and "
+        "ends with half a step of the speed.": _place_first,
         "The two results are right but exchanged: return the place first, then the speed.": lambda *arguments: (
             _leapfrog(*arguments)[::-1]
         ),
+        "The speed is turned round at the end. The task asks for the speed itself.": _turned_speed,
+        "The second half step of the speed uses the gradient of the old place. Ask for it anew.": _late_gradient,
+        "The speed takes two whole steps for each step of the place. They should be half steps.": partial(
+            _halved, (1.0, 1.0)
+        ),
+        "The place takes half steps too. It takes whole ones.": partial(_halved, (0.5, 0.5)),
     },
-    sign={
-        "The gradient has the wrong sign: `gradient` is that of log p, and the ball rolls towards larger log p. Yours "
-        "is driven away from the posterior.": -1
-    },
-    fresh={
-        "The gradient is computed once, at the start, and used all the way. It has to be asked again at each new "
-        "place: as it is, the ball does not feel the landscape it rolls over.": False
-    },
+    sign={"The gradient has the wrong sign: `gradient` is that of log p, and the ball rolls towards larger log p.": -1},
+    fresh={"The gradient is computed once, at the start, and used all the way. Ask for it at each new place.": False},
     first={
-        "The first step of the speed is a whole one; it should be half a step, since the place has not moved yet. The "
-        "error of a move is then of the order of the step, not of its square, and the move cannot be undone.": 1.0,
-        "The first half step of the speed is missing: the place starts with the push alone. The move cannot be undone, "
-        "and its energy error is of the order of the step, not of its square.": 0.0,
+        "The first step of the speed is a whole one; it should be half a step.": 1.0,
+        "The first half step of the speed is missing.": 0.0,
     },
     last={
         "The last step of the speed is a whole one; it should be half a step. Place and speed are then not those of "
-        "the same moment, and the test at the end compares the wrong energies.": 1.0,
-        "The half step of the speed at the end is missing. Place and speed are then not those of the same moment, and "
-        "the test at the end compares the wrong energies.": 0.0,
+        "the same moment.": 1.0,
+        "The half step of the speed at the end is missing. Place and speed are then not those of the same moment.": 0.0,
     },
     between={
-        "All steps of the speed are half steps. Only the first and the last are; between them two half steps meet and "
-        "make a whole one. As it is, the landscape counts for half its height.": 0.5
+        "All steps of the speed are half steps. Only the first and the last are.": 0.5,
+        "Between the ends the speed takes no steps.": 0.0,
+        "Between the ends the speed takes double steps.": 2.0,
     },
-    missing={
-        "There is one step too few: `num_steps` counts the whole steps of the place.": 1,
-        "There is one step too many: `num_steps` counts the whole steps of the place.": -1,
+    steps={
+        "There is one step too few: `num_steps` counts the whole steps of the place.": lambda number: number - 1,
+        "There is one step too many: `num_steps` counts the whole steps of the place.": lambda number: number + 1,
+        "There is one step only: `num_steps` is not used.": lambda number: 1,
+        "There are twice as many steps as there should be.": lambda number: 2 * number,
+    },
+    place={"The place moves against the speed.": -1.0},
+    push={"The gradient is halved: log p has no ½ here.": 0.5},
+    size={
+        "The step size is divided by the number of steps.": lambda D, number: D / number,
+        "The step size is squared.": lambda size, number: size**2,
+        "The step size is halved everywhere. Only the first and the last step of the speed are.": lambda D, n: D / 2,
+        "The step size is doubled.": lambda size, number: 2 * size,
     },
 )
 
@@ -245,8 +336,8 @@ def _slope_of_a_bowl(z):
 def leapfrog(answer):
     """Exercise 2: a roll of Hamiltonian Monte Carlo without the test at its end.
 
-    The function gets gradient, a function from places [C, D] to the gradients of log p there [C, D]; z and speed
-    [C, D]; step_size, a number; num_steps, the whole steps of the place. It returns (z, speed).
+    The function gets gradient, a function from places [C, J] to the gradients of log p there [C, J]; z and speed
+    [C, J]; step_size, a number; num_steps, the whole steps of the place. It returns (z, speed).
     """
 
     def start(chains, latents, seed, dtype=torch.float32):
@@ -255,6 +346,7 @@ def leapfrog(answer):
 
     steep = start(3, 3, 2, torch.float64)
     cases = [
+        Case("1 chain in 1 dimension, 2 steps", (_slope_of_a_gaussian, *start(1, 1, 3), 0.4, 2)),
         Case("4 chains in 2 dimensions, 1 step", (_slope_of_a_gaussian, *start(4, 2, 0), 0.3, 1)),
         Case("5 chains in 3 dimensions, 4 steps", (_slope_of_a_gaussian, *start(5, 3, 1), 0.2, 4)),
         Case("3 chains in 3 dimensions, 7 steps over a steep bowl", (_slope_of_a_bowl, *steep, 0.1, 7)),
@@ -277,23 +369,44 @@ _HARMONIC_MISTAKES = mistakes_in(
     _harmonic_mean,
     {
         "Both minus signs are missing: you average p(x|z) itself. That would be right for draws of the *prior*; draws "
-        "of the posterior were chosen because they explain the image, and the result is far too high.": _log_mean
+        "of the posterior were chosen because they explain the image.": _log_mean,
+        "This is the mean of 1 / log p. The task asks for the mean of 1 / p.": lambda l: (1 / l).mean(0),
+        "This is the harmonic mean of log p. The task asks for that of p, and for its logarithm.": lambda l: (
+            1 / (1 / l).mean(0)
+        ),
+        "This is 1 / p(x) or its inverse, "
+        "without the logarithm: for real images it is 0 or inf in a computer.": lambda l: 1 / (-l).exp().mean(0),
+        "This is the mean of 1 / p(x|z), without the logarithm.": lambda l: (-l).exp().mean(0),
     },
     inner={"You average p(x|z), not 1 / p(x|z): a minus is missing inside the mean.": 1},
     outer={
-        "The minus in front of the logarithm is missing: this estimates -log p(x), and a better model gets a lower "
-        "number.": 1
+        "The minus in front of the logarithm is missing: this estimates -log p(x).": 1,
+        "The result is doubled.": -2,
+        "The result is halved.": -0.5,
     },
     average={
-        "This is the mean of the logarithms, and the task asks for the logarithm of a mean. The mean of log p(x|z) "
-        "over draws of the posterior is only the reconstruction: "
-        "it leaves out what the codes cost.": lambda log_v: log_v.mean(0),
-        "log L is missing: this is the sum over the draws, not their mean, "
-        "and every further draw lowers the estimate.": lambda log_v: log_v.logsumexp(0),
-        "log L has the wrong sign: the mean is the sum divided by L, "
-        "and only then comes the minus in front.": lambda log_v: log_v.logsumexp(0) + math.log(len(log_v)),
+        "This is the mean of the logarithms, and the task asks for the logarithm of a mean. The mean of log p(x|z) is "
+        "only the reconstruction.": lambda l: l.mean(0),
+        "This is the sum of the logarithms, and the task asks for the logarithm of a mean.": lambda l: l.sum(0),
+        "log L is missing: this is the sum over the draws, not their mean.": lambda l: l.logsumexp(0),
+        "log L has the wrong sign: the mean "
+        "is the sum divided by L, and only then comes the minus in front.": lambda l: l.logsumexp(0) + math.log(len(l)),
+        "The logarithm of the sum is divided by L. The sum is: subtract log L.": lambda l: l.logsumexp(0) / len(l),
+        "L is subtracted, not log L.": lambda l: l.logsumexp(0) - len(l),
+        "You divide by the number of images B, but there are L draws.": lambda l: l.logsumexp(0) - math.log(l.shape[1]),
         "The mean runs over the images, dimension 1, instead of over the draws, dimension 0. With L = B even the shape "
-        "is right.": lambda log_v: _log_mean(log_v.T),
+        "is right.": lambda l: _log_mean(l.T),
+        "All images are averaged under one logarithm. Average over the draws only.": lambda l: (
+            l.flatten().logsumexp(0) - math.log(l.numel())
+        ),
+        "Only the draw with the smallest p(x|z) counts.": lambda l: l.amax(0),
+        "Only the draw with the largest p(x|z) counts.": lambda l: l.amin(0),
+        "This is the median, not the mean.": lambda l: l.median(0).values,
+        "Only the first draw counts.": lambda l: l[0],
+        "Only the last draw counts.": lambda l: l[-1],
+        "The largest term is taken out before exp(), but it is not added again after the logarithm.": _shifted,
+        _OVERFLOW: lambda l: l.exp().mean(0).log(),
+        f"log L is missing. And: {_OVERFLOW}": lambda l: l.exp().sum(0).log(),
     },
 )
 
@@ -308,10 +421,12 @@ def harmonic_mean(answer):
         Case("6 draws for each of 4 images", _draws(6, 4, 1, -3.0, 0)[:1]),
         Case("3 draws for each of 3 images", _draws(3, 3, 1, -3.0, 1)[:1]),
         Case("1 draw for each of 5 images", _draws(1, 5, 1, -3.0, 2, torch.float64)[:1]),
+        Case("2 draws for 1 image", _draws(2, 1, 1, -2.0, 5)[:1]),
+        Case("log-likelihoods near -2,000", _draws(7, 2, 1, -2000.0, 3)[:1]),
+        Case("log-likelihoods near 1,300", _draws(4, 5, 1, 1300.0, 4)[:1]),
     ]
-    large = _survives(_harmonic_mean, _draws(7, 2, 1, -2000.0, 3)[:1], _draws(4, 5, 1, 1300.0, 4)[:1])
     right = (
         "Nothing is wrong with your lines, and still the estimate is useless: the mean lives on codes that explain the "
         "image badly, and the posterior hardly ever draws them."
     )
-    return verdict_on(answer, _harmonic_mean, cases, _HARMONIC_MISTAKES, right=right, probes=[large])
+    return verdict_on(answer, _harmonic_mean, cases, _HARMONIC_MISTAKES, right=right)

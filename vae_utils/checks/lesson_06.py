@@ -10,36 +10,69 @@ from vae_utils.checks.core import Case, mistakes_in, undisturbed, verdict_on
 # --- another unit
 
 
-def _in_another_unit(nats, num_pixels, factor, *, sign=-1, once=False, power=1, log=math.log):
-    return nats + sign * (1 if once else num_pixels) * power * log(factor)
+def _in_another_unit(
+    nats,
+    num_pixels,
+    factor,
+    *,
+    sign=-1,
+    count=lambda num_pixels: num_pixels,
+    power=1,
+    log=math.log,
+    first=lambda nats, n: nats,
+):
+    return first(nats, num_pixels) + sign * count(num_pixels) * power * log(factor)
 
 
 _UNIT_MISTAKES = mistakes_in(
     _in_another_unit,
     {
-        "The log-density is multiplied by the factor, but it is the *density* that changes, by a power of the factor. "
-        "In the logarithm that is a difference.": lambda nats, num_pixels, factor: nats * factor,
+        "The log-density is multiplied by the factor, but it is the *density* that changes. In the logarithm that is a "
+        "difference.": lambda x, n, f: x * f,
         "The log-density is divided by the factor, but it is the *density* that is divided, once for each pixel. In "
-        "the logarithm that is a difference.": lambda nats, num_pixels, factor: nats / factor,
+        "the logarithm that is a difference.": lambda x, n, f: x / f,
+        "Nothing changes here. A density does change with the unit of brightness.": lambda x, n, f: x + 0 * n,
+        "The log-density is divided by the logarithm of the factor. It is a difference.": lambda x, n, f: (
+            x / (n * math.log(f) + 1e-300)
+        ),
+        "Only the change is returned, without `nats` before it.": lambda x, n, f: 0 * x - n * math.log(f),
+        "Only the change is returned, with the wrong sign and without `nats` before it.": lambda x, n, f: (
+            0 * x + n * math.log(f)
+        ),
+        "The logarithm is that of num_pixels * factor. It is num_pixels times the logarithm.": lambda x, n, f: (
+            x - math.log(n * f)
+        ),
+        "This is the log-density in bits for each pixel. The task asks for nats per image.": lambda x, n, f: (
+            (x - n * math.log(f)) / (n * math.log(2))
+        ),
     },
-    sign={
-        "The sign is turned: stretch the scale (a factor above 1), and probability per unit thins out, so the "
-        "log-density falls. The result is now further from the truth than if you had done nothing.": 1
-    },
-    once={
+    sign={"The sign is turned: stretch the scale (a factor above 1), and probability per unit thins out.": 1},
+    count={
         "The change is charged once for the image, but each pixel has its own scale to stretch: it counts `num_pixels` "
-        "times. For a frame of 560 pixels, dividing by 255 instead of 256 is worth 2.19 nats, not 0.004.": True
+        "times.": lambda n: 1,
+        "The number of pixels is fixed to 560.": lambda n: 560,
+        "The number of pixels is fixed to 784.": lambda n: 784,
+        "The change is divided by the number of pixels, where it should be multiplied.": lambda n: 1 / n,
+        "The number of pixels is squared.": lambda n: n**2,
+        "The square root of the number of pixels is taken.": lambda n: n**0.5,
     },
     power={
-        "There is a factor ½ too many. It belongs to variances: the scale of brightness itself is multiplied by "
-        "`factor`, and one logarithm of it goes off for each pixel.": 0.5,
-        "There is a factor 2 too many. The square of the factor belongs to variances; a density changes by one "
-        "logarithm of the factor for each pixel.": 2,
+        "There is a factor ½ too many. It belongs to variances.": 0.5,
+        "There is a factor 2 too many. The square of the factor belongs to variances.": 2,
     },
     log={
-        "The logarithm has base 2: that counts bits, while `nats` are counted with the natural logarithm. Numbers in "
-        "the two units must not be added.": math.log2,
+        "The logarithm has base 2: that counts bits, while `nats` are counted with the natural logarithm.": math.log2,
         "The logarithm has base 10, while `nats` are counted with the natural logarithm.": math.log10,
+        "This is log(1 + factor). The task needs log(factor).": math.log1p,
+        "The logarithm of the factor is missing: the density is divided by the factor, the log-density loses its "
+        "logarithm.": lambda f: f,
+        "The factor is fixed to 256.": lambda f: math.log(256),
+        "The factor is fixed to 255.": lambda f: math.log(255),
+    },
+    first={
+        "`nats` is divided by the number of pixels. It is for whole images, and so is the result.": lambda x, n: x / n,
+        "`nats` is multiplied by the number of pixels. It is for whole images already.": lambda x, n: x * n,
+        "The sign of `nats` is turned.": lambda x, n: -x,
     },
 )
 
@@ -53,6 +86,7 @@ def unit_change(answer):
     """
     cases = [
         Case("1,300 nats of 560 pixels in bytes / 256, in bytes", (1300.0, 560, 256.0)),
+        Case("-40 nats of 9 pixels, factor 7", (-40.0, 9, 7.0)),
         Case("three bounds, 784 pixels, factor 1/255", (torch.tensor([-90.0, 10.0, 2e3]), 784, 1 / 255)),
         Case("one pixel, factor 3", (torch.tensor(0.5), 1, 3.0)),
         Case("5 pixels, factor 1", (torch.tensor([-1.0, 2.0]), 5, 1.0)),
@@ -88,74 +122,110 @@ def _floored_log_density(
     variance=_square_of_sigma,
     with_floor=_add_floor,
     constant=2 * math.pi,
+    log=torch.log,
     log_weight=0.5,
     square_weight=0.5,
+    squares=lambda error, v: error**2 / v,
     reduce=_over_pixels,
     sign=-1,
 ):
     v = with_floor(variance(log_sigma), floor)
-    return sign * reduce(log_weight * torch.log(constant * v) + square_weight * (x - mean) ** 2 / v)
+    return sign * reduce(log_weight * (log(v) + math.log(constant)) + square_weight * squares(x - mean, v))
 
 
 _DENSITY_MISTAKES = mistakes_in(
     _floored_log_density,
     {
-        "The ½ is missing in front of both terms: this is twice the log-density. "
-        "Against the KL of the codes the pixels then count double, "
-        "which is a β of ½.": partial(_floored_log_density, log_weight=1.0, square_weight=1.0)
+        "The ½ is missing in front of both terms: this is twice the log-density.": partial(
+            _floored_log_density, log_weight=1.0, square_weight=1.0
+        ),
+        "log(2πσ²) is counted once for each image, but every pixel has its own.": lambda x, mean, log_sigma, floor: (
+            _floored_log_density(x, mean, log_sigma, floor, reduce=lambda t: t.sum((1, 2, 3)), log_weight=0.0)
+            - 0.5 * (2 * math.pi * (floor**2 + (2 * log_sigma).exp())).log().mean((1, 2, 3))
+        ),
     },
     variance={
-        "exp(log_sigma) is σ, and you use it as the variance σ². Wherever a pixel is known to better than the whole "
-        "scale, σ is far larger than σ²: the model believes in more noise than the network has asked for.": torch.exp,
+        "exp(log_sigma) is σ, and you use it as the variance σ².": torch.exp,
         "exp(log_sigma / 2) would be the standard deviation if the network gave the log-*variance*; here it gives log "
-        "σ, and the variance is exp(2 log σ). "
-        "A quarter of the exponent is left.": lambda log_sigma: torch.exp(0.5 * log_sigma),
-        "The variance is squared once too often: exp(2 log σ) is σ² already. The network then learns half the log σ, "
-        "and every width that you print is wrong.": lambda log_sigma: torch.exp(4 * log_sigma),
-        "log_sigma is used as σ itself: the exponential is missing. A width of log σ = 0, where σ is 1, would be a "
-        "division by zero.": lambda log_sigma: log_sigma**2,
+        "σ.": lambda v: torch.exp(0.5 * v),
+        "The variance is squared once too often: exp(2 log σ) is σ² already.": lambda v: torch.exp(4 * v),
+        "log_sigma is used as σ itself: the exponential is missing.": lambda v: v**2,
+        "log_sigma is used as the variance: the variance is exp(2 log σ).": lambda v: v,
+        "2 log σ is used as the variance: its exponential is missing.": lambda v: 2 * v,
+        "exp(-2 log σ) is the precision. The variance is exp(2 log σ).": lambda v: torch.exp(-2 * v),
+        "σ is not used, only the floor.": torch.zeros_like,
     },
     with_floor={
-        "The floor is missing. Without it the density of a pixel that never changes has no upper bound, and training "
-        "goes for it (section 3).": lambda variance, floor: variance,
-        "The floor is added to the variance unsquared. It is a standard deviation, one grey level: 1/256 as a variance "
-        "would be a σ of 1/16, sixteen grey levels.": lambda variance, floor: floor + variance,
-        "The floor is added to σ; the task adds its square to the variance, as independent noises add. Yours is a "
-        "wider Gaussian, by a factor of up to √2 in σ.": lambda variance, floor: (floor + variance.sqrt()) ** 2,
-        "The variance is cut off at the floor; the task adds the two. Below a cut the gradient is zero, and a σ that "
-        "has once fallen below it never comes back.": lambda variance, floor: variance.clamp(min=floor**2),
+        "The floor is "
+        "missing. Without it the density of a pixel that never changes has no upper bound (section 3).": lambda v, f: v,
+        "The floor is added to the variance unsquared. It is a standard deviation, one grey level.": lambda v, f: f + v,
+        "The floor is added to σ; the task adds its square to the variance, as independent noises add.": lambda v, f: (
+            (f + v.sqrt()) ** 2
+        ),
+        "The variance is cut off at the floor; the task adds the two. Below a cut the gradient is zero.": lambda v, f: (
+            v.clamp(min=f**2)
+        ),
+        "The variance is cut off at the floor, which is not squared; the task adds floor².": lambda v, f: v.clamp(
+            min=f
+        ),
+        "The floor is subtracted from the variance. It is added.": lambda v, f: v - f**2,
+        "The floor is squared twice.": lambda v, f: v + f**4,
+        "The floor is halved before it is squared, or its square has a ¼.": lambda v, f: v + f**2 / 4,
+        "The square root of the floor is added: it is a standard deviation, so its square is.": lambda v, f: v + f**0.5,
+        "The variance is multiplied by 1 + floor². The square of the floor is added.": lambda v, f: v * (1 + f**2),
     },
     constant={
-        "The 2π is missing. Each pixel then looks 0.92 nats better, 515 nats for a face, and your bound cannot be "
-        "compared with anybody else's. Training does not notice: that is why this slip lives long.": 1.0,
+        "The 2π is missing. Each pixel then looks 0.92 nats better, 515 nats for a face.": 1.0,
         "The 2 of 2π is missing: 0.35 nats for each pixel.": math.pi,
+        "2π is squared: its logarithm has the factor ½ as the variance has.": (2 * math.pi) ** 2,
+        "2π is added without its logarithm.": math.exp(2 * math.pi),
+    },
+    log={
+        "log σ stands where log σ² is needed: log σ² is 2 log σ.": lambda v: v.log() / 2,
+        "The logarithm of the variance is missing: the variance itself stands in its place.": lambda v: v,
+        "Only 2π is left of log(2πσ²). A learned σ would grow without end.": torch.zeros_like,
+        "The logarithm of the variance has the wrong sign.": lambda v: -v.log(),
     },
     log_weight={
-        "The ½ in front of log(2πσ²) is missing: log σ² is 2 log σ. The price of a wide σ is doubled, and training "
-        "settles at half the variance that the errors have.": 1.0,
-        "The logarithm of the variance is missing: what is left is a squared error, weighted by 1/σ². Its best σ is "
-        "infinite, since nothing is charged for doubt.": 0.0,
+        "The ½ in front of log(2πσ²) is missing: log σ² is 2 log σ.": 1.0,
+        "log(2πσ²) is missing: what is left is a squared error, weighted by 1/σ². Its best σ is infinite.": 0.0,
+        "The ½ in front of log(2πσ²) is there twice.": 0.25,
+        "log(2πσ²) has the wrong sign.": -0.5,
     },
     square_weight={
-        "The ½ in front of the squared error is missing. Errors count double, and training settles at twice the "
-        "variance that the errors have.": 1.0
+        "The "
+        "½ in front of the squared error is missing. Training settles at twice the variance that the errors have.": 1.0,
+        "The squared error is missing: the mean is not compared with the pixels.": 0.0,
+        "The squared error has the wrong sign.": -0.5,
+        "The ½ in front of the squared error is there twice.": 0.25,
     },
-    sign={
-        "The sign is turned: this is the negative log-density, a loss. As a bound to be raised it would drive the "
-        "means away from the pixels.": 1
+    squares={
+        "The squared error is divided by σ, not by σ².": lambda e, v: e**2 / v.sqrt(),
+        "The squared error is divided by σ⁴, not by σ².": lambda e, v: e**2 / v**2,
+        "The squared error "
+        "is multiplied by σ², where it should be divided. (In Python a / 2 * b is a * b / 2.)": lambda e, v: e**2 * v,
+        "The squared error is not divided by σ².": lambda e, v: e**2,
+        "The error is not squared: its absolute value over σ is that of a Laplace density.": lambda e, v: (
+            e.abs() / v.sqrt()
+        ),
+        "The error is not squared: its absolute value is divided by σ².": lambda e, v: e.abs() / v,
     },
+    sign={"The sign is turned: this is the negative log-density, a loss.": 1},
     reduce={
-        "The mean over the pixels is taken instead of the sum. The likelihood of an image is then worth that of one "
-        "pixel, the KL of the codes keeps its full weight, and the codes collapse: "
-        "it is a β of the number of pixels.": lambda terms: terms.mean((1, 2, 3)),
-        "All images are summed into one number. Each image has a density of its own: sum over the last three "
-        "dimensions, so that [B] is left.": lambda terms: terms.sum(),
-        "The images are averaged into one number. Each image has a density of its own: sum over the last three "
-        "dimensions and leave [B].": lambda terms: terms.sum((1, 2, 3)).mean(),
-        "The sum runs over the images and leaves out the last dimension of the picture. With as many images as columns "
-        "even the shape is right: it has to run over the dimensions 1, 2 and 3.": lambda terms: terms.sum((0, 1, 2)),
-        "The sum runs over the last dimension only, as it would for pixels in one row. An image here is [1, H, W]: sum "
-        "over the last three dimensions.": lambda terms: terms.sum(-1),
+        "The mean over the pixels is taken instead of the sum. The KL of the codes keeps its full weight, and the "
+        "codes collapse.": lambda t: t.mean((1, 2, 3)),
+        "All images are summed into one number. Sum over the last three dimensions, so that [B] is left.": lambda t: (
+            t.sum()
+        ),
+        "The images are averaged into one number. Sum over the last three dimensions and leave [B].": lambda t: t.sum(
+            (1, 2, 3)
+        ).mean(),
+        "The mean over everything is taken. Sum over the last three dimensions and leave [B].": torch.mean,
+        "The sum runs over the images and leaves out the last dimension of the picture.": lambda t: t.sum((0, 1, 2)),
+        "The sum runs over "
+        "the last dimension only, as it would for pixels in one row. Sum over the last three.": lambda t: t.sum(-1),
+        "The sum runs over rows and columns only, and leaves the channel: [B, 1].": lambda t: t.sum((2, 3)),
+        "These are the log-densities of single pixels. Sum over the last three dimensions.": lambda t: t,
     },
 )
 
@@ -183,6 +253,7 @@ def floored_density(answer):
     cases = [
         Case("4 images of 3 × 5 pixels, floor 0", (*_pixels(4, 3, 5, -1.0, 0.0, 0), 0.0)),
         Case("5 images of 2 × 5 pixels, floor 0.2", (*_pixels(5, 2, 5, -1.5, 0.2, 1), 0.2)),
+        Case("1 image of 1 pixel, floor 0.3", (*_pixels(1, 1, 1, -1.0, 0.3, 4), 0.3)),
         Case("1 image of 2 × 2 pixels, σ much below a floor of 1/256", (*sharp, 1 / 256)),
         Case("3 images of 1 × 1 pixel, σ above 1", (*_pixels(3, 1, 1, 1.0, 0.0, 3), 0.1)),
     ]
@@ -197,51 +268,104 @@ def floored_density(answer):
 
 
 def _ppca_evidence(
-    eigenvalues, latent_size, *, largest_first=True, pool=None, count=None, constant=1, quadratic=1, scale=-0.5
+    eigenvalues,
+    latent_size,
+    *,
+    largest_first=True,
+    shift=0,
+    pool=lambda rest, size: rest.mean(),
+    count=lambda size, K: size - K,
+    log=torch.log,
+    over_kept=torch.sum,
+    constant=lambda size, K: size * math.log(2 * math.pi),
+    quadratic=lambda size, K: size,
+    scale=-0.5,
 ):
-    size = len(eigenvalues)
+    size, cut = len(eigenvalues), latent_size + shift
     ordered = eigenvalues.flip(0) if largest_first else eigenvalues
-    kept, rest = ordered[:latent_size], ordered[latent_size:]
-    noise = rest.mean() if pool is None else pool(rest, size)
-    log_determinant = kept.log().sum() + (len(rest) if count is None else count) * noise.log()
-    return scale * (constant * size * math.log(2 * math.pi) + log_determinant + quadratic * size)
+    kept, rest = ordered[:cut], ordered[cut:]
+    log_determinant = over_kept(log(kept)) + count(size, latent_size) * pool(rest, size).log()
+    return scale * (constant(size, latent_size) + log_determinant + quadratic(size, latent_size))
 
 
 _PPCA_MISTAKES = mistakes_in(
     _ppca_evidence,
-    largest_first={
-        "The *smallest* eigenvalues are kept, and the largest are called noise: the order is that of `eigvalsh`, "
-        "smallest first. The codes would then describe what hardly varies.": False
+    {
+        "Each eigenvalue counts with its own logarithm, the left-over ones too. They "
+        "count with their mean, as noise.": lambda v, K: -0.5 * (len(v) * (math.log(2 * math.pi) + 1) + v.log().sum()),
+        "No eigenvalue is kept: all directions have the mean variance.": lambda v, K: (
+            -0.5 * len(v) * (math.log(2 * math.pi) + 1 + v.mean().log())
+        ),
+        "The result is divided by D: it is per pixel. The task asks for nats per image.": lambda v, K: (
+            _ppca_evidence(v, K) / len(v)
+        ),
     },
+    largest_first={
+        "The *smallest* eigenvalues are kept, and the largest are called noise: `eigvalsh` gives the smallest "
+        "first.": False
+    },
+    shift={"One eigenvalue too few is kept: K of them.": -1},
     pool={
-        "The noise s² is the *mean* of the eigenvalues that are left over, not their sum: it is the noise of one "
-        "pixel.": lambda rest, size: rest.sum(),
-        "The left-over eigenvalues are divided by D; there are D - K of them. The noise comes out too small, as if the "
-        "kept directions had none.": lambda rest, size: rest.sum() / size,
-        "You take the logarithm of s instead of s²: the eigenvalues are variances, and the formula has log s². The "
-        "noise directions then count half.": lambda rest, size: rest.mean().sqrt(),
-        "The noise s² is the mean of *all* the eigenvalues that are left over, "
-        "not the first of them.": lambda rest, size: rest[0],
+        "The noise s² is the *mean* of the eigenvalues that are left over, not their sum.": lambda rest, D: rest.sum(),
+        "The left-over eigenvalues are divided by D; there are D - K of them.": lambda rest, D: rest.sum() / D,
+        "You take the logarithm of s instead of s²: the eigenvalues are variances.": lambda rest, D: rest.mean().sqrt(),
+        "The noise s² is squared: the mean of the eigenvalues is a variance already.": lambda rest, D: rest.mean() ** 2,
+        "The noise "
+        "s² is the mean of *all* the eigenvalues that are left over, not the first of them.": lambda rest, D: rest[0],
+        "The noise s² is the mean of all the eigenvalues that are left over, not the smallest.": lambda rest, D: rest[
+            -1
+        ],
+        "The noise s² is the mean of the eigenvalues that are left over, not their median.": lambda rest, D: (
+            rest.median()
+        ),
+        "s is the mean of the roots here. s² is the mean of the eigenvalues.": lambda rest, D: rest.sqrt().mean() ** 2,
     },
     count={
-        "log s² counts once, but there are D - K directions of noise, "
-        "and each has its own factor in the determinant.": 1,
-        "The D - K directions of noise are missing from the determinant. They are most of the image: on the face, 540 "
-        "of 560 directions with 20 latents.": 0,
+        "log s² counts once, but there are D - K directions of noise.": lambda D, K: 1,
+        "The D - K directions of noise are missing from the determinant.": lambda D, K: 0,
+        "log s² counts K times: there are D - K directions of noise.": lambda D, K: K,
+        "log s² counts D times: there are D - K directions of noise.": lambda D, K: D,
+        "log s² counts D - K - 1 times: there are D - K directions of noise.": lambda D, K: D - K - 1,
+        "log s² has the wrong sign.": lambda D, K: K - D,
+    },
+    log={
+        "The kept eigenvalues are added without their logarithms.": lambda kept: kept,
+        "The kept eigenvalues are variances: their logarithm is needed, not that of their roots.": lambda kept: (
+            kept.log() / 2
+        ),
+        "The logarithms of the kept eigenvalues have the wrong sign.": lambda kept: -kept.log(),
+        "The logarithms of the kept eigenvalues are missing.": torch.zeros_like,
+    },
+    over_kept={
+        "The logarithms of the kept eigenvalues are averaged. They are summed.": torch.mean,
+        "The logarithm is that of the sum of the kept eigenvalues. It is the sum of the logarithms.": lambda logs: (
+            logs.logsumexp(0)
+        ),
     },
     constant={
-        "The 2π is missing: D/2 log 2π, 515 nats for the 560 pixels of a face, and the comparison with the VAE's bound "
-        "is off by as much.": 0
+        "The 2π is missing: D/2 log 2π, 515 nats for the 560 pixels of a face.": lambda D, K: 0,
+        "log 2π counts once. It counts D times.": lambda D, K: math.log(2 * math.pi),
+        "log 2π counts K times. It counts D times.": lambda D, K: K * math.log(2 * math.pi),
+        "log 2π counts D - K times. It counts D times.": lambda D, K: (D - K) * math.log(2 * math.pi),
+        "The logarithm of 2π is missing: D · 2π stands in its place.": lambda D, K: D * 2 * math.pi,
     },
     quadratic={
-        "The last D is missing: the squared distances, averaged over the images the model was fitted to, are one for "
-        "each direction. Without it every evidence is D/2 nats too high, 280 for a face.": 0
+        "The last "
+        "D is missing: the squared distances, averaged over the images, are one for each direction.": lambda D, K: 0,
+        "The last term is D, not K: the squared distances are one for each direction, kept or not.": lambda D, K: K,
+        "The last term is D, not D - K: the squared distances are one for each direction, kept or not.": lambda D, K: (
+            D - K
+        ),
+        "The last term is D, not 1: the squared distances are one for each direction.": lambda D, K: 1,
+        "The last D has the wrong sign.": lambda D, K: -D,
     },
     scale={
-        "The sign is turned: this is the negative log-density. The evidence falls as the eigenvalues grow.": 0.5,
+        "The sign is turned: this is the negative log-density.": 0.5,
         "The ½ in front is missing: every term of a Gaussian's log-density has it.": -1.0,
     },
 )
+# One kept too many leaves nothing of the last case.
+_PPCA_MISTAKES += mistakes_in(_ppca_evidence, shift={"One eigenvalue too many is kept: K of them.": 1})
 
 
 @undisturbed
@@ -261,6 +385,7 @@ def ppca_evidence(answer):
         Case("5 eigenvalues, 2 latents", (spectrum(5, -2.0, 2.0, 0), 2)),
         Case("12 eigenvalues, 3 latents", (spectrum(12, -4.0, 1.0, 1, torch.float32), 3)),
         Case("6 eigenvalues, 5 latents", (spectrum(6, -1.0, 4.0, 2), 5)),
+        Case("2 eigenvalues, 1 latent", (spectrum(2, -1.0, 2.0, 4), 1)),
         Case("560 eigenvalues from 1e-4 to 5, 10 latents", (spectrum(560, -9.2, 1.6, 3), 10)),
     ]
     right = "Exact and without a bound: a model of five lines whose evidence every VAE on these images has to beat."

@@ -762,12 +762,13 @@ function gaussianDraw() {
 }
 
 // ---------------------------------------------------------------------------------------------------------
-// Lesson 01: the gap between the ELBO and the evidence, for a Gaussian q over one latent number
+// Lessons 01 and 07: the gap between the ELBO and the evidence, for a Gaussian q over one unknown number
 // ---------------------------------------------------------------------------------------------------------
 
 class GapExplorer {
   constructor(model, root, { guard }) {
-    const { z, log_joint: logJoint, view: [left, right] } = model.get("spec"), room = right - left;
+    const { z, log_joint: logJoint, view: [left, right], names: [latent, data] } = model.get("spec");
+    const room = right - left;
     const logEvidence = evidence(z, logJoint);
     const shown = z.map((_, i) => i).filter((i) => z[i] >= left && z[i] <= right);
     const posterior = shown.map((i) => Math.exp(logJoint[i] - logEvidence)), highest = 2 * Math.max(...posterior);
@@ -794,11 +795,11 @@ class GapExplorer {
     this.drawing = draw("svg", { class: "vae-plane vae-still", viewBox: `0 0 ${width} ${bar + 52}`, role: "img" },
       draw("polygon", { points: area, fill: "#767676", "fill-opacity": 0.35 }),
       draw("line", { ...LINE, x1: across(0), x2: across(1), y1: height, y2: height }), ...ticks, q,
-      text("z", width / 2, height + 34),
-      text("filled: posterior p(z|x), line: q", across(0), 20, "start"),
+      text(latent, width / 2, height + 34),
+      text(`filled: posterior p(${latent}|${data}), line: q`, across(0), 20, "start"),
       bound, gap, reached, draw("line", { ...end, stroke: "#000", "stroke-width": 3 }),
       text("left: up to the ELBO, right: the gap", across(0), bar + 45, "start"),
-      text(`log p(x) = ${number(logEvidence)}`, across(1), bar + 45, "end"));
+      text(`log p(${data}) = ${number(logEvidence)}`, across(1), bar + 45, "end"));
     this.readout = make("div", { class: "vae-readout", role: "status" });
     this.model = model;
     this.q = [...model.get("q")];
@@ -813,17 +814,18 @@ class GapExplorer {
       this.sliders[0].show(mean);
       this.sliders[1].show(spread);
       const said = `ELBO ${number(elbo, 3)} nats   gap ${number(logEvidence - elbo, 3)} nats   `
-        + `log p(x) ${number(logEvidence, 3)} nats`;
+        + `log p(${data}) ${number(logEvidence, 3)} nats`;
       this.readout.textContent = said;
-      this.drawing.setAttribute("aria-label", `q with mean ${number(mean)} and width ${number(spread)}: ${said}`);
+      this.drawing.setAttribute("aria-label", `q with mean ${number(mean)} and standard deviation ${number(spread)}: ${said}`);
     };
     const move = (k) => (value) => guard(() => {
       this.q = this.q.map((old, i) => (i === k ? value : old));
       this.show();
       saveSoon(this, "q", () => {});
     });
-    this.sliders = [makeSlider("mean", { min: left, max: right, step: room / 500, index: 0 }, move(0)),
-                    makeSlider("width", { min: room / 50, max: 0.3 * room, step: room / 500, index: 1 }, move(1))];
+    const centres = { min: left, max: right, step: room / 500, index: 0 };
+    const spreads = { min: room / 50, max: 0.3 * room, step: room / 500, index: 1, label: "standard deviation of q" };
+    this.sliders = [makeSlider("mean of q", centres, move(0)), makeSlider("σ of q", spreads, move(1))];
     const sliders = this.sliders.map((slider) => slider.element);
     root.append(make("div", { class: "vae-gap" }, this.drawing, ...sliders, this.readout));
     this.changed = () => guard(() => {

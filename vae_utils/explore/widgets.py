@@ -297,24 +297,27 @@ def _typical(codes, labels):
 
 
 class GapExplorer(LiveWidget):
-    """Move the mean and the width of a Gaussian q and watch the ELBO rise to the evidence (lesson 01).
+    """Move the mean and the standard deviation of a Gaussian q and watch the ELBO rise to the evidence.
 
-    `q` holds [mean, width] and may be set.
+    `q` holds [mean, sigma] and may be set. In lesson 01 the unknown number is a code z, in lesson 07 a weight.
 
     Args:
         z: even grid over the one latent number, wide enough to hold all of p(x, z) and of q, shape [G].
         log_joint: log p(x, z) on the grid, nats, shape [G].
         view: ends of the part of the axis that is drawn.
-        q: mean and width at the start.
+        q: mean and standard deviation at the start.
+        stills: three pairs of a mean and a standard deviation, for the still picture. If None: `q`, one that is too
+            narrow, and the mean and standard deviation of the posterior.
+        names: what the latent number and the data are called in the labels.
 
     Raises:
         ValueError: if `z` and `log_joint` are not two finite vectors of one length, `z` is not an even grid
-            that rises, or `q` is not a finite mean and a width above 0.
+            that rises, or a q is not a finite mean and a sigma above 0, or `stills` are not three.
     """
 
     q = traitlets.List(traitlets.Float(), minlen=2, maxlen=2).tag(sync=True)
 
-    def __init__(self, z, log_joint, view=(-2, 3), q=(-0.5, 0.8)):
+    def __init__(self, z, log_joint, view=(-2, 3), q=(-0.5, 0.8), stills=None, names=("z", "x")):
         z, log_joint = torch.as_tensor(z).double(), torch.as_tensor(log_joint).double()
         if z.ndim != 1 or z.shape != log_joint.shape or not _is_even(z) or not log_joint.isfinite().all():
             shapes = f"{list(z.shape)} and {list(log_joint.shape)}"
@@ -322,50 +325,58 @@ class GapExplorer(LiveWidget):
                 f"an even grid z [G] that rises and log p(x, z) [G] on it were expected, got shapes {shapes}"
             )
         self.grid, self.log_joint = z, log_joint
-        spec = {"z": z.tolist(), "log_joint": log_joint.tolist(), "view": list(view)}
+        self.stills = None if stills is None else [tuple(self._require_gaussian({"value": pair})) for pair in stills]
+        if stills is not None and len(self.stills) != 3:
+            raise ValueError(f"stills were expected to be three pairs of a mean and a sigma, got {len(self.stills)}")
+        spec = {"z": z.tolist(), "log_joint": log_joint.tolist(), "view": list(view), "names": list(names)}
         super().__init__(kind="gap", q=list(q), spec=spec)
 
     @traitlets.validate("q")
     def _require_gaussian(self, proposal):
-        mean, width = proposal["value"]
-        if not (math.isfinite(mean) and 0 < width < math.inf):
-            raise ValueError(f"a finite mean and a width above 0 were expected, got {mean} and {width}")
-        return [mean, width]
+        mean, sigma = proposal["value"]
+        if not (math.isfinite(mean) and 0 < sigma < math.inf):
+            raise ValueError(f"a finite mean and a sigma above 0 were expected, got {mean} and {sigma}")
+        return [mean, sigma]
 
-    def terms(self, mean, width):
-        """The ELBO of q = N(mean, width^2), and what is missing to log p(x): nats, by a sum over the grid.
+    def terms(self, mean, sigma):
+        """The ELBO of q = N(mean, sigma^2), and what is missing to log p(x): nats, by a sum over the grid.
 
         Raises:
-            ValueError: if `mean` is not finite or `width` is not above 0.
+            ValueError: if `mean` is not finite or `sigma` is not above 0.
         """
-        mean, width = self._require_gaussian({"value": (mean, width)})
-        q, step = torch.distributions.Normal(self.grid.new_tensor(mean), width), self.grid[1] - self.grid[0]
+        mean, sigma = self._require_gaussian({"value": (mean, sigma)})
+        q, step = torch.distributions.Normal(self.grid.new_tensor(mean), sigma), self.grid[1] - self.grid[0]
         log_q = q.log_prob(self.grid)
         elbo = (log_q.exp() * (self.log_joint - log_q)).sum() * step  # Eq. 2
         return elbo.item(), (self.log_joint.logsumexp(0) + step.log() - elbo).item()
 
     def alt_text(self):
-        return (
-            "a Gaussian q over the posterior at three positions: as the sliders stand, too narrow, and "
-            "where the gap of the ELBO is nearly closed."
+        if self.stills is None:
+            return (
+                "a Gaussian q over the posterior at three positions: as the sliders stand, too narrow, and "
+                "where the gap of the ELBO is nearly closed."
+            )
+        shown = "; ".join(
+            f"{mean:.1f} and {sigma:.2f}, gap {self.terms(mean, sigma)[1]:.2f}" for mean, sigma in self.stills
         )
+        return f"a Gaussian q over the posterior of {self.spec['names'][0]}, with mean and sigma {shown} nats."
 
     def still(self):
-        """Three positions: where the sliders stand, one too narrow, and the posterior's own mean and width."""
+        """Three positions of q: those asked for, or the sliders', one too narrow, and the posterior's own moments."""
         step = self.grid[1] - self.grid[0]
         posterior = (self.log_joint - self.log_joint.logsumexp(0)).exp() / step
         mean = (posterior * self.grid).sum().item() * step.item()
         spread = math.sqrt((posterior * (self.grid - mean) ** 2).sum().item() * step.item())
         figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), sharey=True)
-        for ax, (centre, width) in zip(axes, (self.q, (mean - spread, spread / 2), (mean, spread))):
-            elbo, gap = self.terms(centre, width)
-            q = torch.distributions.Normal(self.grid.new_tensor(centre), width).log_prob(self.grid).exp()
+        for ax, (centre, sigma) in zip(axes, self.stills or (self.q, (mean - spread, spread / 2), (mean, spread))):
+            elbo, gap = self.terms(centre, sigma)
+            q = torch.distributions.Normal(self.grid.new_tensor(centre), sigma).log_prob(self.grid).exp()
             ax.fill_between(self.grid, posterior, color=GREY, alpha=0.35, label="posterior")
             ax.plot(self.grid, q, color=COLOURS["blue"], linestyle="-", label="$q$")
-            title = f"mean {centre:z.2f}, width {width:.2f}\nELBO {elbo:.3f}, gap {gap:.3f} nats"
-            ax.set(xlim=self.spec["view"], xlabel="$z$", title=title.replace("-", "−"))
+            title = f"mean {centre:z.2f}, σ {sigma:.2f}\nELBO {elbo:.3f}, gap {gap:.3f} nats"
+            ax.set(xlim=self.spec["view"], xlabel=f"${self.spec['names'][0]}$", title=title.replace("-", "−"))
         axes[0].set_ylabel("density")
-        axes[0].legend(loc="upper right")
+        axes[0].legend(loc="upper right" if self.stills is None else "upper left")
         return figure_png(figure)
 
 
