@@ -18,7 +18,7 @@ from vae_utils.reproduce.resuming import fit_resuming, state_path
 from vae_utils.training import after, paper_adagrad
 
 METHODS = {"AEVB": elbo, "WS": wake_sleep}  # named as the paper's figures name them
-BATCH_SIZE = 100  # M; L = 1
+BATCH_SIZE = 100  # M, as the text says and as MNIST's curves begin; L = 1
 WAITING = 100  # steps in which the author's program only gathers squares
 LEARNING_RATES = (0.01, 0.02, 0.1)  # section 5: "chosen from"
 
@@ -43,18 +43,34 @@ def choose_rate(performance):
         except FloatingPointError:
             reached = None
         tried.append({"learning_rate": rate, "train": reached})
-    trained = [row for row in tried if row["train"] is not None]
-    if not trained:
+    if not any(row["train"] is not None for row in tried):
         raise FloatingPointError(f"the loss overflowed with each of the learning rates {LEARNING_RATES}")
-    return max(trained, key=lambda row: row["train"])["learning_rate"], tried
+    return best_rate(tried), tried
+
+
+def best_rate(tried):
+    """The learning rate whose short run went best, of what `choose_rate` tried."""
+    trained = [row for row in tried if row["train"] is not None]
+    return max(trained, key=lambda row: row["train"])["learning_rate"]
 
 
 def train_as_paper(
-    label, vae, images, samples, learning_rate, *, method="AEVB", waiting=WAITING, prior=1.0, on_report=None, **kwargs
+    label,
+    vae,
+    images,
+    samples,
+    learning_rate,
+    *,
+    method="AEVB",
+    batch_size=BATCH_SIZE,
+    waiting=WAITING,
+    prior=1.0,
+    on_report=None,
+    **kwargs,
 ):
     """Algorithm 1, or wake-sleep, as the paper's section 5 has it; an interruption costs half a minute.
 
-    Adagrad at a constant step after `waiting` steps, M = 100, L = 1, the prior N(0, I) on the weights; matrix
+    Adagrad at a constant step after `waiting` steps, L = 1, the prior N(0, I) on the weights; matrix
     products as in `precision.fast_products`. Every report is a line of text with the time left. The state stays in
     `data/reproduce/` when all is done, so that another command that needs the same model has it at once, until
     `forget` is called or the file deleted.
@@ -65,6 +81,7 @@ def train_as_paper(
         samples: training images evaluated, the paper's horizontal axis.
         learning_rate: of Adagrad.
         method: "AEVB" or "WS".
+        batch_size: M, images in a minibatch.
         waiting: see `training.after`.
         prior: see `training.paper_adagrad`.
         on_report: as `training.fit`, after the line of text.
@@ -80,7 +97,7 @@ def train_as_paper(
     state = state_path(label, kwargs.get("seed", 0))
     if state.is_file():
         print(f"{label}: goes on from data/reproduce/{state.name}; delete it to start anew", flush=True)
-    num_steps = max(1, round(samples / BATCH_SIZE))
+    num_steps = max(1, round(samples / batch_size))
     start, begun = time.perf_counter(), []
 
     def tell(vae, report):
@@ -98,9 +115,9 @@ def train_as_paper(
             state,
             vae,
             images,
-            epochs=num_steps / (len(images) // BATCH_SIZE),
+            epochs=num_steps / (len(images) // batch_size),
             objective=METHODS[method],
-            batch_size=BATCH_SIZE,
+            batch_size=batch_size,
             learning_rate=after(waiting, num_steps, learning_rate),
             optimiser=paper_adagrad(len(images), prior),
             on_report=tell,
@@ -173,12 +190,12 @@ class StoredRuns:
         Args:
             run: its name.
             found: what is known of it, as JSON holds it, with `asked`: the samples asked for.
-            lines: of the CSV; they replace those of the same panel and curves.
+            lines: of the CSV; they replace those of the same panel, curve and seed.
         """
         runs, rows = self.read()
         runs[run] = found | {"made_by": made_by(self.options)}
-        replaced = {line[1:3] for line in lines}
-        rows = [row for row in rows if row[1:3] not in replaced] + lines
+        replaced = {(*line[1:3], line[-1]) for line in lines}
+        rows = [row for row in rows if (*row[1:3], row[-1]) not in replaced] + lines
         write_curves(self.csv, rows)
         self.write_record(runs, rows)
 
