@@ -219,11 +219,28 @@ def write_curves(path, rows):
         writer.writerows(rows)
 
 
-def paper_value(figure, panel, curve, samples, decades=0.05):
-    """The paper's curve at a number of training images: the mean of its points within `decades`, or None."""
+def write_paper_curves(path, lines):
+    """Write the paper's curves as `paper.curves.paper_curves` reads them.
+
+    Args:
+        path: of the CSV file; a failed write leaves the old one.
+        lines: dict from (figure, panel, curve) to an array [P, 2]: training images evaluated, nats per image.
+    """
+    with write_atomically(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("figure", "panel", "curve", "train_samples_evaluated", "value_nats"))
+        for name, points in lines.items():
+            writer.writerows((*name, f"{samples:.0f}", f"{nats:g}") for samples, nats in points)
+
+
+def paper_value(figure, panel, curve, samples):
+    """The paper's curve at a number of training images: on the line between two of its reports, or None beside them."""
     x, nats = paper_curves(figure, panel)[curve]
-    near = abs(np.log10(x / samples)) <= decades
-    return float(nats[near].mean()) if near.any() else None
+    if not x[0] <= samples <= x[-1]:
+        return None
+    # Between the reports that were left out lies a straight line, in the coordinates of the figure's own axis.
+    on_axis = np.log if figure == "Fig2" else np.asarray
+    return float(np.interp(on_axis(samples), on_axis(x), nats))
 
 
 def compare(figure, panel, curve, samples, nats, at=(10**5.5, 10**6, 10**6.5, 10**7, 10**7.5, 10**8)):
