@@ -7,6 +7,7 @@ the axes; nothing else is lost. The horizontal axis of Figure 2 is logarithmic, 
 
 import csv
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def take_apart(vertices: np.ndarray) -> Line:
         raise ValueError(refusal("the line", "to enter the axes from below", f"one that begins at {edge:g}", remedy))
     starts = 1 + np.flatnonzero(np.diff(vertices[:, 0]) < 0)
     parts = np.split(vertices, starts)
-    returns = [np.stack([before[-1], part[0]]) for before, part in zip(parts, parts[1:])]
+    returns = [np.stack([before[-1], part[0]]) for before, part in pairwise(parts)]
     return Line(vertices[0], [part[part[:, 1] > edge] for part in parts], returns)
 
 

@@ -11,6 +11,7 @@ from vae_utils.paper.deeper import deeper_paper_vae
 from vae_utils.paper.frey_face import load_frey_faces
 from vae_utils.paper.ppca import pixel_gaussians, ppca
 from vae_utils.reproduce import curves
+from vae_utils.reproduce.bands import band
 from vae_utils.reproduce.common import Command, store_model, summary
 
 FIGURE = "Fig2"
@@ -56,7 +57,7 @@ def fig2_frey(options):
     output folder already has, at this length and seed, are not trained again.
     """
     faces = frey_faces()
-    stored = curves.StoredRuns(options, lambda runs, rows: {"exact": exact(faces)})
+    stored = curves.StoredRuns(options, lambda runs, rows: {"exact": exact(faces), "bands": bands(rows)})
     for other, method, latent_size in product(range(1 + OTHER_SEEDS), curves.METHODS, options.latents or LATENTS):
         first, seed = f"{method} {latent_size}", options.seed + other
         name, panel = first + f" seed {seed}" * bool(other), f"Frey Nz={latent_size}"
@@ -114,6 +115,15 @@ def about(method, vae, history, faces, panel):
         "plateau": plateau(history, faces),
         "against_paper": curves.compare_test(FIGURE, panel, method, history, at=COMPARED_AT),
     }
+
+
+def bands(rows):
+    """All test curves, seeds together, beside the paper's: {"AEVB 10": list of `bands.band`}; those that are there."""
+    found = {}
+    for method, size in product(curves.METHODS, sorted(LATENTS)):
+        points = band(FIGURE, f"Frey Nz={size}", f"{method} test", rows, COMPARED_AT)
+        found |= {f"{method} {size}": points} if points else {}
+    return found
 
 
 def plateau(history, faces):

@@ -39,8 +39,8 @@ class Watch:
 def fig2_frey_sleep(options):
     """Which of two causes keeps wake-sleep flat on Frey Face: a second hidden layer in its decoder, or its rate.
 
-    One or two hidden layers, learning rates 0.01 and 0.02, minibatches of 500, three seeds, with 10 and 20 latents. A run
-    ends once its test bound is 30 nats above one Gaussian for each pixel: then it has left the paper's level.
+    One or two hidden layers, learning rates 0.01 and 0.02, minibatches of 500, three seeds, with 10 and 20 latents. A
+    run ends once its test bound is 30 nats above one Gaussian for each pixel: then it has left the paper's level.
     """
     faces, samples = frey_faces(), options.samples or SAMPLES
     level = pixel_gaussians(faces.train).log_prob(faces.test.double()).mean().item()
