@@ -7,7 +7,6 @@ the axes; nothing else is lost. The horizontal axis of Figure 2 is logarithmic, 
 
 import csv
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -80,13 +79,15 @@ def take_apart(vertices: np.ndarray) -> Line:
         ValueError: if the line does not enter the axes from below, or shows no report.
     """
     edge = vertices[0, 1]
-    if len(vertices) < 2 or (vertices[1:, 1] < edge).any():
+    if not (vertices[:, 1] > edge).any() or (vertices[:, 1] < edge).any():
         remedy = "its first vertex has to be the lowest"
         raise ValueError(refusal("the line", "to enter the axes from below", f"one that begins at {edge:g}", remedy))
-    starts = 1 + np.flatnonzero(np.diff(vertices[:, 0]) < 0)
-    parts = np.split(vertices, starts)
-    returns = [np.stack([before[-1], part[0]]) for before, part in pairwise(parts)]
-    return Line(vertices[0], [part[part[:, 1] > edge] for part in parts], returns)
+    seen = np.flatnonzero(vertices[:, 1] > edge)
+    jumps = 1 + np.flatnonzero(np.diff(vertices[seen, 0]) < 0)
+    runs = np.split(seen, jumps)
+    # Between two runs the line is below the axes: the vertex after the last report is where it left them.
+    returns = [vertices[before[-1] : before[-1] + 2] for before in runs[:-1]]
+    return Line(vertices[0], [vertices[run] for run in runs], returns)
 
 
 @checked

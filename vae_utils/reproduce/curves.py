@@ -14,8 +14,8 @@ from vae_utils.paper.curves import paper_curves, plot_figure, read_curves
 from vae_utils.paper.wake_sleep import wake_sleep
 from vae_utils.reproduce.common import made_by, record, save_figure, say
 from vae_utils.reproduce.precision import fast_products
-from vae_utils.reproduce.resuming import fit_resuming, state_path
-from vae_utils.training import after, paper_adagrad
+from vae_utils.reproduce.resuming import fit_resuming, reports_on_disk, state_path
+from vae_utils.training import Report, after, paper_adagrad
 
 METHODS = {"AEVB": elbo, "WS": wake_sleep}  # named as the paper's figures name them
 BATCH_SIZE = 100  # M, as the text says and as MNIST's curves begin; L = 1
@@ -126,6 +126,34 @@ def train_as_paper(
     if history.stopped:
         raise SystemExit(f"{label}: {history.stopped}; the same command goes on from there")
     return history
+
+
+class Reached(Exception):
+    """A training has come to where its caller wants it to end for now; its state stays on disk."""
+
+
+class StopWhen:
+    """`on_report` of `train_as_paper`: keeps the reports and raises `Reached` at the first that fulfils `condition`.
+
+    Args:
+        label, seed: of the training; if it was interrupted, the reports on disk come first.
+        condition: function of a `training.Report`.
+    """
+
+    def __init__(self, label, seed, condition):
+        self.condition = condition
+        self.reports = [Report(**report) for report in reports_on_disk(state_path(label, seed))]
+
+    def check(self):
+        """Forget what came after the first report that fulfils the condition, and raise `Reached`, if there is one."""
+        for count, report in enumerate(self.reports, start=1):
+            if self.condition(report):
+                del self.reports[count:]
+                raise Reached
+
+    def __call__(self, vae, report):
+        self.reports.append(report)
+        self.check()
 
 
 def forget(label, seed):

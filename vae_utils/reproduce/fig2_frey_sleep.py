@@ -6,34 +6,11 @@ from vae_utils.paper.ppca import pixel_gaussians
 from vae_utils.reproduce import curves
 from vae_utils.reproduce.common import Command
 from vae_utils.reproduce.fig2_frey import FIGURE, frey_faces, train_frey_curve
-from vae_utils.reproduce.resuming import reports_on_disk, state_path
-from vae_utils.training import Report
 
 LATENTS, LAYERS, RATES, SEEDS = (10, 20), (1, 2), (0.01, 0.02), 3
 SAMPLES = 10_000_000
 ESCAPED = 30  # nats above one Gaussian for each pixel: the paper's curves stay within 1 nat of their level
 COMPARED_AT = (10**5.75, 10**6, 10**6.5, 10**7)
-
-
-class Escaped(Exception):
-    """The test bound has left the plateau, so that the rest of the run decides nothing."""
-
-
-class Watch:
-    """`on_report` of a training: keeps the reports, and ends it by `Escaped` once the test bound is above `limit`.
-
-    Args:
-        state: the file from which an interrupted training goes on, whose reports come first.
-        limit: nats per image.
-    """
-
-    def __init__(self, state, limit):
-        self.limit, self.reports = limit, [Report(**report) for report in reports_on_disk(state)]
-
-    def __call__(self, vae, report):
-        self.reports.append(report)
-        if report.test_elbo > self.limit:
-            raise Escaped
 
 
 def fig2_frey_sleep(options):
@@ -51,12 +28,12 @@ def fig2_frey_sleep(options):
         if stored.has(name, samples):
             continue
         label = f"fig2-frey-sleep {name.replace(',', '')}"
-        watch = Watch(state_path(label, seed), level + ESCAPED)
+        watch = curves.StopWhen(label, seed, lambda report: report.test_elbo > level + ESCAPED)
         try:
             settings = dict(decoder_layers=layers, on_report=watch)
             train_frey_curve(label, "WS", latent_size, rate, samples, seed, faces, **settings)
             outcome = "flat to the end"
-        except Escaped:
+        except curves.Reached:
             outcome = f"left the plateau by {watch.reports[-1].samples:,} images"
         except FloatingPointError as error:
             outcome = f"diverged: {error}"
