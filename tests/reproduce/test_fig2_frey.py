@@ -104,10 +104,28 @@ def test_another_seed_takes_the_rate_of_the_first_and_wake_sleep_its_second_laye
         first, other = results["runs"][f"{method} 2"], results["runs"][f"{method} 2 seed 1"]
         assert (first["seed"], other["seed"]) == (0, 1) and other["learning_rate"] == first["learning_rate"]
         assert first["decoder_layers"] == other["decoder_layers"] == layers
-        assert list(first["trials"]) == ["0.01", "0.02", "0.1"] and "trials" not in other
+        assert list(first["trials"]) == ["0.01", "0.02", "0.1"] and other["trials"] == first["trials"]
 
 
-def trial(monkeypatch, bounds, times=1):
+def test_rates_that_a_trial_cannot_tell_apart_are_rivals():
+    tried = [{"learning_rate": rate, "train": nats} for rate, nats in ((0.01, 818.0), (0.02, 817.0), (0.1, None))]
+    assert fig2_frey.rivals(tried, 0.01) == [0.02] and fig2_frey.rivals(tried[:1], 0.01) == []
+    assert fig2_frey.rivals([*tried[:1], tried[1] | {"train": 790.0}], 0.01) == []
+
+
+def test_bands_take_the_seeds_of_one_rate_together():
+    lines = [
+        ("Fig2", panel, "AEVB test", 1_000_000, nats, seed)
+        for panel, nats in (("Frey Nz=10", 780.0), ("Frey Nz=10 rate 0.02", 760.0), ("Frey Nz=2", 670.0))
+        for seed in range(3)
+    ]
+    found = fig2_frey.bands(lines)
+    assert list(found) == ["AEVB 2", "AEVB 10", "AEVB 10 rate 0.02"]
+    assert [points[0]["ours"] for points in found.values()] == [670, 780, 760]
+    assert found["AEVB 10"][0]["paper"] == found["AEVB 10 rate 0.02"][0]["paper"]
+
+
+def trial(monkeypatch, bounds):
     """What a trial says of a training whose reports have those bounds, and how many reports it took."""
     monkeypatch.setattr(fig2_frey, "TRIAL", 800_000)
     seen = []
@@ -118,14 +136,15 @@ def trial(monkeypatch, bounds, times=1):
             seen.append(report)
             on_report(None, report)
 
-    reached = [fig2_frey.trial_bound(train, "a curve", 0, 0.01) for _ in range(times)]
+    reached, trials = fig2_frey.trial_bound(train, "a curve", 0, trials := {}, 0.01), trials
+    assert list(trials["0.01"].values()) == [report.train_elbo for report in seen]
     return reached, len(seen)
 
 
 def test_a_trial_ends_at_its_length_or_once_it_is_useless(monkeypatch):
-    assert trial(monkeypatch, {400_000: 600.0, 800_000: 700.0, 900_000: 800.0}) == ([700.0], 2)
-    assert trial(monkeypatch, {100_000: -500.0, 400_000: 400.0, 800_000: 700.0}) == ([400.0], 2)
-    assert trial(monkeypatch, {100_000: -500.0, 200_000: 300.0}) == ([300.0], 2)  # shorter than a trial
+    assert trial(monkeypatch, {400_000: 600.0, 800_000: 700.0, 900_000: 800.0}) == (700.0, 2)
+    assert trial(monkeypatch, {100_000: -500.0, 400_000: 400.0, 800_000: 700.0}) == (400.0, 2)
+    assert trial(monkeypatch, {100_000: -500.0, 200_000: 300.0}) == (300.0, 2)  # shorter than a trial
 
 
 def test_a_stand_in_makes_no_numbers(run, out, film, monkeypatch):
