@@ -205,9 +205,14 @@ class StoredRuns:
             ]
         return kept["results"]["runs"], rows
 
-    def has(self, run, samples):
-        """Whether this run is stored at this length; says so if it is."""
-        if self.read()[0].get(run, {}).get("asked") != samples:
+    def known(self, run, **settings):
+        """What the record holds of a run if it was made with these settings, else None."""
+        found = self.read()[0].get(run, {})
+        return found if found and all(found.get(name) == value for name, value in settings.items()) else None
+
+    def has(self, run, samples, **settings):
+        """Whether this run is stored at this length, made with these settings; says so if it is."""
+        if not self.known(run, asked=samples, **settings):
             return False
         print(f"{run}: {self.csv.name} has it already; to train it again, let --out name an empty folder", flush=True)
         return True

@@ -77,17 +77,17 @@ def train_rates(stored, method, latent_size, samples, first_seed, other, faces):
     label, suffix = f"fig2-frey {first}", f" seed {seed}" * bool(other)
     settings = dict(method=method, latent_size=latent_size, faces=faces, decoder_layers=layers)
     train = partial(train_frey_curve, samples=samples, seed=seed, **settings)
-    known = stored.read()[0].get(first)  # of the first seed: what its trial says holds for all
-    trials = known["trials"] if known else {}
-    tried = (
-        known["learning_rates"] if known else curves.choose_rate(partial(trial_bound, train, label, seed, trials))[1]
-    )
+    trials = {}
+    if known := stored.known(first, batch_size=BATCH_SIZE):  # what the first seed's trial says holds for all
+        tried, trials = known["learning_rates"], known["trials"]
+    else:
+        _, tried = curves.choose_rate(partial(trial_bound, train, label, seed, trials))
     best = curves.best_rate(tried)
     for rate in [best, *rivals(tried, best) * (method == "AEVB")]:
         name, panel = first, f"Frey Nz={latent_size}"
         if rate != best:
             name, panel = f"{first} rate {rate}", f"{panel} rate {rate}"
-        if stored.has(name + suffix, samples):
+        if stored.has(name + suffix, samples, batch_size=BATCH_SIZE):
             continue
         vae, history = train(f"{label} rate {rate}", rate=rate)
         if name == first and method == "AEVB" and latent_size in STORED and not other:

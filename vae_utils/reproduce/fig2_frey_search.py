@@ -25,7 +25,7 @@ def fig2_frey_search(options):
     panel = f"Frey Nz={SEARCH_LATENTS}"
     for method, settings in tries():
         name = f"{method}, " + ", ".join(f"{key} {value:.4g}" for key, value in settings.items())
-        if stored.has(name, samples):
+        if stored.has(name, samples, batch_size=settings["batch_size"]):
             continue
         label = f"fig2-frey-search {name.replace(',', '')}"
         found = {"asked": samples, "method": method, "latent_size": SEARCH_LATENTS, **settings}
