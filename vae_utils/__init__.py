@@ -18,8 +18,8 @@ add), `explore` (what answers the reader's hand), `checks` (what exercises answe
 The names below are those that two lessons or more import, and can be imported from `vae_utils` itself. A module is
 loaded at the first use of one of its names, so that `from vae_utils import load_mnist` costs no more than
 `vae_utils.data`. Whoever imports from here is a person at work, perhaps one of many on this machine, so that the first
-such import also lets computations share its cores (`support.threads`). The commands of `reproduce` do not: their
-results are equal to the last bit for one number of threads.
+such import also lets computations share its cores and memory (`support.threads`, `support.memory`). The commands of
+`reproduce` do not: their results are equal to the last bit for one number of threads.
 """
 
 import importlib
@@ -37,6 +37,7 @@ _HOMES = {
     "paper.curves": ("paper_curves", "plot_figure", "read_curves"),
     "training": ("after", "fit", "paper_adagrad"),
 }
+_AT_WORK = ("threads", "share_cores"), ("memory", "give_back"), ("memory", "leave_compiler_out")
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_HOME_OF)
@@ -47,7 +48,8 @@ def __getattr__(name):
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if not _HOME_OF.keys() & globals().keys():  # the first name
-        importlib.import_module(f"{__name__}.support.threads").share_cores()
+        for module, function in _AT_WORK:
+            getattr(importlib.import_module(f"{__name__}.support.{module}"), function)()
     module = importlib.import_module(f"{__name__}.{_HOME_OF[name]}")
     value = module if _HOME_OF[name] == name else getattr(module, name)
     globals()[name] = value  # found directly from now on

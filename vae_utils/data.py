@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from vae_utils.support.arguments import refusal, require_whole
+from vae_utils.support.byte_images import ByteImages
 from vae_utils.support.kinds import checked, described
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -136,7 +137,7 @@ class Source:
 
 @dataclass(frozen=True, repr=False)
 class MNIST:
-    """Digits as tensors: images float32 [N, 1, 28, 28] in [0, 1], labels int64 [N].
+    """Digits as tensors: images float32 [N, 1, 28, 28] in [0, 1], resting as bytes (`ByteImages`), labels int64 [N].
 
     `source` is "VAE_DATA", "data/", "download" or "embedded"; `is_full` tells whether the digits come from
     the official 60,000 + 10,000. `test` holds the official test images, or, after `load_mnist(hold_out=n)`,
@@ -193,12 +194,13 @@ def load_fashion_mnist(hold_out: int = 0, shuffle: bool = True) -> FashionMNIST:
 
 def _load(source, result, hold_out, shuffle):
     contents, place, where = source.find()
-    images = [torch.from_numpy(part.astype(np.float32)).div_(255).view(-1, 1, 28, 28) for part in contents[::2]]
+    images = [torch.from_numpy(np.require(part, np.uint8, "W")).view(-1, 1, 28, 28) for part in contents[::2]]
     labels = [torch.from_numpy(part.reshape(-1).astype(np.int64)) for part in contents[1::2]]
     kept, apart = set_apart(len(images[0]), hold_out, shuffle)
     if hold_out:
         images, labels = ([part[0][kept], part[0][apart]] for part in (images, labels))
-    loaded = result(images[0], labels[0], images[1], labels[1], place, is_full=place != "embedded")
+    train, test = map(ByteImages, images)
+    loaded = result(train, labels[0], test, labels[1], place, is_full=place != "embedded")
     kind = "held-out training" if hold_out else "test"
     print(f"{source.name}: {len(loaded.train):,} training and {len(loaded.test):,} {kind} images, {where}")
     return loaded
@@ -286,7 +288,7 @@ def require_floating(images: torch.Tensor) -> None:
 
 def _require_brightness(images):
     require_floating(images)
-    if images.numel():
+    if images.numel() and not isinstance(images, ByteImages):
         low, high = (value.item() for value in images.aminmax())
         if not (low >= 0 and high <= 1):  # written so that NaN is refused too
             rounding = low > -1e-3 and high < 1 + 1e-3
@@ -298,7 +300,7 @@ def _require_brightness(images):
 def _read_idx(path, files):
     """The bytes after the header of an official file, plain or packed by gzip: uint8 [N, 784] or [N, 1]."""
     digest, count = files[path.name]
-    content = path.read_bytes()
+    content = np.fromfile(path, np.uint8)
     kind = path.name.split("-")[1]
     header, width = (16, 784) if kind == "images" else (8, 1)
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -55,7 +55,7 @@ class Evaluation:
 
 @checked
 @torch.no_grad()
-def elbo_of_set(vae: VAE, images: Tensor, num_samples: int = 1, seed: int = 0, batch_size: int = 1000) -> Terms:
+def elbo_of_set(vae: VAE, images: Tensor, num_samples: int = 1, seed: int = 0, batch_size: int = 400) -> Terms:
     """The ELBO of each image of a set, under this project's one protocol of evaluation.
 
     Grey images are turned into outcomes of p(x|z) once, by a draw that depends on `seed` alone: every model
@@ -76,10 +76,11 @@ def elbo_of_set(vae: VAE, images: Tensor, num_samples: int = 1, seed: int = 0, b
         ValueError: if `images` are not grey images in [0, 1], or `num_samples` < 1.
     """
     require_images(images, vae.image_shape)
-    x = vae.observe(images.cpu(), torch.Generator().manual_seed(seed))
+    pixels = torch.Generator().manual_seed(seed)
     device = next(vae.parameters()).device
     with fixed_seed(seed):
-        parts = [elbo(vae, batch.to(device), num_samples=num_samples) for batch in x.split(batch_size)]
+        outcomes = (vae.observe(batch.cpu(), pixels).to(device) for batch in images.split(batch_size))
+        parts = [elbo(vae, x, num_samples=num_samples) for x in outcomes]
     return Terms(*(torch.cat(term).cpu() for term in zip(*parts, strict=True)))
 
 
@@ -121,7 +122,7 @@ def evaluate(
 
 @checked
 @torch.no_grad()
-def posterior_parameters(vae: VAE, images: Tensor, batch_size: int = 1000) -> tuple[Tensor, Tensor]:
+def posterior_parameters(vae: VAE, images: Tensor, batch_size: int = 400) -> tuple[Tensor, Tensor]:
     """Means and standard deviations of q(z|x): two tensors [N, D].
 
     Grey images enter by one fixed draw of their pixels.
@@ -135,9 +136,15 @@ def posterior_parameters(vae: VAE, images: Tensor, batch_size: int = 1000) -> tu
         ValueError: if `images` are not grey images in [0, 1].
     """
     require_images(images, vae.image_shape)
-    x = vae.observe(images, torch.Generator(images.device).manual_seed(0))
-    posteriors = [vae.encode(batch).base_dist for batch in x.split(batch_size)]
-    return torch.cat([q.loc for q in posteriors]), torch.cat([q.scale for q in posteriors])
+    pixels = torch.Generator(images.device).manual_seed(0)
+    parts = images.split(batch_size)
+    mean, scale = (vae.prior.mean.new_empty(len(images), vae.latent_size) for _ in range(2))
+    # Written in place: small tensors that are kept between large ones that are freed would spread over the memory.
+    for x, to_mean, to_scale in zip(parts, mean.split(batch_size), scale.split(batch_size), strict=True):
+        q = vae.encode(vae.observe(x, pixels)).base_dist
+        to_mean.copy_(q.loc)
+        to_scale.copy_(q.scale)
+    return mean, scale
 
 
 @checked
@@ -173,7 +180,7 @@ def aggregate_log_density(mean: Tensor, scale: Tensor, z: Tensor) -> Tensor:
         Nats, shape [M].
     """
     q = torch.distributions.Independent(torch.distributions.Normal(mean, scale), 1)  # batch shape [N]
-    chunk = max(1, 20_000_000 // mean.numel())  # at most 80 MB a temporary
+    chunk = max(1, 2_000_000 // mean.numel())  # at most 8 MB a temporary
     log_sums = [q.log_prob(part[:, None]).logsumexp(1) for part in z.split(chunk)]
     return torch.cat(log_sums) - math.log(len(mean))
 

@@ -95,7 +95,33 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is truncated, damaged or not one of ours.
     """
+    tensors, metadata, _ = _verified(Path(path))
+    # A copy: Windows does not replace a file that somebody has in memory, and a training writes over its state.
+    return {
+        name: t.to(torch.float32, copy=True) if t.is_floating_point() else t.clone() for name, t in tensors.items()
+    }, metadata
+
+
+@checked
+def digest_of(path: str | Path) -> str:
+    """SHA-256 of what a file says, by which a record knows the file that it describes.
+
+    Of weights it is the one that stands in the file, of their tensors and settings: the order of bytes in the file
+    is not the same whenever the same is written.
+
+    Args:
+        path: a safetensors file, or any other.
+
+    Raises:
+        FileNotFoundError, ValueError: of weights, as `load_tensors`.
+        OSError: if the file cannot be read.
+    """
     path = Path(path)
+    return _verified(path)[2] if path.suffix == ".safetensors" else hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _verified(path):
+    """Tensors, settings and their digest, of a file where all three agree."""
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: {refusal('a file', 'to be there', 'none', 'check the name, or make it again')}"
@@ -104,17 +130,14 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a file is no dict)
             texts = file.metadata() or {}
-        if texts.pop("digest", None) != _digest(tensors, texts):
+        digest = texts.pop("digest", None)
+        if digest != _digest(tensors, texts):
             raise SafetensorError("it does not have the digest of its tensors and settings")
-        metadata = {name: json.loads(text) for name, text in texts.items()}
+        return tensors, {name: json.loads(text) for name, text in texts.items()}, digest
     except (SafetensorError, json.JSONDecodeError) as error:
         remedy = "restore the file from the repository, or make it again"
         sentence = refusal("weights", "as save_tensors writes them", f"a truncated or damaged file ({error})", remedy)
         raise ValueError(f"{path}: {sentence}") from error
-    # A copy: Windows does not replace a file that somebody has in memory, and a training writes over its state.
-    return {
-        name: t.to(torch.float32, copy=True) if t.is_floating_point() else t.clone() for name, t in tensors.items()
-    }, metadata
 
 
 def _digest(tensors, texts):

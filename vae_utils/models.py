@@ -57,14 +57,14 @@ class VAE(nn.Module):
         require_whole("latent_size", latent_size)
         self.encoder, self.decoder = encoder, decoder
         self.likelihood = Bernoulli() if likelihood is None else likelihood
-        self.latent_size = latent_size
+        self.latent_size, self.settings = latent_size, settings
         if len(image_shape) != 3 or image_shape[0] != 1:
             remedy = "models are of grey images, and images.mean(1, keepdim=True) makes colours grey"
             raise ValueError(refusal("image_shape", "to be (1, H, W)", tuple(image_shape), remedy))
         self.image_shape = tuple(image_shape)
-        self.settings = settings
         self.metadata = {}  # what a checkpoint said of this model, for the reader
-        self.register_buffer("_origin", torch.zeros(latent_size), persistent=False)
+        device = next(self.parameters(), torch.empty(0)).device  # the networks may have gone to another before
+        self.register_buffer("_origin", torch.zeros(latent_size, device=device), persistent=False)
 
     @property
     def prior(self) -> Distribution:

@@ -7,7 +7,7 @@ import csv
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -111,9 +111,38 @@ def after(num_waiting: int, num_steps: int, rate: float) -> Callable[[float], fl
 
 
 @checked
+def fused(kind: Callable, parameters: Sequence[Tensor | dict], **settings: object) -> torch.optim.Optimizer:
+    """An optimiser of torch with its fused kernel, one pass over all weights, where their device has that kernel.
+
+    Args:
+        kind: a class of `torch.optim` that takes `fused`.
+        parameters: list of tensors, or of groups of them.
+        settings: further arguments of `kind`.
+    """
+    tensors = [tensor for entry in parameters for tensor in (entry["params"] if isinstance(entry, dict) else [entry])]
+    chosen = {"fused": True} if tensors and _has_fused_kernel(kind, tensors[0]) else {}
+    return kind(parameters, **settings, **chosen)
+
+
+def _has_fused_kernel(kind, tensor):
+    """Whether a step on one number beside `tensor` works.
+
+    No table would stay true: Apple's MPS has Adam's kernel and lacks Adagrad's, CUDA has Adagrad's since torch 2.11,
+    and what torch itself says of it beforehand is wrong for MPS.
+    """
+    trial = nn.Parameter(torch.zeros_like(tensor.detach().reshape(-1)[:1]))
+    trial.grad = torch.zeros_like(trial)
+    try:
+        kind([trial], fused=True).step()
+    except RuntimeError:  # of which NotImplementedError is one
+        return False
+    return True
+
+
+@checked
 def adam(parameters: Iterable[Tensor], max_norm: float = 200.0) -> torch.optim.Optimizer:
-    """torch's Adam with its fused kernel (one pass over all weights); longer gradients are shortened to `max_norm`."""
-    optimiser = torch.optim.Adam(parameters, fused=True)
+    """torch's Adam, `fused`; longer gradients are shortened to `max_norm`."""
+    optimiser = fused(torch.optim.Adam, list(parameters))
     optimiser.register_step_pre_hook(partial(_shorten, max_norm))
     return optimiser
 
@@ -141,8 +170,7 @@ def paper_adagrad(num_images: int, prior: float = 1.0) -> Callable[[Iterable[Ten
         parameters = list(parameters)
         matrices = {"params": [p for p in parameters if p.dim() > 1], "weight_decay": prior / num_images}
         vectors = {"params": [p for p in parameters if p.dim() <= 1]}
-        fused = parameters[0].device.type == "cpu"  # Apple's MPS, and CUDA before torch 2.11, have no such kernel
-        return torch.optim.Adagrad([matrices, vectors], fused=fused)
+        return fused(torch.optim.Adagrad, [matrices, vectors])
 
     return optimiser
 
@@ -185,7 +213,8 @@ def fit(
         optimiser: function of the parameters that returns a torch optimiser, whose learning rate is then set.
         seed: of the order of images and of every draw; the weights' own draw happens before, outside.
         report_at: numbers of training images after which to report; by default at the end of each epoch.
-        on_report: function of (vae, report) called at each report, e.g. to keep a picture.
+        on_report: function of (vae, report) called at each report, e.g. to keep a picture; the model is then on the
+            device where it was before.
         on_step: function of the `Run`, called before the first step and after each: it may keep the run, or put
             it back to where an earlier one was interrupted (`reproduce.resuming`).
         progress: whether to show a text bar with the running bound and the time left.
@@ -210,6 +239,7 @@ def fit(
     num_steps = max(1, round(epochs * steps_per_epoch))
     report_steps = _report_steps(report_at, batch_size, num_steps, steps_per_epoch)
     rate = learning_rate if callable(learning_rate) else linear_decay(learning_rate)
+    home = next(vae.parameters()).device
     with on_device(vae) as device, fixed_seed(seed):
         images = images.to(device)
         run = Run(vae, optimiser(vae.parameters()), len(images), batch_size, device)
@@ -242,7 +272,8 @@ def fit(
                     run.report(test)
                     last_good = _copy_weights(vae)
                     if on_report is not None:
-                        with torch.random.fork_rng():  # a picture on the way must not change where it leads
+                        # a picture on the way must not change where it leads, and its reader knows of no other device
+                        with torch.random.fork_rng(), on_device(vae, home):
                             on_report(vae, run.history[-1])
                 if on_step is not None:
                     on_step(run)

@@ -236,6 +236,15 @@ def test_longer_code_leaves_the_slide_to_its_picture(lines, shown):
     assert len(sources) == shown and bool(notes) == (shown == 1)
 
 
+def test_a_widget_of_a_lesson_that_was_run_by_hand_is_shown_once():
+    """JupyterLab has stored two outputs: its still for the day when it is reopened, and itself."""
+    reopened = new_output("display_data", {"text/html": "<img>"}, metadata={"vae_utils": {"reopened": True}})
+    live = new_output("display_data", {"image/png": "AAAA"}, metadata={"vae_utils": {"live": True}})
+    nb = lesson_of(new_code_cell("show()", outputs=[reopened, live]))
+    page = SlideDeck().from_notebook_node(nb, {"metadata": {"name": "deck"}})[0]
+    assert len(BeautifulSoup(page, "html.parser").select("section img")) == 1
+
+
 def test_what_only_prints_a_result_is_left_out_beside_the_result():
     assert without_results("a = 1\nprint(a,\n      2)\nassert a") == "a = 1"
     assert without_results("print(1)") == "print(1)"

@@ -1,6 +1,7 @@
 """How an exercise answers, on a function small enough that every outcome can be foreseen."""
 
 import math
+import random
 
 import numpy as np
 import pytest
@@ -279,14 +280,54 @@ def test_every_check_is_documented_and_takes_a_function_alone(name):
 
 
 @pytest.mark.parametrize("name", checks.__all__)
-def test_every_check_works_where_gradients_are_off_and_leaves_random_numbers_alone(name):
+def test_every_check_works_where_gradients_are_off(name):
     check = getattr(checks, name)
-    reference, _ = reference_and_mistakes(check)
-    torch.manual_seed(3)
     with torch.no_grad():
-        assert check(reference).text.startswith("Right.")
-    if name not in ("elbo", "elbo_at_mean"):  # their networks draw their first weights
-        assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(3))
+        assert check(reference_and_mistakes(check)[0]).text.startswith("Right.")
+
+
+def seed_all(seed):
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+
+
+def random_numbers():
+    """What torch, NumPy and Python would draw next."""
+    return torch.get_rng_state().tolist(), np.random.get_state()[1:3], random.getstate()
+
+
+@pytest.mark.parametrize("ending", ["right", "a mistake", "an error", "no function"])
+@pytest.mark.parametrize("name", checks.__all__)
+def test_every_check_leaves_random_numbers_alone(name, ending):
+    """Those of all libraries, although the answer draws, and seeds, whatever becomes of it."""
+    check = getattr(checks, name)
+    reference, mistakes = reference_and_mistakes(check)
+    called = []
+
+    def answer(*arguments):
+        called.append((torch.rand(3), np.random.rand(3), random.random()))
+        seed_all(99)
+        if ending == "an error":
+            raise ZeroDivisionError
+        return (reference if ending == "right" else mistakes[0].function)(*arguments)
+
+    seed_all(1)
+    before = random_numbers()
+    check(None if ending == "no function" else answer)
+    assert bool(called) == (ending != "no function")
+    np.testing.assert_equal(random_numbers(), before)
+
+
+def test_every_call_draws_the_same_by_whichever_library():
+    draws = []
+
+    def answer(shape):
+        draws.append((np.random.rand(), random.random()))
+        return torch.zeros(shape)
+
+    text_on(answer, torch.zeros, [Case("3", (3,)), Case("4", (4,))])
+    assert len(set(draws)) == 1
 
 
 GARBAGE = [

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from vae_utils.files import ASSETS, load_tensors, save_tensors, write_atomically
+from vae_utils.files import ASSETS, digest_of, load_tensors, save_tensors, write_atomically
 
 METADATA = {
     "latent size": 20,
@@ -129,6 +129,25 @@ def test_a_file_without_a_digest_is_refused(tmp_path):
         save_file({"a": torch.ones(3)}, path, metadata=metadata)
         with pytest.raises(ValueError, match="weights.safetensors.*save_tensors.*digest.*make it again"):
             load_tensors(path)
+
+
+def test_weights_have_one_digest_in_whatever_order_they_are_written(tmp_path):
+    """safetensors writes settings in an order that is drawn anew each time."""
+    path, digests = tmp_path / "weights.safetensors", set()
+    for _ in range(3):
+        save_tensors(path, some_tensors(), METADATA)
+        digests.add(digest_of(path))
+    save_tensors(path, some_tensors(), METADATA | {"seed": 1})
+    assert len(digests) == 1 and digest_of(path) not in digests
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="weights were expected as save_tensors writes them"):
+        digest_of(path)
+
+
+def test_the_digest_of_another_file_is_that_of_its_bytes(tmp_path):
+    (tmp_path / "curve.csv").write_bytes(b"abc")
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert digest_of(tmp_path / "curve.csv") == known
 
 
 @pytest.mark.parametrize("path", sorted(ASSETS.glob("*.safetensors")), ids=lambda path: path.stem)

@@ -331,17 +331,6 @@ def test_papers_adagrad_takes_the_steps_of_the_paper(pictures):
         assert torch.allclose(w, expected, atol=1e-7), name
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda", "mps", "xpu"])
-def test_papers_adagrad_asks_for_its_fast_kernel_only_where_there_is_one(device, monkeypatch):
-    """A stand-in for a weight on another device: torch refuses to make one that is not there."""
-    weight = torch.nn.Parameter(torch.zeros(2, 2))
-    asked = {}
-    monkeypatch.setattr(torch.optim, "Adagrad", lambda groups, fused: asked.update(fused=fused))
-    monkeypatch.setattr(torch.nn.Parameter, "device", torch.device(device), raising=False)
-    paper_adagrad(10)([weight])
-    assert asked == {"fused": device == "cpu"}
-
-
 @pytest.mark.parametrize("max_norm", [0.5, 1e6])
 def test_adam_shortens_gradients_that_are_longer_than_its_norm(max_norm):
     weight = torch.nn.Parameter(torch.zeros(4))

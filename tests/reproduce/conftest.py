@@ -1,17 +1,18 @@
 """What the tests of commands share: how they are run, where they write, and how that is read."""
 
 import csv
-import json
 
 import pytest
 import torch
 
 from vae_utils import models
 from vae_utils.data import load_mnist
+from vae_utils.files import digest_of
 from vae_utils.models import conv_vae, mlp_vae, save_vae
 from vae_utils.paper.frey_face import FreyFace
 from vae_utils.reproduce import curves, fig2_frey, fig2_mnist, fig2_search, resuming
 from vae_utils.reproduce.__main__ import main
+from vae_utils.reproduce.provenance import read_record
 
 
 @pytest.fixture(autouse=True)
@@ -28,11 +29,16 @@ def out(tmp_path):
 
 @pytest.fixture
 def run(out):
-    """Function of a command line, without `--out`, that runs it and returns the record that it leaves."""
+    """Function of a command line, without `--out`, that runs it and returns the record that it leaves.
+
+    Whatever data files it leaves, their digests are in the record.
+    """
 
     def run(name, *arguments, to=out):
         main([name, *map(str, arguments), "--out", str(to)])
-        return json.loads((to / f"{name}.json").read_text("utf-8"))
+        record = read_record(to / f"{name}.json")
+        assert all(digest_of(to / file) == digest for file, digest in record.get("files", {}).items())
+        return record
 
     return run
 

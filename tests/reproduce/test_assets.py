@@ -1,6 +1,5 @@
 """What stands in assets/ is what the commands made: weights agree with records, and README quotes them."""
 
-import json
 import os
 import re
 from pathlib import Path
@@ -9,9 +8,10 @@ import pytest
 
 from vae_utils.data import load_mnist
 from vae_utils.evaluation import evaluate
-from vae_utils.files import ASSETS
+from vae_utils.files import ASSETS, digest_of
 from vae_utils.models import load_vae
 from vae_utils.reproduce.__main__ import find_commands
+from vae_utils.reproduce.provenance import read_record
 from vae_utils.reproduce.stored_models import RECIPES
 
 RECORDS = sorted(ASSETS.glob("*.json"))
@@ -30,7 +30,7 @@ def mnist():
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_a_record_says_how_to_make_it_again(path):
-    record = json.loads(path.read_text("utf-8"))
+    record = read_record(path)
     if path.stem == "explorer-speed":
         assert record["command"] == "python -m vae_utils.authoring.explorer_speed"
     else:
@@ -38,11 +38,23 @@ def test_a_record_says_how_to_make_it_again(path):
     assert {"date", "seed", "versions", "processor", "threads", "seconds", "results"} <= set(record)
 
 
+def test_every_data_file_is_the_one_that_a_record_describes():
+    """Weights, curves, the film; the vertices of the paper's figures aside, which no command makes."""
+    described = {}
+    for path in RECORDS:
+        files = read_record(path).get("files", {})
+        assert not described.keys() & files.keys(), path
+        described |= files
+    there = {path.name for pattern in ("*.safetensors", "*.csv") for path in ASSETS.glob(pattern)}
+    assert there - described.keys() == {"paper_vertices.csv"}
+    assert {name: digest_of(ASSETS / name) for name in described} == described
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name.startswith("conv") else name for name in RECIPES]
 )
 def test_stored_weights_have_the_bound_of_their_record(name, mnist):
-    recorded = json.loads((ASSETS / f"{name}.json").read_text("utf-8"))["results"]
+    recorded = read_record(ASSETS / f"{name}.json")["results"]
     vae = load_vae(name)
     assert vae.metadata["results"] == recorded
     again = evaluate(vae, mnist.test)
@@ -57,7 +69,7 @@ def test_assets_stay_small():
 
 def quoted():
     """Every number of README's results table, from the records: what it is -> how it is written."""
-    read = {path.stem: json.loads(path.read_text("utf-8"))["results"] for path in RECORDS}
+    read = {path.stem: read_record(path)["results"] for path in RECORDS}
     table, fast = read["table"], read["mlp-2-minutes"]
     rows = {"two minutes": f"−{-fast['elbo']:.2f} ± {fast['standard_error']:.2f}"}
     for name in ("manifold", "mlp", "conv", "conv-iw"):

@@ -9,9 +9,8 @@ def test_the_slowest_learner_is_held_against_the_fair_share(run, monkeypatch):
     monkeypatch.setattr(crowd.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
 
     def milliseconds(loop, learners, threads):
-        if isinstance(threads, int):  # a learner alone on so many of the two cores
-            assert learners == 1
-            return [10.0 / threads]
+        if isinstance(threads, int):  # so many of the two cores, or a part of one
+            return [10.0 / threads * max(1, learners / 2)] * learners
         return [{"shared": 11.0, None: 40.0}[threads] * learners / 2 - share for share in range(learners)][::-1]
 
     monkeypatch.setattr(crowd, "milliseconds", milliseconds)
@@ -20,6 +19,7 @@ def test_the_slowest_learner_is_held_against_the_fair_share(run, monkeypatch):
     assert [row["fair_ms"] for row in rows[:3]] == [5, 10, 20]
     assert [row["shared_ratio"] for row in rows[:3]] == pytest.approx([1.1, 1.1, 1.1])
     assert [row["torch_ms"] for row in rows[:3]] == [20, 40, 80]
+    assert [row["single_ratio"] for row in rows[:3]] == [2, 1, 1]
 
 
 @pytest.mark.slow

@@ -133,6 +133,15 @@ def test_runs_of_another_seed_count_as_none(out, rows_of):
     assert [(row["panel"], row["seed"]) for row in rows_of(out / "fig2-mnist.csv")] == [("MNIST Nz=5", "1")]
 
 
+def test_runs_of_a_changed_record_are_not_carried_on(out):
+    stored = curves.StoredRuns(options(out))
+    add(stored, 3)
+    path = out / "fig2-mnist.json"
+    path.write_text(path.read_text("utf-8").replace('"asked": 1000', '"asked": 2000'), "utf-8")
+    with pytest.raises(ValueError, match="fig2-mnist.json: the record was expected as its command wrote it"):
+        stored.has("AEVB 3", 1000)
+
+
 def test_a_history_has_a_line_for_each_report_and_part():
     reports = [Report(samples, 1.0, 1.0, -5.0, 0.0, 0.0, -6.0, 0.0, 0.0) for samples in (10, 20)]
     expected = [("WS train", 10, -5.0), ("WS train", 20, -5.0), ("WS test", 10, -6.0), ("WS test", 20, -6.0)]

@@ -23,6 +23,15 @@ def test_help_lists_the_commands(capsys):
     assert "inthepaper:up to 4e8 images a curve".replace(" ", "") in words and "stored:" in words
 
 
+def test_help_goes_on_beside_a_damaged_record(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command_line, "ASSETS", tmp_path)
+    (tmp_path / "fig3.json").write_text('{"results": {}}')
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "fig3.json: the record was expected as its command wrote it" in words and "all Every command" in words
+
+
 def test_every_command_is_a_file_with_its_name():
     for name, command in COMMANDS.items():
         module = command.run.__module__.rpartition(".")[2]

@@ -33,11 +33,38 @@ def execute(path):
     Raises:
         ValueError: if a cell fails; it is named, and the file stays as it is.
     """
-    notebook, started = read(path), []
+    notebook = read(path)
+    run(notebook, path)
+    with write_atomically(path) as temporary:
+        nbformat.write(clean(notebook), temporary)
+
+
+def run(notebook, path, before=None, after=None):
+    """Run all cells in this Python, in a kernel of their own; the outputs are left in `notebook`.
+
+    Args:
+        notebook: what `lesson.read` has read.
+        path: where it lies: the kernel's folder is the same.
+        before, after: functions of (id of the kernel's process, cell), called at each code cell; or None.
+
+    Raises:
+        ValueError: if a cell fails; it is named.
+    """
+    started = []
     manager = AsyncKernelManager(kernel_name=CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=NbvalKernelspecManager())
     place = {"metadata": {"path": str(path.resolve().parent)}}
     client = NotebookClient(notebook, km=manager, timeout=SECONDS_PER_CELL, record_timing=False, resources=place)
-    client.on_cell_execute = lambda cell, cell_index: started.append(cell_index)
+
+    def begin(cell, cell_index):
+        started.append(cell_index)
+        if before is not None:
+            before(manager.provisioner.pid, cell)
+
+    def end(cell, cell_index, execute_reply):
+        if after is not None:
+            after(manager.provisioner.pid, cell)
+
+    client.on_cell_execute, client.on_cell_executed = begin, end
     # a fixed backend would keep figures out of the outputs
     environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     try:
@@ -47,8 +74,6 @@ def execute(path):
             f"{error}\n{path} was expected to run to its end, got this error in cell {started[-1]} "
             "(counting all, from 0); correct the cell and run the command again, the file is as it was"
         ) from None
-    with write_atomically(path) as temporary:
-        nbformat.write(clean(notebook), temporary)
 
 
 def clean(notebook):

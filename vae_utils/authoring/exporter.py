@@ -140,7 +140,7 @@ def embed_widgets(nb):
         number = sources.setdefault(state.pop("_esm"), len(sources))
         shown[name] = {"source": number, "state": state, "buffers": models[name].get("buffers", [])}
         still = picture(output.data) if "image/png" in output.data else ""
-        output.data = {"text/html": f'<div class="vae-page" data-model="{name}">{still}</div>'}
+        output.data = {"text/html": f'<div class="vae-page" data-model="{html.escape(name)}">{still}</div>'}
         last = output
     # no "</script>" or "<!--" inside
     data = json.dumps({"sources": list(sources), "styles": list(styles), "widgets": shown}).replace("<", "\\u003c")
@@ -151,8 +151,8 @@ def embed_widgets(nb):
 
 def picture(data):
     """HTML of the picture among an output's representations, with its text beside it as alternative text."""
-    text = html.escape(" ".join(data.get("text/plain", "").split()))
-    return f'<img class="vae-picture" alt="{text}" src="data:image/png;base64,{data["image/png"].strip()}">'
+    text, png = html.escape(" ".join(data.get("text/plain", "").split())), html.escape(data["image/png"].strip())
+    return f'<img class="vae-picture" alt="{text}" src="data:image/png;base64,{png}">'
 
 
 def describe_pictures(nb):

@@ -19,7 +19,13 @@ from nbconvert import SlidesExporter
 from nbconvert.preprocessors import Preprocessor
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from vae_utils.authoring.exporter import HOME, describe_pictures, drop_progress_bars, markdown_with_mathml
+from vae_utils.authoring.exporter import (
+    HOME,
+    describe_pictures,
+    drop_progress_bars,
+    drop_stills_of_reopened,
+    markdown_with_mathml,
+)
 from vae_utils.authoring.lesson import blocks, is_solution, tags
 
 ROWS = 22  # on a slide; of code and of what it prints, each line counts for one
@@ -230,6 +236,7 @@ class LayOut(Preprocessor):
     """nbconvert's half-way house: lay the lesson out, with `slide_type`s, before its exporter numbers the slides."""
 
     def preprocess(self, nb, resources):
+        drop_stills_of_reopened(nb)
         drop_progress_bars(nb, resources)
         cells = []
         for slide in make_deck(nb):

@@ -11,10 +11,11 @@ apart (batch and latents of different size, values away from 0 and 1).
 
 import copy
 import itertools
+import random
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 
 import numpy as np
 import torch
@@ -136,12 +137,40 @@ def mistakes_in(formula, versions=None, /, **choices):
     return [Mistake(function, text) for text, function in (versions or {}).items()] + combinations(formula, slips)
 
 
+def undisturbed(check):
+    """A check whose draws, and those of the answer that it calls, leave the learner's own random numbers alone.
+
+    PyTorch's, NumPy's and Python's go on after it as if nothing had happened. Every function of this package that is
+    called from a lesson wears it, since its cases may draw before `verdict_on` is called.
+    """
+
+    @wraps(check)
+    def alone(*args, **kwargs):
+        numpys, pythons = np.random.get_state(), random.getstate()
+        try:
+            with fixed_seed(SEED):
+                return check(*args, **kwargs)
+        finally:
+            np.random.set_state(numpys)
+            random.setstate(pythons)
+
+    return alone
+
+
+def _seed():
+    """Every call of an answer draws the same, by whichever library."""
+    torch.default_generator.manual_seed(SEED)
+    np.random.seed(SEED)
+    random.seed(SEED)
+
+
+@undisturbed
 def verdict_on(answer, reference, cases, mistakes=(), *, right, probes=()):
     """Compare a learner's function with the right one and with known mistakes; no wrong answer raises.
 
     In this order: not attempted; right on all cases and probes; a known mistake (by values and gradients, then by
     values alone); a defect (an exception, a wrong type or shape, NaN, no gradient); a probe's sentence; the largest
-    counter-example. All draws start from the same seed, and the learner's own random numbers go on undisturbed.
+    counter-example. All draws start from the same seed.
 
     Args:
         answer: what the learner wrote.
@@ -164,25 +193,24 @@ def verdict_on(answer, reference, cases, mistakes=(), *, right, probes=()):
     if not callable(answer):
         needed = "The function itself is needed, without parentheses after its name"
         return Verdict(False, True, f"{needed}; this is {_kind(answer)}.")
-    with fixed_seed(SEED):
-        expected = [_run(reference, case) for case in cases]
-        problems = [outcome.problem for outcome in expected]
-        if any(problems):
-            raise RuntimeError(f"the reference of this check fails: {problems}")
-        try:
-            given = [_run(answer, case, learner=True) for case in cases]
-            if all(map(_agree, given, expected, cases)):
-                sentence = _first(probes, answer)
-                return Verdict(sentence is None, True, sentence or f"Right. {right}")
-            sentence = (
-                _known_mistake(given, expected, cases, mistakes)
-                or _defect(given, expected, cases, name)
-                or _first(probes, answer)
-                or _counter_example(given, expected, cases, name, reference)
-            )
-        except _NotAttempted:
-            place = f"in `{name}`, put your own lines in the place of the one that raises NotImplementedError"
-            return Verdict(False, False, f"Not attempted yet: {place}, and run the cell again.")
+    expected = [_run(reference, case) for case in cases]
+    problems = [outcome.problem for outcome in expected]
+    if any(problems):
+        raise RuntimeError(f"the reference of this check fails: {problems}")
+    try:
+        given = [_run(answer, case, learner=True) for case in cases]
+        if all(map(_agree, given, expected, cases)):
+            sentence = _first(probes, answer)
+            return Verdict(sentence is None, True, sentence or f"Right. {right}")
+        sentence = (
+            _known_mistake(given, expected, cases, mistakes)
+            or _defect(given, expected, cases, name)
+            or _first(probes, answer)
+            or _counter_example(given, expected, cases, name, reference)
+        )
+    except _NotAttempted:
+        place = f"in `{name}`, put your own lines in the place of the one that raises NotImplementedError"
+        return Verdict(False, False, f"Not attempted yet: {place}, and run the cell again.")
     return Verdict(False, True, sentence)
 
 
@@ -206,7 +234,7 @@ class _Outcome:
 def _run(function, case, learner=False, differentiate=True):
     with torch.enable_grad():
         arguments = [_copy(argument) for argument in case.arguments]
-        torch.default_generator.manual_seed(SEED)
+        _seed()
         try:
             result = function(*arguments)
         except Exception as error:
@@ -396,7 +424,7 @@ def _first(probes, answer):
     """The first sentence that a probe has about the answer, or None."""
     for probe in probes:
         with torch.enable_grad():
-            torch.default_generator.manual_seed(SEED)
+            _seed()
             try:
                 sentence = probe(answer)
             except Exception as error:

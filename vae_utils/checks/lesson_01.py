@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch.distributions import Normal
 
-from vae_utils.checks.core import Case, mistakes_in, verdict_on
+from vae_utils.checks.core import Case, mistakes_in, undisturbed, verdict_on
 
 # --- the KL of two diagonal Gaussians (Appendix B has the one to N(0, I))
 
@@ -104,6 +104,7 @@ def _gaussians(rows, columns):
     return mean.requires_grad_(), log_var.requires_grad_(), numbers[2], 0.5 * numbers[3] + 0.3
 
 
+@undisturbed
 def kl(answer):
     """Exercise `kl`: the KL divergence between two diagonal Gaussians.
 
@@ -185,6 +186,7 @@ _WIDTH_MISTAKES = mistakes_in(
 )
 
 
+@undisturbed
 def width_gradients(answer):
     """Exercise `width_gradients`: two estimates of d/d(width) E[f(mean + width * noise)] for each draw.
 
@@ -283,6 +285,7 @@ _LANDING_MISTAKES = mistakes_in(
 )
 
 
+@undisturbed
 def landing_bound(answer):
     """Exercise `landing_bound`: Eq. 6 whose gradient at the posterior is zero for every draw.
 

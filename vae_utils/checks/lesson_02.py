@@ -7,7 +7,7 @@ from torch import nn
 from torch.distributions import Bernoulli, Independent, Normal
 from torch.nn import functional as F
 
-from vae_utils.checks.core import Case, mistakes_in, verdict_on
+from vae_utils.checks.core import Case, mistakes_in, undisturbed, verdict_on
 
 IMAGE_SHAPE = (1, 28, 28)
 
@@ -288,6 +288,7 @@ def _draws_anyway(answer):
 # --- the exercises
 
 
+@undisturbed
 def elbo(answer):
     """Exercise `elbo_many`: the bound of Eq. 7 with L draws for each image.
 
@@ -312,6 +313,7 @@ def elbo(answer):
     return verdict_on(answer, _bound, cases, _BOUND_MISTAKES, right=right, probes=probes)
 
 
+@undisturbed
 def elbo_at_mean(answer):
     """Exercise `elbo_at_mean`: what a program reports that decodes the mean of q in the place of a draw.
 

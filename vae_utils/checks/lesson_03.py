@@ -5,7 +5,7 @@ import math
 import torch
 from torch.distributions import Normal
 
-from vae_utils.checks.core import Case, Mistake, mistakes_in, verdict_on
+from vae_utils.checks.core import Case, Mistake, mistakes_in, undisturbed, verdict_on
 
 # --- log p(x|z) of an image with Gaussian pixels
 
@@ -129,6 +129,7 @@ _IMAGE_MISTAKES = mistakes_in(
 ]
 
 
+@undisturbed
 def image_log_likelihood(answer):
     """Exercise `image_log_likelihood`: log N(x; mean, sigma^2 I) of each image.
 
@@ -186,6 +187,7 @@ _SIGMA_MISTAKES = mistakes_in(
 )
 
 
+@undisturbed
 def implied_sigma(answer):
     """Exercise `implied_sigma`: the pixel's standard deviation behind the loss a * SSE + b * KL.
 
@@ -232,6 +234,7 @@ _WINNER_MISTAKES = mistakes_in(
 )
 
 
+@undisturbed
 def winner_at(answer):
     """Exercise `winner_at`: the index of the lowest distortion + beta * rate.
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch.distributions import Normal
 
-from vae_utils.checks.core import Case, mistakes_in, verdict_on
+from vae_utils.checks.core import Case, mistakes_in, undisturbed, verdict_on
 
 
 def _itself(value):
@@ -96,6 +96,7 @@ _DENSITY_MISTAKES = mistakes_in(
 )
 
 
+@undisturbed
 def log_aggregate(answer):
     """Exercise `log_aggregate`: log q(z) = log (1/N) sum_n N(z; mean_n, diag scale_n^2).
 
@@ -232,6 +233,7 @@ def _memory_cases():
     ]
 
 
+@undisturbed
 def remembered(answer):
     """Exercise `remembered`: codes of random images, with noise of their proportions.
 
@@ -301,6 +303,7 @@ _TURNING_MISTAKES = mistakes_in(
 )
 
 
+@undisturbed
 def cost_of_turning(answer):
     """Exercise `cost_of_turning`: KL of the best diagonal Q to N(0, R diag(scale^2) R^T).
 

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch.distributions import Normal
 
-from vae_utils.checks.core import Case, mistakes_in, verdict_on
+from vae_utils.checks.core import Case, mistakes_in, undisturbed, verdict_on
 
 _OVERFLOW = (
     "The formula is right for small numbers, but an exponential comes before the mean: e to the power of 2,000 is inf "
@@ -134,6 +134,7 @@ def _draws(num_samples, num_images, latents, level, seed, dtype=torch.float32):
     return level + 1.5 * randn(num_samples, num_images), z, mean, std
 
 
+@undisturbed
 def importance_estimate(answer):
     """Exercise 1: log p(x) of each image from K draws of q(z|x).
 
@@ -240,6 +241,7 @@ def _slope_of_a_bowl(z):
     return -z * z.square().sum(-1, keepdim=True)
 
 
+@undisturbed
 def leapfrog(answer):
     """Exercise 2: a roll of Hamiltonian Monte Carlo without the test at its end.
 
@@ -296,6 +298,7 @@ _HARMONIC_MISTAKES = mistakes_in(
 )
 
 
+@undisturbed
 def harmonic_mean(answer):
     """Exercise 4: -log (1/L) sum_l 1 / p(x|z_l) for draws of the posterior.
 

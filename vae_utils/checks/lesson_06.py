@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from vae_utils.checks.core import Case, mistakes_in, verdict_on
+from vae_utils.checks.core import Case, mistakes_in, undisturbed, verdict_on
 
 # --- another unit
 
@@ -44,6 +44,7 @@ _UNIT_MISTAKES = mistakes_in(
 )
 
 
+@undisturbed
 def unit_change(answer):
     """Exercise 1: a log-density after all brightness was multiplied by a factor.
 
@@ -171,6 +172,7 @@ def _pixels(num_images, height, width, log_sigma, spread, seed, dtype=torch.floa
     return x, mean.requires_grad_(), log_sigma.requires_grad_()
 
 
+@undisturbed
 def floored_density(answer):
     """Exercise 4: log N(x; mean, floor² + σ²) of whole images, from log σ.
 
@@ -242,6 +244,7 @@ _PPCA_MISTAKES = mistakes_in(
 )
 
 
+@undisturbed
 def ppca_evidence(answer):
     """Exercise 5: the mean log p(x) of probabilistic PCA over the images it was fitted to.
 

@@ -5,7 +5,7 @@ from operator import truediv
 
 import torch
 
-from vae_utils.checks.core import Case, mistakes_in, verdict_on
+from vae_utils.checks.core import Case, mistakes_in, undisturbed, verdict_on
 
 # --- the price of a weight
 
@@ -65,6 +65,7 @@ _PRICE_MISTAKES = mistakes_in(
 )
 
 
+@undisturbed
 def weight_price(answer):
     """Exercise 1: KL(N(m, sigma²) || N(0, alpha²)) of each weight.
 
@@ -149,6 +150,7 @@ _WIDTH_MISTAKES = mistakes_in(
 )
 
 
+@undisturbed
 def slipped_width(answer):
     """Exercise 2: the widths that the bound without its factor N/M learns.
 
@@ -224,6 +226,7 @@ def _logarithm(variance):
     return torch.where(variance.abs() < 1e-9, 1e-9, variance).log()  # rounding makes no zero
 
 
+@undisturbed
 def slope_variance(answer):
     """Exercise 3: the variance of the gradient in the mean of q(theta), with one draw of theta or with many.
 

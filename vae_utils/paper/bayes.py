@@ -148,7 +148,7 @@ def map_bound(vae, x, num_images, prior):
     Args:
         vae: an ordinary model.
         x, num_images: as `full_bound`.
-        prior: p(theta), event shape [P]: see `weight_prior`.
+        prior: p(theta), event shape [P]: see `weight_prior`. It may stay where it was made, on the CPU.
 
     Returns:
         Terms: nats per image, shape [M]; `elbo` is without the prior.
@@ -158,7 +158,8 @@ def map_bound(vae, x, num_images, prior):
     """
     require_whole("num_images", num_images)
     terms = elbo(vae, x)
-    log_prior = prior.log_prob(parameters_to_vector(vae.decoder.parameters()))
+    theta = parameters_to_vector(vae.decoder.parameters())
+    log_prior = prior.log_prob(theta.to(prior.mean.device)).to(theta.device)  # `fit` lends the model, not its prior
     return terms._replace(objective=terms.elbo + log_prior / num_images)
 
 

@@ -1,7 +1,6 @@
 """The command line: `python -m vae_utils.reproduce NAME`."""
 
 import argparse
-import json
 import os
 import pkgutil
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import vae_utils.reproduce as package
 from vae_utils.files import ASSETS
+from vae_utils.reproduce.provenance import read_record
 
 
 def find_commands():
@@ -69,7 +69,10 @@ def _help(name, command):
         lines.append(f"{'':19s}in the paper: {command.in_the_paper}")
     path = ASSETS / f"{name}.json"
     if path.is_file():
-        record = json.loads(path.read_text("utf-8"))
+        try:
+            record = read_record(path)
+        except ValueError as damage:  # whoever reads this may be about to make it again
+            return "\n".join([*lines, f"{'':19s}{damage}"])
         threads = f"{record['threads']} thread{'s' * (record['threads'] > 1)}"
         lines.append(f"{'':19s}stored: {_duration(record)} on {threads} of {record['processor']}, {record['date']}")
     return "\n".join(lines)

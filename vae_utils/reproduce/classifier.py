@@ -7,6 +7,7 @@ from vae_utils.classifier import DigitClassifier
 from vae_utils.files import save_tensors
 from vae_utils.reproduce.common import HELD_OUT, Command, full_mnist, record
 from vae_utils.reproduce.provenance import versions
+from vae_utils.training import fused
 
 UNSURE = 0.9  # the judge is unsure of a picture if no digit gets this probability
 
@@ -27,13 +28,13 @@ def classifier(options):
     print(f"classifier: {results}")
     about = {"results": results, "versions": versions()}
     save_tensors(options.out / "classifier.safetensors", judge.state_dict(), about)
-    record(options, results)
+    record(options, results, "classifier.safetensors")
 
 
 def train_classifier(images, labels, epochs, batch_size=128, learning_rate=2e-3):
     """A `DigitClassifier` trained by Adam at a rate that falls to zero; the caller sets the seed."""
     judge = DigitClassifier().train()
-    optimiser = torch.optim.Adam(judge.parameters(), lr=learning_rate, fused=True)
+    optimiser = fused(torch.optim.Adam, list(judge.parameters()), lr=learning_rate)
     num_steps = max(1, round(epochs * (len(images) // batch_size)))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=num_steps + 1)
     for step in range(num_steps):

@@ -174,15 +174,15 @@ def store_model(vae, path, test, known):
     return results
 
 
-def record(options, results):
-    """Write the provenance record `NAME.json` of one command into `options.out`.
+def record(options, results, *files):
+    """Write the provenance record `NAME.json` of one command into `options.out`, where the `files` of its data are.
 
     Where the results are of several runs, `--latents` only chose some of them: each run says by itself how it
     was made (`made_by`), and the record names the command that makes them all.
     """
     words = command(options, None if "runs" in results else options.latents)
     path = options.out / f"{options.name}.json"
-    write_record(path, words, options.start, results, seed=options.seed, versions=versions())
+    write_record(path, words, options.start, results, files, seed=options.seed, versions=versions())
 
 
 def made_by(options):

@@ -16,7 +16,7 @@ from vae_utils.training import fit
 
 LEARNERS = (1, 2, 4)
 ROUNDS = 3
-SECONDS = 3.0  # of each measurement
+SECONDS = 5.0  # of each measurement
 
 
 def written_out(images, go_on):
@@ -87,20 +87,22 @@ def milliseconds(loop, learners, threads, seconds=SECONDS):
 
 
 def crowd(options):
-    """Milliseconds a step of 1, 2 and 4 learners at once: as torch comes, and sharing cores; beside their fair share.
+    """Milliseconds a step of 1, 2 and 4 learners at once, in three ways, beside their fair share.
 
-    The fair share is what a learner alone takes on its part of the cores, or, where there are more learners than
-    cores, on one core for as much longer as there are learners for each.
+    The ways: as torch comes; sharing cores; and with one thread each, which is what caches, memory and the kernel's
+    scheduler leave of the fair share where nobody waits for another's threads. The fair share is what a learner alone
+    takes on its part of the cores, or, where there are more learners than cores, on one core for as much longer as
+    there are learners for each.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    ways = {"torch": None, "shared": "shared", "single": 1}
     rows = []
     for loop in LOOPS:
         measure = partial(milliseconds, loop)
         rounds = [
             {
                 learners: {
-                    "torch": measure(learners, None),
-                    "shared": measure(learners, "shared"),
+                    **{way: max(measure(learners, threads)) for way, threads in ways.items()},
                     "fair": measure(1, max(1, cores // learners))[0] * max(1, learners / cores),
                 }
                 for learners in LEARNERS
@@ -108,13 +110,11 @@ def crowd(options):
             for _ in range(ROUNDS)
         ]
         for learners in LEARNERS:
-            ways = {way: [of[learners][way] for of in rounds] for way in ("torch", "shared", "fair")}
-            slowest = {way: statistics.median(max(found) for found in ways[way]) for way in ("torch", "shared")}
-            fair = statistics.median(ways["fair"])
-            row = {"loop": loop, "learners": learners, "fair_ms": fair, "torch_ms": slowest["torch"]}
-            row |= {"shared_ms": slowest["shared"], "torch_ratio": slowest["torch"] / fair}
-            row |= {"shared_ratio": slowest["shared"] / fair}
-            rows.append({name: round(value, 2) if isinstance(value, float) else value for name, value in row.items()})
+            ms = {way: statistics.median(of[learners][way] for of in rounds) for way in ("fair", *ways)}
+            row = {f"{way}_ms": value for way, value in ms.items()}
+            row |= {f"{way}_ratio": ms[way] / ms["fair"] for way in ways}
+            row = {name: round(value, 2) for name, value in row.items()}
+            rows.append({"loop": loop, "learners": learners} | row)
             print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
     protocol = f"milliseconds a step of the slowest learner, median of {ROUNDS} rounds of {SECONDS:g} s; ratios to fair"
     record(options, {"cores": cores, "rows": rows, "protocol": protocol})

@@ -1,7 +1,6 @@
 """Curves as the paper draws them: trained under its protocol, a state on disk, written beside its own curves."""
 
 import csv
-import json
 import sys
 import time
 
@@ -14,6 +13,7 @@ from vae_utils.paper.curves import paper_curves, plot_figure, read_curves
 from vae_utils.paper.wake_sleep import wake_sleep
 from vae_utils.reproduce.common import made_by, record, save_figure, say
 from vae_utils.reproduce.precision import fast_products
+from vae_utils.reproduce.provenance import read_record
 from vae_utils.reproduce.resuming import fit_resuming, reports_on_disk, state_path
 from vae_utils.training import Report, after, paper_adagrad
 
@@ -184,10 +184,11 @@ class StoredRuns:
     Args:
         options: of the command line; runs of another seed count as none.
         others: function of (runs, rows) that returns what else the record's results hold.
+        weights: names of files in the output folder that the record describes too, if they are there.
     """
 
-    def __init__(self, options, others=lambda runs, rows: {}):
-        self.options, self.others = options, others
+    def __init__(self, options, others=lambda runs, rows: {}, weights=()):
+        self.options, self.others, self.weights = options, others, weights
         self.csv = options.out / f"{options.name}.csv"
 
     def read(self):
@@ -195,7 +196,7 @@ class StoredRuns:
         path = self.csv.with_suffix(".json")
         if not (path.is_file() and self.csv.is_file()):
             return {}, []
-        kept = json.loads(path.read_text("utf-8"))
+        kept = read_record(path)  # the CSV may be newer by a run: a call can end, or be, between the two writes
         if kept["seed"] != self.options.seed:
             return {}, []
         with open(self.csv, newline="") as file:
@@ -234,7 +235,8 @@ class StoredRuns:
 
     def write_record(self, runs, rows):
         """The provenance record of all runs."""
-        record(self.options, {"runs": runs} | self.others(runs, rows))
+        files = [self.csv.name, *(name for name in self.weights if (self.options.out / name).is_file())]
+        record(self.options, {"runs": runs} | self.others(runs, rows), *files)
 
 
 def draw_over_paper(options, figure, panels, **limits):

@@ -65,12 +65,23 @@ def fig2_frey(options):
     not trained again.
     """
     faces = frey_faces()
-    stored = curves.StoredRuns(options, lambda runs, rows: {"exact": exact(faces), "bands": bands(rows)})
+    about_all = partial(what_all_share, faces)
+    stored = curves.StoredRuns(options, about_all, [weights_file(size) for size in STORED])
     for other, method, latent_size in product(range(1 + OTHER_SEEDS), curves.METHODS, options.latents or LATENTS):
         samples = options.samples or (THEIR_SAMPLES if other else SAMPLES)
         train_rates(stored, method, latent_size, samples, options.seed, other, faces)
     stored.write_record(*stored.read())
     curves.draw_over_paper(options, FIGURE, [f"Frey Nz={size}" for size in sorted(LATENTS)], y_limits=(0, 1600))
+
+
+def weights_file(latent_size):
+    """The name of the file that keeps AEVB's weights."""
+    return f"frey-{latent_size}.safetensors"
+
+
+def what_all_share(faces, runs, rows):
+    """What the record says besides its runs."""
+    return {"exact": exact(faces), "bands": bands(rows)}
 
 
 def train_rates(stored, method, latent_size, samples, first_seed, other, faces):
@@ -94,7 +105,7 @@ def train_rates(stored, method, latent_size, samples, first_seed, other, faces):
         vae, history = train(f"{label} rate {rate}", rate=rate)
         if name == first and method == "AEVB" and latent_size in STORED and not other:
             about_it = {"latent_size": latent_size, "samples": samples, "seed": seed}
-            store_model(vae, stored.options.out / f"frey-{latent_size}.safetensors", faces.test, about_it)
+            store_model(vae, stored.options.out / weights_file(latent_size), faces.test, about_it)
         found = {"asked": samples, "seed": seed, "learning_rate": rate, "learning_rates": tried}
         found |= {"trials": trials, "batch_size": BATCH_SIZE, "decoder_layers": layers}
         found |= about(method, vae, history, faces, f"Frey Nz={latent_size}")

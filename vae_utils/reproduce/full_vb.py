@@ -150,7 +150,7 @@ def full_vb(options):
         "differences": _differences(chosen),
         "runs": {name: {key: row[key] for key in row if key not in CURVES} for name, row in runs.rows.items()},
     }
-    record(options, results)
+    record(options, results, "full-vb.csv", *(f"full-vb-{size}.safetensors" for size in STORED_SIZES))
     draw_full_vb(results["chosen"], options.out / "full-vb.png")
     shutil.rmtree(runs.folder)  # all is written: the same command starts anew
 

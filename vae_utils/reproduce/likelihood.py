@@ -22,10 +22,10 @@ def likelihood(options):
     result = log_likelihood(load_vae(name), full_mnist().test, IMPORTANCE_SAMPLES, every=every, progress=progress)
     effective = result.effective_samples.median().item()
     print(f"{name}: {result}; effective samples: median {effective:.0f}")
-    tensors = {"log_likelihood": result.per_image}
-    save_tensors(options.out / f"likelihood-{name}.safetensors", tensors, {"every": every}, half=False)
+    tensors, file = {"log_likelihood": result.per_image}, f"{options.name}.safetensors"
+    save_tensors(options.out / file, tensors, {"every": every}, half=False)
     known = {"protocol": result.protocol, "every": every, "median_effective_samples": round(effective, 1)}
-    record(options, with_error("log_likelihood", result.per_image) | known)
+    record(options, with_error("log_likelihood", result.per_image) | known, file)
 
 
 def stored_likelihood(name, options):

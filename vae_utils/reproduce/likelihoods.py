@@ -41,7 +41,8 @@ def likelihoods(options):
         print(f"{name}: {result}\n   {rows[-1]}", flush=True)
         frames.append(frames_of(vae, mnist))
     save_frames(options, mnist, frames)
-    record(options, {"settings": replace(RECIPE, epochs=recipe.epochs).settings, "rows": rows})
+    results = {"settings": replace(RECIPE, epochs=recipe.epochs).settings, "rows": rows}
+    record(options, results, f"{options.name}.safetensors")
 
 
 COMMAND = Command(likelihoods, stage=1, options=("epochs", "seed"))

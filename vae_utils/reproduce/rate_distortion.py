@@ -39,7 +39,8 @@ def rate_distortion(options):
             # The same images with the same draws of pixels: most of their spread cancels.
             row |= with_error("elbo_minus_beta_1", result.elbo - bound_of_one, "standard_error_of_difference")
     save_frames(options, mnist, frames, betas=torch.tensor(BETAS))
-    record(options, {"settings": replace(RECIPE, epochs=recipe.epochs).settings, "rows": rows})
+    results = {"settings": replace(RECIPE, epochs=recipe.epochs).settings, "rows": rows}
+    record(options, results, f"{options.name}.safetensors")
 
 
 COMMAND = Command(rate_distortion, stage=1, options=("epochs", "seed"))

@@ -58,7 +58,7 @@ def replay(options):
     height, width = frames[0].shape
     save_image(np.concatenate(frames), options.out / "replay.png")
     about = {"protocol": PROTOCOL, "height": height, "width": width, "frames": rows}
-    record(options, recipe.settings | about)
+    record(options, recipe.settings | about, "replay.png")
 
 
 def untrained(recipe, mnist):

@@ -1,6 +1,5 @@
 """The scoreboard: every claim, figure and number of the paper, what it says, what we got, and why they differ."""
 
-import json
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +7,7 @@ from torch.distributions import kl_divergence
 
 from vae_utils.models import load_vae
 from vae_utils.paper.curves import METHOD_NAMES
+from vae_utils.reproduce.provenance import read_record
 from vae_utils.runtime import fixed_seed
 
 CONFIRMED, CAVEAT = "confirmed", "confirmed with a caveat"
@@ -56,7 +56,7 @@ def scoreboard(folder, test):
     Returns:
         List of `Row`.
     """
-    found = {path.stem: json.loads(path.read_text("utf-8"))["results"] for path in folder.glob("*.json")}
+    found = {path.stem: read_record(path)["results"] for path in folder.glob("*.json")}
     rows = [row for name, rows_of in MAKERS.items() if name in found for row in rows_of(found[name])]
     return rows + list(_estimators(folder, test))
 

@@ -46,7 +46,7 @@ def train_stored_model(options):
     spent = {"training_seconds": round(history[-1].seconds), "training_cpu_seconds": round(cpu_seconds)}
     results = store_model(vae, options.out / f"{name}.safetensors", mnist.test, recipe.settings | spent)
     history.write_csv(options.out / f"{name}.csv")
-    record(options, results)
+    record(options, results, f"{name}.safetensors", f"{name}.csv")
     state.unlink()
     ending_of(state).unlink(missing_ok=True)
 

@@ -52,7 +52,7 @@ def unsaid(options):
             f"{found['furthest']:.3f} of 15 N beside one: by luck {found['chance']:.0e}, "
             f"{found['chance_at_even_distances']:.0e} if reports come at even distances"
         )
-    record(options, results)
+    record(options, results, "paper_figures.csv")
 
 
 def untrained_bounds():

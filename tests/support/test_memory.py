@@ -1,0 +1,96 @@
+"""What a program has freed must not stay with it, and what it need not load must stay out."""
+
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+from vae_utils.support.memory import GROWTH, GivingBack
+
+MB = 2**20
+HAS_TRIM = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim")
+
+
+def test_memory_is_returned_when_the_program_has_grown_and_kept_when_it_is_needed():
+    calls = []
+    giving = GivingBack(calls.append)
+    giving.needed = 500 * MB
+    trims = []
+    for now in (
+        500 * MB,
+        500 * MB + GROWTH,  # not yet more than that
+        501 * MB + GROWTH,  # now it is
+        600 * MB,  # what it takes after that, it needs
+        600 * MB + GROWTH,
+        601 * MB + GROWTH,
+        550 * MB,
+        540 * MB,  # it needs less
+        541 * MB + GROWTH,
+    ):
+        before = len(calls)
+        giving.look(now)
+        trims.append(len(calls) > before)
+    assert trims == [False, False, True, False, False, True, False, False, True]
+
+
+# Small pieces, every other of which is kept, so that the C library can return nothing by itself.
+FREE_BETWEEN = """
+import sys, time, torch
+from IPython.core.interactiveshell import InteractiveShell
+from vae_utils.support.memory import give_back, resident
+shell = InteractiveShell.instance() if "cell" in sys.argv else None
+if "nothing" not in sys.argv:
+    give_back()
+before = resident()
+take = "kept = [(torch.rand(10_000), torch.rand(20)) for _ in range(4_000)]; kept = [small for large, small in kept]"
+if shell:
+    shell.run_cell("import torch; " + take)
+else:
+    exec(take)
+    time.sleep(2)
+    other = [torch.rand(10_500) for piece in range(1_500)]  # which fit nowhere
+    deadline = time.monotonic() + 20
+    while "nothing" not in sys.argv and resident() - before > 150e6 and time.monotonic() < deadline:
+        time.sleep(0.1)
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(not HAS_TRIM, reason="the C library has no malloc_trim")
+@pytest.mark.parametrize(
+    "way, least, most", [("cell", 0, 40e6), ("growth", 0, 150e6), ("nothing", 200e6, 300e6)], ids=str
+)
+def test_freed_memory_goes_back_to_the_system(way, least, most):
+    child = subprocess.run([sys.executable, "-c", FREE_BETWEEN, way], capture_output=True, text=True, check=True)
+    assert least <= int(child.stdout.split()[-1]) < most
+
+
+TRAINING = """
+import sys, torch
+{first}
+torch.manual_seed(0)
+for kind in (torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad, torch.optim.SGD, torch.optim.RMSprop):
+    p = torch.nn.Parameter(torch.zeros(3))
+    optimiser = kind([p], lr=0.1)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, total_iters=9)
+    for _ in range(3):
+        optimiser.zero_grad()
+        (p - torch.randn(3)).square().sum().backward()
+        optimiser.step()
+        schedule.step()
+    optimiser.load_state_dict(optimiser.state_dict())
+    print(kind.__name__, p.tolist(), p.grad_fn, torch.is_grad_enabled())
+print("torch._dynamo" in sys.modules)
+print(torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)).item())
+"""
+
+
+def test_optimisers_leave_the_compiler_out_and_do_the_same():
+    without = "from vae_utils.support.memory import leave_compiler_out; leave_compiler_out()"
+    said = []
+    for first in ("", without):
+        child = subprocess.run([sys.executable, "-c", TRAINING.format(first=first)], capture_output=True, text=True)
+        said.append(child.stdout.splitlines())
+    assert said[0][:-2] == said[1][:-2] and len(said[1]) == 7
+    assert said[1][-2:] == ["False", "2.0"]  # and who wants the compiler has it

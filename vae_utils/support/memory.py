@@ -1,0 +1,107 @@
+"""What a kernel gives back, and what it need not load: memory that a room's other learners do not have else."""
+
+import ctypes
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from types import FunctionType
+
+import torch
+
+PERIOD = 0.5  # seconds between two looks
+GROWTH = 32 * 2**20  # bytes
+
+
+class GivingBack(threading.Thread):
+    """Returns freed memory to the system while a program grows.
+
+    The C library keeps freed memory, and does not always use it again: a loop that takes and frees the same small
+    tensors thousands of times can grow by a gigabyte. So, twice a second, this looks whether the program has grown by
+    `GROWTH` since it last returned what was free. What the program then takes again it needs, and keeps. In a notebook
+    the end of each cell is such a moment too.
+
+    Args:
+        trim: the C library's `malloc_trim`.
+    """
+
+    def __init__(self, trim: Callable):
+        super().__init__(name="giving memory back", daemon=True)
+        self.trim, self.needed = trim, resident()  # bytes
+        self.returned = False  # since the last look
+
+    def run(self) -> None:
+        while True:
+            time.sleep(PERIOD)
+            self.look(resident())
+
+    def look(self, now: int) -> None:
+        """Return what is free, if the program has grown.
+
+        Args:
+            now: bytes of it in memory.
+        """
+        if self.returned or now < self.needed:
+            self.needed, self.returned = now, False
+        elif now > self.needed + GROWTH:
+            self.give_back()
+
+    def give_back(self, *of_the_cell) -> None:
+        """Return what is free now."""
+        self.trim(0)
+        self.returned = True
+
+
+def give_back() -> GivingBack | None:
+    """Return freed memory to the system from now on.
+
+    Returns:
+        GivingBack, or None with a C library other than glibc (macOS, Windows, musl).
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+        resident()
+    except (AttributeError, OSError, TypeError):  # TypeError: there is no None on Windows
+        return None
+    giving = GivingBack(trim)
+    giving.start()
+    if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()):
+        shell.events.register("post_run_cell", giving.give_back)
+    return giving
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def leave_compiler_out() -> None:
+    """Let torch's optimisers begin at once: 150 MB and some seconds less for each kernel that trains.
+
+    At their first use they load torch's compiler, to tell it that it has nothing to compile (`torch._compile`). Their
+    methods do here what they do there, without telling it. With a torch that is built otherwise, nothing changes.
+    """
+    kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type)]
+    for kind in kinds:
+        for name, method in list(vars(kind).items()):
+            inner = getattr(method, "__wrapped__", None)
+            if inner is None or not isinstance(method, FunctionType):
+                continue
+            if "torch._dynamo" in method.__code__.co_names:  # of a `step`, which loads it each time
+                setattr(kind, name, _with_gradients_as_asked(inner))
+            elif "__dynamo_disable" in method.__code__.co_consts:  # it loads it if its function has none of these
+                inner.__dynamo_disable = inner
+
+
+def _with_gradients_as_asked(step):
+    """`step` of an optimiser, which builds a graph only if it was made with differentiable=True."""
+
+    @wraps(step)
+    def wrapped(self, *args, **kwargs):
+        with torch.set_grad_enabled(self.defaults["differentiable"]):
+            return step(self, *args, **kwargs)
+
+    return wrapped
