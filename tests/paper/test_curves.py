@@ -25,7 +25,8 @@ def lines_of(ax):
 def test_paper_curves_pass_through_the_known_points(panel, curve, samples, nats):
     x, y = curves.paper_curves("Fig2", panel)[curve]
     assert (np.diff(x) > 0).all()
-    assert abs(np.interp(math.log(samples), np.log(x), y) - nats) < 0.003 * abs(nats)
+    # `nats` are means over a twentieth of a decade; single reports of Frey Face scatter about them by 1%
+    assert abs(np.interp(math.log(samples), np.log(x), y) - nats) < 0.01 * abs(nats)
 
 
 def test_paper_curves_name_the_panels_there_are():

@@ -11,7 +11,7 @@ import torch
 from vae_utils import objectives
 from vae_utils.models import mlp_vae
 from vae_utils.paper import wake_sleep
-from vae_utils.paper.curves import paper_curves, read_curves
+from vae_utils.paper.curves import read_curves
 from vae_utils.reproduce import curves, resuming
 from vae_utils.training import Report
 
@@ -109,6 +109,8 @@ def test_runs_join_those_that_are_there(out, rows_of, capsys):
     add(stored, 3)
     other = curves.StoredRuns(options(out, latents=[5]))
     add(other, 5)
+    assert not other.has("AEVB 3", 1000, batch_size=500)
+    assert other.known("AEVB 3")["asked"] == 1000 and other.known("AEVB 4") is None
     assert other.has("AEVB 3", 1000) and stored.has("AEVB 5", 1000) and not stored.has("AEVB 3", 2000)
     assert "AEVB 3: fig2-mnist.csv has it already; to train it again, let --out" in capsys.readouterr().out
     add(stored, 3, nats=-90.0)  # replaces the one of the same panel and curve
@@ -161,11 +163,18 @@ def test_curves_are_read_as_they_were_written(tmp_path):
 
 
 def test_differences_are_ours_minus_the_papers():
-    x, nats = paper_curves("Fig2", "MNIST Nz=20")["AEVB test"]
-    rows = curves.compare("Fig2", "MNIST Nz=20", "AEVB test", x, nats + 1.5, at=(1e6, 1e7, 1e12))
+    ours = [-123.88 + 1.5, -104.76 + 1.5]
+    rows = curves.compare("Fig2", "MNIST Nz=20", "AEVB test", [1e6, 1e7], ours, at=(1e6, 1e7, 1e12))
     assert [row["samples"] for row in rows] == [10**6, 10**7]
-    assert all(row["difference"] == pytest.approx(1.5, abs=0.6) for row in rows)
+    assert all(row["difference"] == pytest.approx(1.5, abs=0.5) for row in rows)
     assert curves.mean_distance([{"difference": -1.0}, {"difference": 2.0}]) == 1.5
     assert curves.mean_distance([]) is None
     assert curves.paper_value("Fig2", "MNIST Nz=20", "AEVB test", 1e7) == pytest.approx(-104.8, abs=0.3)
     assert curves.paper_value("Fig2", "MNIST Nz=20", "AEVB test", 1e3) is None
+
+
+def test_between_two_reports_the_papers_curve_is_straight_on_its_own_axis(monkeypatch):
+    line = {"AEVB test": (np.array([1e5, 1e7]), np.array([-140.0, -100.0]))}
+    monkeypatch.setattr(curves, "paper_curves", lambda figure, panel: line)
+    assert curves.paper_value("Fig2", "a panel", "AEVB test", 1e6) == pytest.approx(-120)  # logarithmic
+    assert curves.paper_value("Fig3", "a panel", "AEVB test", 5.05e6) == pytest.approx(-120)  # linear

@@ -69,8 +69,31 @@ def test_findings_about_frey_face_can_fail(rate, last, gap, verdicts):
         "AEVB 2": {"against_paper": [], "train_minus_test": gap},
         "WS 2": {"against_paper": [], "samples": 100, "plateau": {"from": 10, "to": last, "largest_rate": rate}},
     }
-    rows = list(board._fig2_frey({"runs": runs, "exact": {"pixel_gaussians": {"test": 570.0}}}))
-    assert (rows[2].verdict, rows[3].verdict) == verdicts and "570 nats" in rows[2].ours
+    rows = list(board._fig2_frey({"runs": runs, "bands": {}, "exact": {"pixel_gaussians": {"test": 570.0}}}))
+    assert tuple(row.verdict for row in rows) == verdicts and "570 nats" in rows[0].ours
+
+
+def in_band(samples, difference, confirmed, spread=5.0):
+    return point(samples, 800 + difference, 800) | {"confirmed": confirmed, "spread": spread}
+
+
+@pytest.mark.parametrize(
+    "name, points, verdict",
+    [
+        ("AEVB 10", [in_band(10**6, 5, True), in_band(10**7, 8, True)], CONFIRMED),
+        ("AEVB 10", [in_band(10**6, -70, False), in_band(10**7, 8, True)], CAVEAT),  # strays on the way
+        ("AEVB 10", [in_band(10**6, -30, False), in_band(10**7, 30, False)], CAVEAT),  # within 5% of the paper
+        ("AEVB 10 rate 0.02", [in_band(10**6, 5, True), in_band(10**7, 70, False)], NOT_CONFIRMED),
+        ("WS 10", [in_band(10**7, 30, False)], NOT_CONFIRMED),  # 15 nats, not 5%
+        ("AEVB 10", [in_band(10**7, 8, None, None)], CAVEAT),  # one seed: nothing is known of the scatter
+    ],
+)
+def test_a_curve_of_several_seeds_is_judged_by_their_scatter(name, points, verdict):
+    row = board._band_row("Figure 2, Frey Face", name, points, "test bound", "fig2-frey")
+    assert row.verdict == verdict and row.difference == f"{points[-1]['difference']:+.1f} nats"
+    assert ("fitted" in row.why) == ("rate" in name or "WS" in name) and ("predicted" in row.why) == (name == "AEVB 10")
+    assert ("one seed" in row.why) == (points[-1]["spread"] is None)
+    assert row.claim.endswith("10 latents, rate 0.02" if "rate" in name else "10 latents")
 
 
 def test_variance_ratio_is_the_closed_form_of_a_linear_model():

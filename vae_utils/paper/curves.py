@@ -21,8 +21,9 @@ METHOD_NAMES = {"AEVB": "AEVB", "WS": "wake-sleep", "MCEM": "Monte Carlo EM"}
 def paper_curves(figure, panel):
     """Curves of the paper's Figures 2 and 3 as numbers.
 
-    They were digitised from the vector graphics in the paper's own PDF (arXiv 1312.6114), so they are exact
-    to plotting, not read off by eye, and lie in `assets/paper_figures.csv`.
+    They are the vertices of the vector graphics in the paper's own PDF (arXiv 1312.6114), so they are exact to
+    plotting, not read off by eye; `reproduce unsaid` makes `assets/paper_figures.csv` from them (`paper.vertices`).
+    Where vertices are far apart, the reports between them lay on the straight line.
 
     Args:
         figure: "Fig2" (the ELBO) or "Fig3" (the estimated marginal log-likelihood).

@@ -7,6 +7,6 @@ out from training; the test set decides nothing.
 
 A command is one file with its name (`fig4.py`) that holds a `COMMAND` (`common.Command`); nothing else lists it. Three
 are families: `stored_models.py`, `select.py` and `likelihood.py`. Shared: `common` (recipes, full data, records),
-`curves` (the paper's way of training, and the runs of a figure), `small_net`, `scoreboard` (what `table` prints),
-`precision`, `provenance` and `resuming`.
+`curves` (the paper's way of training, and the runs of a figure), `bands` (seeds beside the paper), `small_net`,
+`scoreboard` (what `table` prints), `precision`, `provenance` and `resuming`.
 """

@@ -14,11 +14,11 @@ from vae_utils.paper.wake_sleep import wake_sleep
 from vae_utils.reproduce.common import made_by, record, save_figure, say
 from vae_utils.reproduce.precision import fast_products
 from vae_utils.reproduce.provenance import read_record
-from vae_utils.reproduce.resuming import fit_resuming, state_path
-from vae_utils.training import after, paper_adagrad
+from vae_utils.reproduce.resuming import fit_resuming, reports_on_disk, state_path
+from vae_utils.training import Report, after, paper_adagrad
 
 METHODS = {"AEVB": elbo, "WS": wake_sleep}  # named as the paper's figures name them
-BATCH_SIZE = 100  # M; L = 1
+BATCH_SIZE = 100  # M, as the text says and as MNIST's curves begin; L = 1
 WAITING = 100  # steps in which the author's program only gathers squares
 LEARNING_RATES = (0.01, 0.02, 0.1)  # section 5: "chosen from"
 
@@ -43,18 +43,34 @@ def choose_rate(performance):
         except FloatingPointError:
             reached = None
         tried.append({"learning_rate": rate, "train": reached})
-    trained = [row for row in tried if row["train"] is not None]
-    if not trained:
+    if not any(row["train"] is not None for row in tried):
         raise FloatingPointError(f"the loss overflowed with each of the learning rates {LEARNING_RATES}")
-    return max(trained, key=lambda row: row["train"])["learning_rate"], tried
+    return best_rate(tried), tried
+
+
+def best_rate(tried):
+    """The learning rate whose short run went best, of what `choose_rate` tried."""
+    trained = [row for row in tried if row["train"] is not None]
+    return max(trained, key=lambda row: row["train"])["learning_rate"]
 
 
 def train_as_paper(
-    label, vae, images, samples, learning_rate, *, method="AEVB", waiting=WAITING, prior=1.0, on_report=None, **kwargs
+    label,
+    vae,
+    images,
+    samples,
+    learning_rate,
+    *,
+    method="AEVB",
+    batch_size=BATCH_SIZE,
+    waiting=WAITING,
+    prior=1.0,
+    on_report=None,
+    **kwargs,
 ):
     """Algorithm 1, or wake-sleep, as the paper's section 5 has it; an interruption costs half a minute.
 
-    Adagrad at a constant step after `waiting` steps, M = 100, L = 1, the prior N(0, I) on the weights; matrix
+    Adagrad at a constant step after `waiting` steps, L = 1, the prior N(0, I) on the weights; matrix
     products as in `precision.fast_products`. Every report is a line of text with the time left. The state stays in
     `data/reproduce/` when all is done, so that another command that needs the same model has it at once, until
     `forget` is called or the file deleted.
@@ -65,6 +81,7 @@ def train_as_paper(
         samples: training images evaluated, the paper's horizontal axis.
         learning_rate: of Adagrad.
         method: "AEVB" or "WS".
+        batch_size: M, images in a minibatch.
         waiting: see `training.after`.
         prior: see `training.paper_adagrad`.
         on_report: as `training.fit`, after the line of text.
@@ -80,7 +97,7 @@ def train_as_paper(
     state = state_path(label, kwargs.get("seed", 0))
     if state.is_file():
         print(f"{label}: goes on from data/reproduce/{state.name}; delete it to start anew", flush=True)
-    num_steps = max(1, round(samples / BATCH_SIZE))
+    num_steps = max(1, round(samples / batch_size))
     start, begun = time.perf_counter(), []
 
     def tell(vae, report):
@@ -98,9 +115,9 @@ def train_as_paper(
             state,
             vae,
             images,
-            epochs=num_steps / (len(images) // BATCH_SIZE),
+            epochs=num_steps / (len(images) // batch_size),
             objective=METHODS[method],
-            batch_size=BATCH_SIZE,
+            batch_size=batch_size,
             learning_rate=after(waiting, num_steps, learning_rate),
             optimiser=paper_adagrad(len(images), prior),
             on_report=tell,
@@ -109,6 +126,34 @@ def train_as_paper(
     if history.stopped:
         raise SystemExit(f"{label}: {history.stopped}; the same command goes on from there")
     return history
+
+
+class Reached(Exception):
+    """A training has come to where its caller wants it to end for now; its state stays on disk."""
+
+
+class StopWhen:
+    """`on_report` of `train_as_paper`: keeps the reports and raises `Reached` at the first that fulfils `condition`.
+
+    Args:
+        label, seed: of the training; if it was interrupted, the reports on disk come first.
+        condition: function of a `training.Report`.
+    """
+
+    def __init__(self, label, seed, condition):
+        self.condition = condition
+        self.reports = [Report(**report) for report in reports_on_disk(state_path(label, seed))]
+
+    def check(self):
+        """Forget what came after the first report that fulfils the condition, and raise `Reached`, if there is one."""
+        for count, report in enumerate(self.reports, start=1):
+            if self.condition(report):
+                del self.reports[count:]
+                raise Reached
+
+    def __call__(self, vae, report):
+        self.reports.append(report)
+        self.check()
 
 
 def forget(label, seed):
@@ -161,9 +206,14 @@ class StoredRuns:
             ]
         return kept["results"]["runs"], rows
 
-    def has(self, run, samples):
-        """Whether this run is stored at this length; says so if it is."""
-        if self.read()[0].get(run, {}).get("asked") != samples:
+    def known(self, run, **settings):
+        """What the record holds of a run if it was made with these settings, else None."""
+        found = self.read()[0].get(run, {})
+        return found if found and all(found.get(name) == value for name, value in settings.items()) else None
+
+    def has(self, run, samples, **settings):
+        """Whether this run is stored at this length, made with these settings; says so if it is."""
+        if not self.known(run, asked=samples, **settings):
             return False
         print(f"{run}: {self.csv.name} has it already; to train it again, let --out name an empty folder", flush=True)
         return True
@@ -174,12 +224,12 @@ class StoredRuns:
         Args:
             run: its name.
             found: what is known of it, as JSON holds it, with `asked`: the samples asked for.
-            lines: of the CSV; they replace those of the same panel and curves.
+            lines: of the CSV; they replace those of the same panel, curve and seed.
         """
         runs, rows = self.read()
         runs[run] = found | {"made_by": made_by(self.options)}
-        replaced = {line[1:3] for line in lines}
-        rows = [row for row in rows if row[1:3] not in replaced] + lines
+        replaced = {(*line[1:3], line[-1]) for line in lines}
+        rows = [row for row in rows if (*row[1:3], row[-1]) not in replaced] + lines
         write_curves(self.csv, rows)
         self.write_record(runs, rows)
 
@@ -204,11 +254,28 @@ def write_curves(path, rows):
         writer.writerows(rows)
 
 
-def paper_value(figure, panel, curve, samples, decades=0.05):
-    """The paper's curve at a number of training images: the mean of its points within `decades`, or None."""
+def write_paper_curves(path, lines):
+    """Write the paper's curves as `paper.curves.paper_curves` reads them.
+
+    Args:
+        path: of the CSV file; a failed write leaves the old one.
+        lines: dict from (figure, panel, curve) to an array [P, 2]: training images evaluated, nats per image.
+    """
+    with write_atomically(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("figure", "panel", "curve", "train_samples_evaluated", "value_nats"))
+        for name, points in lines.items():
+            writer.writerows((*name, f"{samples:.0f}", f"{nats:g}") for samples, nats in points)
+
+
+def paper_value(figure, panel, curve, samples):
+    """The paper's curve at a number of training images: on the line between two of its reports, or None beside them."""
     x, nats = paper_curves(figure, panel)[curve]
-    near = abs(np.log10(x / samples)) <= decades
-    return float(nats[near].mean()) if near.any() else None
+    if not x[0] <= samples <= x[-1]:
+        return None
+    # Between the reports that were left out lies a straight line, in the coordinates of the figure's own axis.
+    on_axis = np.log if figure == "Fig2" else np.asarray
+    return float(np.interp(on_axis(samples), on_axis(x), nats))
 
 
 def compare(figure, panel, curve, samples, nats, at=(10**5.5, 10**6, 10**6.5, 10**7, 10**7.5, 10**8)):

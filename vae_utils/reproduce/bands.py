@@ -1,0 +1,43 @@
+"""Our curves of several seeds as a band, and the paper's beside it: what scatter alone explains."""
+
+import numpy as np
+
+from vae_utils.reproduce.curves import paper_value
+
+SEEDS = 3  # fewer say too little of a standard deviation
+WIDENED_BY = 2  # standard deviations of a seed, on both sides of the band
+
+
+def band(figure, panel, curve, rows, at):
+    """One curve of all seeds beside the paper's; where one seed goes on alone, the scatter is the last that is known.
+
+    A point is confirmed if the paper's value lies within the lowest and the highest seed, widened by two standard
+    deviations of a seed.
+
+    Args:
+        figure, panel, curve: as `paper.curves.paper_curves` names them.
+        rows: lines (figure, panel, curve, samples, nats, seed) of `curves.StoredRuns`, of any curves.
+        at: numbers of images at which to compare; reports within 1% of them count.
+
+    Returns:
+        List of dicts, one for each of `at` where both have a value, nats per image: samples, seeds, ours (mean of the
+        seeds), low, high, spread (standard deviation of a seed, or None if it was never known), paper, difference
+        (ours minus paper), confirmed (None without a spread).
+    """
+    ours = [(samples, nats) for f, p, c, samples, nats, _ in rows if (f, p, c) == (figure, panel, curve)]
+    points, spread = [], None
+    for point in sorted(at):
+        values = [nats for samples, nats in ours if abs(np.log10(samples / point)) < 0.005]
+        paper = paper_value(figure, panel, curve, point)
+        if len(values) >= SEEDS:
+            spread = float(np.std(values, ddof=1))
+        if values and paper is not None:
+            numbers = {"ours": np.mean(values), "low": min(values), "high": max(values), "paper": paper}
+            numbers["difference"] = numbers["ours"] - paper
+            rounded = {name: round(float(value), 2) for name, value in numbers.items()}
+            rounded |= {"spread": None if spread is None else round(spread, 2)}
+            points.append({"samples": round(point), "seeds": len(values), **rounded, "confirmed": None})
+            if spread is not None:
+                room = WIDENED_BY * spread
+                points[-1]["confirmed"] = bool(min(values) - room <= paper <= max(values) + room)
+    return points
