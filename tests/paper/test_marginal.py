@@ -302,3 +302,11 @@ def test_gaps_are_the_divergences():
         divergence = kl_divergence(MultivariateNormal(q.loc, torch.diag_embed(q.scale**2)), truth)
         torch.testing.assert_close(gap, divergence, rtol=0.1, atol=0.2)  # of 500 draws: 0.05 a standard error
     assert (result.approximation > -0.01).all() and result.approximation.mean() > 0
+
+
+def test_a_chain_that_stands_still_has_no_estimate():
+    """Steps far too long for the posterior: no place but the first, so no density can be fitted."""
+    vae = linear_gaussian(2, 0.05)
+    chains = KeptChains(vae, images_of(vae, 40), step_size=5.0)
+    assert chains.log_likelihood(vae, num_samples=8, burn_in=0).isnan().all()
+    assert not chains.log_likelihood(vae, burn_in=60).isnan().any()  # by then the step is short enough

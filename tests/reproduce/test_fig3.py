@@ -10,15 +10,20 @@ from vae_utils.paper.marginal import quadrature_log_likelihood
 from vae_utils.reproduce import curves, fig3, fig3_curve, resuming
 from vae_utils.reproduce.fig3_curve import interpolated
 
+EXACT_POINTS = fig3.exact_points
 METHODS = ("AEVB", "WS", "MCEM")
 PANEL = "MNIST Nz=3 H=100 Ntrain=1000"
 
 
 @pytest.fixture(autouse=True)
 def small(full_toy_mnist, monkeypatch):
-    shrunk = {"RUNS": {(method, 256): (4000, 1500) for method in METHODS}, "ALSO": {("WS", 256): (0.03,)}}
+    shrunk = {"RUNS": {(method, 256): (8000, 3000) for method in METHODS}, "ALSO": {("WS", 256): (0.03,)}}
     shrunk |= {"SCORED": 20, "NUM_SEEDS": 2, "full_mnist": full_toy_mnist, "panel": lambda num_images: PANEL}
-    shrunk |= {"PROBE_SAMPLES": 800, "PROBE_ITERATIONS": 2, "exact_points": lambda samples: [samples / 2]}
+    shrunk |= {
+        "PROBE_SAMPLES": 800,
+        "PROBE_ITERATIONS": 2,
+        "exact_points": lambda method, num_images, samples: [samples / 2],
+    }
     shrunk["paper_vae"] = lambda size, hidden, std, likelihood: paper_vae(2, 8, 0.1, likelihood)
     for name, value in shrunk.items():
         monkeypatch.setattr(fig3, name, value)
@@ -53,7 +58,7 @@ def test_figure_3_leaves_curves_a_picture_and_a_record(run, out, rows_of, capsys
         assert ("ELBO" in estimators) == (method != "MCEM")  # which has no encoder
     assert set(runs["WS 256"]["other_rates"]) == {"0.03"} and not runs["AEVB 256"]["other_rates"]
     seen = runs["MCEM 256"]["samples"]
-    assert seen % (256 * 15) == 0 and abs(seen - 4000) <= 256 * 15 / 2
+    assert seen % (256 * 15) == 0 and abs(seen - 8000) <= 256 * 15 / 2
     assert "min left" in capsys.readouterr().out
 
 
@@ -122,6 +127,12 @@ def test_reports_come_at_the_papers_distances_and_at_the_points_of_the_quadratur
 def test_curves_are_read_between_their_points():
     found = interpolated([100, 10_000], [-200.0, -100.0], [50, 100, 1000, 20_000])
     assert found == {100: -200.0, 1000: pytest.approx(-150.0)}
+
+
+def test_the_quadrature_begins_where_the_papers_curve_does(monkeypatch):
+    monkeypatch.setattr(fig3, "panel", lambda num_images: f"MNIST Nz=3 H=100 Ntrain={num_images}")
+    assert [round(point) for point in EXACT_POINTS("AEVB", 1000, 10**7)] == [316228, 1000000, 3162278, 10000000]
+    assert [round(point) for point in EXACT_POINTS("MCEM", 50_000, 68e6)] == [31622777]
 
 
 def test_the_model_is_the_papers():

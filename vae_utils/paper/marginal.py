@@ -232,8 +232,8 @@ class KeptChains:
     size serves all of them and is tuned after every move (`hmc.adapt_by_factor`). So says the authors' public program
     (`hmc_est.py`, `hmc.py`); the paper says 50 draws and 4 leapfrog steps.
 
-    A chain that sits in a wrong mode, or whose posterior is much narrower than the step, is carried along from report
-    to report, and the mean over images comes out low: the other way than Appendix D's own error.
+    A chain that sits in a wrong mode is carried along from report to report, and the mean over images comes out low:
+    the other way than Appendix D's own error. A chain that has hardly moved is another matter: see `log_likelihood`.
 
     Args:
         vae: a model of few latent dimensions, on the CPU, as it is at the first report.
@@ -264,7 +264,9 @@ class KeptChains:
             burn_in: moves before them.
 
         Returns:
-            Nats per image, shape [N].
+            Nats per image, shape [N]; NaN where the half that the density is fitted to has D places or fewer, because
+            the step is too long for a narrow posterior. Their covariance has no inverse, so the authors' program has
+            no density either, and with any floor under it one such image can move the mean by hundreds of nats.
 
         Raises:
             ValueError: if `num_samples` < 8.
@@ -275,7 +277,10 @@ class KeptChains:
             self.z, accepted = hmc_step(partial(log_joint, vae, self.x), self.z, self.step_size, num_leapfrog)
             self.step_size = adapt_by_factor(self.step_size, accepted)
             draws.append(self.z)
-        return reciprocal_log_likelihood(vae, self.x, torch.stack(draws[burn_in:]))
+        draws = torch.stack(draws[burn_in:])
+        fitted = draws[: num_samples // 2]
+        moves = (fitted[1:] != fitted[:-1]).any(-1).sum(0)
+        return reciprocal_log_likelihood(vae, self.x, draws).masked_fill(moves < vae.latent_size, math.nan)
 
 
 @torch.no_grad()

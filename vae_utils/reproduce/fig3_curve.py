@@ -61,7 +61,7 @@ class Curve:
         for measure, steps in (("quadrature", self.exactly_at), ("estimate", self.estimated_at)):
             if step in steps and report.samples not in self.points[measure]:
                 measured[measure] = self.points[measure][report.samples] = {
-                    part: getattr(self, f"_{measure}")(vae, part, report.samples).mean().item() for part in PARTS
+                    part: getattr(self, f"_{measure}")(vae, part, report.samples).nanmean().item() for part in PARTS
                 }
         if measured:
             self._save()

@@ -133,4 +133,4 @@ def milliseconds(step):
     return (time.process_time() - start) / STEPS * 1000
 
 
-COMMAND = Command(stacked, stage=None, options=("seed",))
+COMMAND = Command(stacked, stage=1, options=("seed",))
