@@ -102,12 +102,15 @@ def test_a_longer_curve_goes_on_from_a_shorter_one(full_toy_mnist, states, monke
     )
 
     def train(samples):
-        return fig3.train_fig3_curve("AEVB", mnist.train, samples, 0.1, 0, scored)[2].points
+        return fig3.train_fig3_curve("AEVB", mnist.train, samples, 0.1, 0, scored)[2]
 
     train(1500)
     longer = train(3000)
+    assert len(longer.points["quadrature"]) == 3 and len(longer.measured("quadrature")) == 2
+    assert train(3000).points == longer.points  # nothing is left to do, and nothing is lost
     shutil.rmtree(states)
-    assert longer["estimate"] == train(3000)["estimate"]
+    for measure in longer.points:
+        assert train(3000).measured(measure) == longer.measured(measure)
 
 
 def test_states_without_a_training_are_of_no_use(states):
@@ -121,7 +124,7 @@ def test_states_without_a_training_are_of_no_use(states):
 def test_reports_come_at_the_papers_distances_and_at_the_points_of_the_quadrature():
     curve = fig3_curve.Curve("fig3 toy", 0, {}, 1000, 100, [520], 400)
     assert curve.report_at == [100, 400, 500, 800, 1000]
-    assert curve.estimated_at == {1, 4, 8} and curve.exactly_at == {5, 10}
+    assert curve.steps == {"estimate": {1, 4, 8}, "quadrature": {5, 10}}
 
 
 def test_curves_are_read_between_their_points():

@@ -43,7 +43,7 @@ RUNS = {
 }
 # Learning rates beside the one that the first iterations choose: where their choice was a coin flip (wake-sleep), and
 # where the paper's curve has the speed of another one (AEVB).
-ALSO = {("WS", 1000): (0.02,), ("AEVB", 50_000): (0.02,), ("WS", 50_000): (0.1,)}
+ALSO = {("WS", 1000): (0.02, 0.1), ("AEVB", 50_000): (0.02,), ("WS", 50_000): (0.02, 0.1)}
 PROBE_SAMPLES, PROBE_ITERATIONS, PROBE_IMAGES = 200_000, 60, 1000
 IMPORTANCE_SAMPLES = 500
 
@@ -77,7 +77,7 @@ def fig3(options):
             beside = {"seconds": round(trained[0][1])} | beside_the_papers(measured, method, num_images, samples)
             lines += curve_rows(measured, method, num_images, rate if rate != chosen else None)
             if rate == chosen:
-                vae, last = trained[0][0], max(measured[options.seed].points["quadrature"])
+                vae, last = trained[0][0], max(measured[options.seed].measured("quadrature"))
                 found |= {"samples": last, **beside, "estimates": estimates(vae, method, scored)}
             else:
                 found["other_rates"][str(rate)] = beside
@@ -223,7 +223,7 @@ def curve_rows(measured, method, num_images, other_rate):
         (FIGURES[measure] + at_rate, panel(num_images), f"{method} {part}", samples, round(values[part], 3), seed)
         for measure, part in product(FIGURES, PARTS)
         for seed, curve in measured.items()
-        for samples, values in sorted(curve.points[measure].items())
+        for samples, values in curve.measured(measure).items()
     ]
 
 

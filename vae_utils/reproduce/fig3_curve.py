@@ -31,18 +31,23 @@ class Curve:
 
     Attributes:
         points: {measure: {training images evaluated: {"train": nats, "test": nats}}}, of the measures "quadrature"
-            and "estimate".
+            and "estimate": all that is on disk, the end of a shorter training included (`measured` leaves it out).
     """
 
     def __init__(self, label, seed, images, samples, unit, exactly_at, spacing):
         self.label, self.seed, self.images, self.samples, self.unit = label, seed, images, samples, unit
-        self.exactly_at = {self._step(point) for point in exactly_at} | {self._step(samples)}
         reports = range(int(samples / spacing) + 1)
-        self.estimated_at = {self._step(number * spacing) for number in reports}
+        self.steps = {
+            "quadrature": {self._step(point) for point in [*exactly_at, samples]},
+            "estimate": {self._step(number * spacing) for number in reports},
+        }
         self.path = state_path(label, seed).with_suffix(".chains.safetensors")
-        self.points, self.chains = {"quadrature": {}, "estimate": {}}, None
+        self.points, self.chains = {measure: {} for measure in self.steps}, None
         if not state_path(label, seed).is_file():  # measurements without the training's state are of no use
             self.path.unlink(missing_ok=True)
+        if self.path.is_file():
+            for measure, points in load_tensors(self.path)[1]["points"].items():
+                self.points[measure] = {int(samples): values for samples, values in points.items()}
         self.begun, self.first = time.perf_counter(), None
 
     def _step(self, samples):
@@ -51,14 +56,14 @@ class Curve:
     @property
     def report_at(self):
         """Numbers of training images after which the training has to report."""
-        return [step * self.unit for step in sorted(self.exactly_at | self.estimated_at)]
+        return [step * self.unit for step in sorted(set.union(*self.steps.values()))]
 
     def add(self, vae, report):
         """Measure, keep, and print with the time left."""
         if self.chains is None:
-            self._load(vae)
+            self._start_chains(vae)
         step, measured = self._step(report.samples), {}
-        for measure, steps in (("quadrature", self.exactly_at), ("estimate", self.estimated_at)):
+        for measure, steps in self.steps.items():
             if step in steps and report.samples not in self.points[measure]:
                 measured[measure] = self.points[measure][report.samples] = {
                     part: getattr(self, f"_{measure}")(vae, part, report.samples).nanmean().item() for part in PARTS
@@ -74,13 +79,11 @@ class Curve:
         with fixed_seed(self.seed + samples):
             return self.chains[part].log_likelihood(vae, POSTERIOR_SAMPLES, POSTERIOR_LEAPFROG)
 
-    def _load(self, vae):
+    def _start_chains(self, vae):
         with fixed_seed(self.seed):
             self.chains = {part: KeptChains(vae, images) for part, images in self.images.items()}
         if self.path.is_file():
             tensors, kept = load_tensors(self.path)
-            for measure, points in kept["points"].items():
-                self.points[measure] = {int(samples): values for samples, values in points.items()}
             for part, chains in self.chains.items():
                 chains.z, chains.step_size = tensors[part], kept["step_sizes"][part]
 
@@ -99,10 +102,15 @@ class Curve:
         ]
         say(f"{self.label}: {samples:,} images, {', '.join(words)} nats; about {max(left, 0) / 60:.0f} min left")
 
+    def measured(self, measure):
+        """What was asked for: {training images evaluated: {"train": nats, "test": nats}}, in order."""
+        points = sorted(self.points[measure].items())
+        return {samples: values for samples, values in points if self._step(samples) in self.steps[measure]}
+
     def at(self, measure, part, points):
         """Nats at those of `points` (training images) that lie between two measurements: {point: nats}."""
-        known = sorted(self.points[measure])
-        return interpolated(known, [self.points[measure][samples][part] for samples in known], points)
+        known = self.measured(measure)
+        return interpolated(list(known), [values[part] for values in known.values()], points)
 
 
 def interpolated(samples, nats, points):
