@@ -71,3 +71,24 @@ def test_our_curves_lie_over_all_of_the_papers(tmp_path):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == legend
     with pytest.raises(ValueError, match="the panel was expected to be one of the paper's"):
         curves.plot_over_paper(figure.axes[0], "Fig3", "no panel", {})
+
+
+def test_figure_3_is_drawn_in_three_readings():
+    panels = [f"MNIST Nz=3 H=100 Ntrain={size}" for size in (1000, 50_000)]
+    x = np.array([1e6, 1e7])
+    seeds = [(x, np.array([-150.0, -140])), (x, np.array([-148.0, -142]))]
+    ours = {(figure, panels[1]): {"WS test": seeds} for figure in ("Fig3", curves.ESTIMATE)}
+    figure = curves.plot_figure_3(ours, panels)
+    assert [ax.get_title() for ax in figure.axes] == [
+        f"Ntrain={n}, {p}" for n in (1000, 50_000) for p in ("train", "test")
+    ]
+    counts = [len(ax.lines) for ax in figure.axes]
+    assert counts == [3, 3, 3, 5]  # three of the paper's in each, and two of ours in the last
+    ax = figure.axes[-1]
+    thin = [line for line in ax.lines if line.get_linewidth() < 7]
+    assert [line.get_ydata().tolist() for line in thin] == 2 * [[-149.0, -141.0]]
+    assert {line.get_linestyle() for line in thin} == {"-", ":"}
+    assert {line.get_color() for line in thin} == {curves.METHOD_COLOURS["WS"]}
+    assert len(ax.collections) == 2  # the bands
+    marks = [line.get_marker() for line in ax.lines if line.get_linewidth() == 7]
+    assert marks == list(curves.METHOD_MARKERS.values())

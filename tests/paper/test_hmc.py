@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import MultivariateNormal
 
-from vae_utils.paper.hmc import adapt_step_size, hmc_sample, hmc_step, leapfrog, value_and_gradient
+from vae_utils.paper.hmc import adapt_by_factor, adapt_step_size, hmc_sample, hmc_step, leapfrog, value_and_gradient
 
 MEAN = torch.tensor([1.0, -2.0], dtype=torch.float64)
 COVARIANCE = torch.tensor([[1.0, 0.9], [0.9, 2.0]], dtype=torch.float64)
@@ -141,6 +141,21 @@ def test_the_step_size_finds_its_acceptance(chains):
 def test_step_size_does_not_depend_on_the_number_of_chains():
     few, many = (adapt_step_size(0.1, torch.arange(count) % 2 == 0) for count in (10, 10_000))
     assert few == pytest.approx(many) == pytest.approx(0.1 * math.exp(0.1 * (0.5 - 0.9)))
+
+
+def test_a_step_size_by_factors_goes_to_and_fro_around_its_acceptance():
+    def narrow(z):
+        return -z.square().sum(-1) / (2 * 0.03**2)
+
+    z, step, steps, shares = 0.03 * torch.randn(1000, 3), 1e-3, [], []
+    for _ in range(200):
+        z, accepted = hmc_step(narrow, z, step, 4)
+        step = adapt_by_factor(step, accepted)
+        steps.append(step)
+        shares.append(accepted.float().mean().item())
+    assert steps[0] == pytest.approx(1.25e-3) and steps[9] == pytest.approx(1e-3 * 1.25**10)
+    assert max(steps[50:]) / min(steps[50:]) < 1.25**4
+    assert min(shares[50:]) < 0.9 < max(shares[50:]) and sum(shares[50:]) / 150 == pytest.approx(0.9, abs=0.08)
 
 
 def test_sample_tunes_each_chain_and_has_the_moments():

@@ -12,6 +12,7 @@ from vae_utils.models import VAE, paper_vae
 from vae_utils.paper.hmc import hmc_sample
 from vae_utils.paper.importance import log_likelihood
 from vae_utils.paper.marginal import (
+    KeptChains,
     best_gaussian_posterior,
     gaps,
     kernel_log_density,
@@ -202,6 +203,63 @@ def test_appendix_d_tightens_with_more_samples():
 def test_appendix_d_wants_two_halves():
     with pytest.raises(ValueError, match="num_samples"):
         posterior_sample_log_likelihood(linear_gaussian(1), torch.rand(2, *SHAPE), num_samples=4)
+    with pytest.raises(ValueError, match="num_samples"):
+        KeptChains(linear_gaussian(1), torch.rand(2, *SHAPE)).log_likelihood(linear_gaussian(1), num_samples=4)
+
+
+# --- chains that are kept
+
+
+def test_kept_chains_come_to_the_exact_evidence():
+    """A Gaussian posterior has one mode, which every chain finds: the estimate is right once the step has settled."""
+    vae = linear_gaussian(2, 0.1)
+    images = images_of(vae, 200)
+    torch.manual_seed(0)
+    chains = KeptChains(vae, images)
+    errors = [chains.log_likelihood(vae) - exact(vae, images) for _ in range(3)]
+    assert errors[0].mean() > 0.4  # from steps of 0.001: the draws know a piece of the posterior only
+    for error in errors[1:]:
+        assert abs(error.mean()) < 0.3 and error.abs().median() < 0.5
+
+
+def test_kept_chains_follow_the_weights():
+    """After a small change of the model the chains go on from where they were, and need no time to arrive."""
+    vae = linear_gaussian(2, 0.05)
+    images = images_of(vae, 200)
+    torch.manual_seed(0)
+    chains = KeptChains(vae, images)
+    for _ in range(4):
+        chains.log_likelihood(vae)
+    before, step_size = chains.z, chains.step_size
+    with torch.no_grad():
+        vae.decoder.linear.bias.add_(0.02)
+    kept = chains.log_likelihood(vae) - exact(vae, images)
+    anew = KeptChains(vae, images).log_likelihood(vae) - exact(vae, images)
+    assert abs(kept.mean()) < 0.3 and anew.mean() > 0.4
+    assert chains.z.shape == before.shape and not torch.equal(chains.z, before)
+    assert 0.4 < chains.step_size / step_size < 2.5  # goes to and fro
+
+
+def test_kept_chains_read_low_where_a_chain_sits_in_a_wrong_mode():
+    """Two modes, one with nearly all of the mass: chains do not change over, and those in the small one do not know."""
+    vae = linear_gaussian(1, 0.05)
+
+    class Uneven(nn.Module):
+        def forward(self, z):
+            return torch.where(z > 0, 0.2 * z, -0.2 * z + 0.1).reshape(-1, 1, 1, 1).expand(-1, *SHAPE)
+
+    vae.decoder = Uneven()
+    images = torch.full((400, *SHAPE), 0.3)  # z = 1.5, or z = -1.0: more mass at -1
+    truth = quadrature_log_likelihood(vae, images[:1]).per_image.item()
+    torch.manual_seed(0)
+    chains = KeptChains(vae, images)
+    for _ in range(3):
+        estimate = chains.log_likelihood(vae)
+    smaller = chains.z[:, 0] > 0
+    assert 0.2 < smaller.float().mean() < 0.8
+    share = 1 / (1 + math.exp(-(1.5**2 - 1.0**2) / 2))  # of the mass at -1
+    expected = math.log(share) + (math.log(1 - share) - math.log(share)) * smaller.float().mean().item()
+    assert (estimate - truth).mean().item() == pytest.approx(expected, abs=0.15)
 
 
 def test_kernel_density_is_a_density_and_fits_a_gaussian():
@@ -244,3 +302,11 @@ def test_gaps_are_the_divergences():
         divergence = kl_divergence(MultivariateNormal(q.loc, torch.diag_embed(q.scale**2)), truth)
         torch.testing.assert_close(gap, divergence, rtol=0.1, atol=0.2)  # of 500 draws: 0.05 a standard error
     assert (result.approximation > -0.01).all() and result.approximation.mean() > 0
+
+
+def test_a_chain_that_stands_still_has_no_estimate():
+    """Steps far too long for the posterior: no place but the first, so no density can be fitted."""
+    vae = linear_gaussian(2, 0.05)
+    chains = KeptChains(vae, images_of(vae, 40), step_size=5.0)
+    assert chains.log_likelihood(vae, num_samples=8, burn_in=0).isnan().all()
+    assert not chains.log_likelihood(vae, burn_in=60).isnan().any()  # by then the step is short enough

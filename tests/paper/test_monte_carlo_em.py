@@ -12,6 +12,7 @@ from torch.distributions import MultivariateNormal
 from vae_utils.likelihoods import Gaussian, GreyCrossEntropy
 from vae_utils.models import VAE, paper_vae
 from vae_utils.objectives import elbo
+from vae_utils.paper.hmc import adapt_by_factor
 from vae_utils.paper.monte_carlo_em import monte_carlo_em as loud_em
 from vae_utils.paper.wake_sleep import wake_sleep
 from vae_utils.reproduce import resuming
@@ -164,14 +165,22 @@ def test_monte_carlo_em_leaves_its_codes_at_the_posterior():
     assert z.var().item() == pytest.approx(1 / precision, rel=0.15)  # standard error 3%
 
 
-def test_monte_carlo_em_counts_the_images_of_its_updates(twenty):
+def test_monte_carlo_em_counts_images_as_the_paper_does(twenty):
+    """Each leapfrog step and each update evaluates all images."""
     vae = paper_vae(2, 9, likelihood=GreyCrossEntropy())
     seen = []
-    when = dict(report_at=[40, 155], on_report=lambda vae, report, z: seen.append((report.samples, tuple(z.shape))))
+    when = dict(report_at=[100, 390], on_report=lambda vae, report, z: seen.append((report.samples, tuple(z.shape))))
     reports, _ = monte_carlo_em(vae, twenty, iterations=4, **PAPERS_STEPS, num_leapfrog=3, num_updates=2, **when)
-    assert [report.samples for report in reports] == [40, 160]
-    assert seen == [(40, (20, 2)), (160, (20, 2))]
+    assert [report.samples for report in reports] == [100, 400]
+    assert seen == [(100, (20, 2)), (400, (20, 2))]
     assert [report.iterations for report in reports] == [1, 4]
+
+
+def test_the_step_size_follows_the_rule_that_is_given(twenty):
+    vae = paper_vae(2, 9, likelihood=GreyCrossEntropy())
+    rule = dict(step_size=0.01, adapt=adapt_by_factor)
+    reports, _ = monte_carlo_em(vae, twenty, iterations=3, **PAPERS_STEPS, **rule)
+    assert reports[-1].accepted == 1.0 and reports[-1].step_size == pytest.approx(0.01 * 1.25**3)
 
 
 def test_waiting_updates_leave_the_weights_alone(twenty):
@@ -196,7 +205,7 @@ def test_monte_carlo_em_goes_on_where_it_was_interrupted(twenty, tmp_path, monke
             if report.iterations == interrupt:
                 raise KeyboardInterrupt
 
-        events = dict(report_at=[300, 400], on_report=stop, on_step=path and Resume(path, {}))
+        events = dict(report_at=[900, 1200], on_report=stop, on_step=path and Resume(path, {}))
         return vae, *monte_carlo_em(vae, twenty, iterations=6, **PAPERS_STEPS, chunk=7, **events)
 
     monkeypatch.setattr(resuming, "SECONDS", 0.0)

@@ -108,3 +108,17 @@ def test_a_warm_up_goes_on_where_it_was(pictures, tmp_path, monkeypatch):
     second = WarmUp(1.0, 10)
     long_run(small_vae(), pictures, path, second)
     assert second.step == whole.step == 21
+
+
+def test_a_longer_training_goes_on_from_a_shorter_one(pictures, tmp_path):
+    """Where the learning rate does not look at the end: `told` says what it is, and not how long the run."""
+    run = partial(fit_resuming, images=pictures, **SHORT | {"learning_rate": training.constant(1e-2)}, test=None)
+    whole, vae = small_vae(), small_vae()
+    run(None, whole, epochs=3)
+    path, told = tmp_path / "state.safetensors", {"rate": 1e-2}
+    run(path, vae, epochs=1, told=told)
+    longer = small_vae(seed=1)
+    assert run(path, longer, epochs=3, told=told)[-1].samples == 144
+    assert same(weights_of(longer), weights_of(whole))
+    with pytest.raises(ValueError, match="rate"):
+        run(path, small_vae(), epochs=3, told={"rate": 2e-2})

@@ -15,6 +15,7 @@ from vae_utils.support.arguments import refusal, require_one_of
 
 METHOD_COLOURS = {"AEVB": COLOURS["blue"], "WS": COLOURS["vermilion"], "MCEM": COLOURS["green"]}
 METHOD_MARKERS = {"AEVB": "o", "WS": "s", "MCEM": "^"}
+ESTIMATE = "Fig3 estimate"  # our curves of Figure 3 by the paper's estimator; those of "Fig3" are by quadrature
 METHOD_NAMES = {"AEVB": "AEVB", "WS": "wake-sleep", "MCEM": "Monte Carlo EM"}
 
 
@@ -150,6 +151,65 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
     which = panels[0] if len(panels) == 1 else f"{len(panels)} panels from {panels[0]} to {panels[-1]}"
     name = figure.replace("Fig", "Figure ")
     return set_alt_text(drawn, f"{name} of the paper, {which}: our learning curves over the paper's, train and test.")
+
+
+def plot_figure_3(curves, panels, y_limits=(-170, -105), x_limits=(1.5e5, 8e7)):
+    """Figure 3 in three readings: the paper's curve, ours by the paper's estimator, and ours by quadrature.
+
+    Args:
+        curves: as `read_curves` returns them; the seeds of one curve are measured at the same numbers of images.
+        panels: names of its panels, as in `paper_curves`, one row each: train on the left, test on the right.
+        y_limits, x_limits: of the axes.
+
+    Returns:
+        matplotlib figure: lines are means over seeds, the band behind a line goes from the lowest to the highest.
+    """
+    drawn, axes = plt.subplots(
+        len(panels),
+        2,
+        figsize=(9, 3.6 * len(panels) + 1.2),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    broad = dict(linewidth=7, alpha=0.3, solid_capstyle="butt", markersize=12, markevery=0.12, markeredgewidth=0)
+    looks = {ESTIMATE: dict(linewidth=1.8), "Fig3": dict(linewidth=1.2, linestyle=":", markersize=5)}
+    for row, panel in zip(axes, panels, strict=True):
+        paper = paper_curves("Fig3", panel)
+        for ax, part in zip(row, SOLID_TRAIN_DASHED_TEST, strict=True):
+            for method, colour in METHOD_COLOURS.items():
+                name, mark = f"{method} {part}", METHOD_MARKERS[method]
+                ax.plot(*paper[name], color=colour, marker=mark, zorder=1.5, **broad)
+                for figure, look in looks.items():
+                    seeds = curves.get((figure, panel), {}).get(name, ())
+                    if not seeds:
+                        continue
+                    samples, nats = seeds[0][0], np.stack([values for _, values in seeds])
+                    ax.fill_between(samples, nats.min(0), nats.max(0), color=colour, alpha=0.25, linewidth=0)
+                    marks = dict(marker=mark) if figure == "Fig3" else {}
+                    ax.plot(samples, nats.mean(0), color=colour, **look, **marks)
+            ax.set(xscale="log", xlim=x_limits, ylim=y_limits, title=f"{panel.split()[-1]}, {part}")
+    for ax in axes[-1]:
+        ax.set_xlabel("training images evaluated")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("log p(x) (nats per image)")
+    handle, grey = functools.partial(Line2D, [], []), functools.partial(Line2D, [], [], color=GREY)
+    drawn.legend(
+        handles=[
+            *(
+                handle(color=colour, marker=METHOD_MARKERS[method], label=METHOD_NAMES[method])
+                for method, colour in METHOD_COLOURS.items()
+            ),
+            grey(linewidth=7, alpha=0.4, label="the paper's"),
+            grey(**looks[ESTIMATE], label="ours, by the paper's estimator"),
+            grey(**looks["Fig3"], label="ours, by quadrature"),
+        ],
+        loc="outside lower center",
+        ncols=3,
+    )
+    words = "the paper's curves, ours by its own estimator and ours by quadrature, train and test"
+    return set_alt_text(drawn, f"Figure 3 of the paper in three readings: {words}.")
 
 
 def plot_paper_curves(ax, panel, curves=("AEVB train", "AEVB test"), figure="Fig2"):

@@ -97,6 +97,22 @@ def adapt_step_size(step_size, accepted, target=0.9, gain=0.1):
     return step_size * torch.tensor(gain * (accepted.float().mean().item() - target)).exp().item()
 
 
+def adapt_by_factor(step_size, accepted, target=0.9, factor=1.25):
+    """The step size of all chains times `factor` if the share of accepted moves is `target` or more, else over it.
+
+    So the paper's authors tune (their public program, `hmc.py`): the step size never settles, it goes to and fro
+    around the one that has `target`, and it needs 13 moves to become 20 times as short.
+
+    Args:
+        step_size, accepted, target: as `adapt_step_size`, of one number for all chains.
+        factor: above 1.
+
+    Returns:
+        The new step size.
+    """
+    return step_size * (factor if accepted.float().mean().item() >= target else 1 / factor)
+
+
 @torch.no_grad()
 def hmc_sample(log_density, z, num_samples, burn_in, num_leapfrog, step_size=0.1):
     """Draws from a density: the step size of each chain is fitted during the burn-in and fixed after it.

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from vae_utils.data import require_images
-from vae_utils.paper.hmc import hmc_sample
+from vae_utils.paper.hmc import adapt_by_factor, hmc_sample, hmc_step
 from vae_utils.paper.importance import importance_log_weights, log_joint
 from vae_utils.runtime import fixed_seed
 from vae_utils.support.arguments import refusal, require_whole
@@ -222,6 +222,65 @@ def posterior_samples(vae, x, num_samples, num_leapfrog=4, burn_in=50, candidate
         scores = torch.cat([vae.likelihood.pairwise_log_prob(vae.decoder(part), x) for part in drawn.split(PAIRS)])
         start = drawn[torch.multinomial(scores.softmax(0).T, 1).squeeze(1)]
     return hmc_sample(partial(log_joint, vae, x), start, num_samples, burn_in, num_leapfrog)[0]
+
+
+class KeptChains:
+    """Appendix D as the paper's authors measured along a training: one chain an image, kept from report to report.
+
+    The chains start at draws of the prior, at the first report, when the weights are untrained. At each report they
+    make a few moves towards the posterior of the present weights and then go on to the draws that count. One step
+    size serves all of them and is tuned after every move (`hmc.adapt_by_factor`). So says the authors' public program
+    (`hmc_est.py`, `hmc.py`); the paper says 50 draws and 4 leapfrog steps.
+
+    A chain that sits in a wrong mode is carried along from report to report, and the mean over images comes out low:
+    the other way than Appendix D's own error. A chain that has hardly moved is another matter: see `log_likelihood`.
+
+    Args:
+        vae: a model of few latent dimensions, on the CPU, as it is at the first report.
+        images: grey images in [0, 1], shape [N, 1, H, W]; turned into outcomes of p(x|z) by one fixed draw.
+        step_size: of the leapfrog, to begin with.
+
+    Attributes:
+        x, z: outcomes of p(x|z), [N, 1, H, W], and the end of each one's chain, [N, D].
+        step_size: now.
+
+    Raises:
+        ValueError: if `images` are not grey images in [0, 1].
+    """
+
+    def __init__(self, vae, images, step_size=1e-3):
+        require_images(images, vae.image_shape)
+        self.x = vae.observe(images, torch.Generator().manual_seed(0))
+        self.z, self.step_size = vae.prior.sample((len(images),)), step_size
+
+    @torch.no_grad()
+    def log_likelihood(self, vae, num_samples=50, num_leapfrog=4, burn_in=5):
+        """log p(x) of each image under the present weights; the chains stay where this leaves them.
+
+        Args:
+            vae: the same model, now.
+            num_samples: draws that count, at least 8.
+            num_leapfrog: leapfrog steps in a move.
+            burn_in: moves before them.
+
+        Returns:
+            Nats per image, shape [N]; NaN where the half that the density is fitted to has D places or fewer, because
+            the step is too long for a narrow posterior. Their covariance has no inverse, so the authors' program has
+            no density either, and with any floor under it one such image can move the mean by hundreds of nats.
+
+        Raises:
+            ValueError: if `num_samples` < 8.
+        """
+        require_whole("num_samples", num_samples, least=8, remedy="of two halves, one is split again")
+        draws = []
+        for _ in range(burn_in + num_samples):
+            self.z, accepted = hmc_step(partial(log_joint, vae, self.x), self.z, self.step_size, num_leapfrog)
+            self.step_size = adapt_by_factor(self.step_size, accepted)
+            draws.append(self.z)
+        draws = torch.stack(draws[burn_in:])
+        fitted = draws[: num_samples // 2]
+        moves = (fitted[1:] != fitted[:-1]).any(-1).sum(0)
+        return reciprocal_log_likelihood(vae, self.x, draws).masked_fill(moves < vae.latent_size, math.nan)
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ class MCEMReport:
 
     Attributes:
         iterations: E- and M-steps so far.
-        samples: training images evaluated so far by weight updates, as `monte_carlo_em` says.
+        samples: training images evaluated so far, as `monte_carlo_em` counts them.
         seconds: time spent so far, apart from `on_report`.
         log_joint: log p(x, z) at the current weights and codes, nats per image. No bound on log p(x): it lacks
             the entropy of the codes.
@@ -50,6 +50,7 @@ def monte_carlo_em(
     num_updates=5,
     step_size=0.1,
     target=0.9,
+    adapt=partial(adapt_step_size, gain=0.5),
     seed=0,
     report_at=None,
     on_report=None,
@@ -63,9 +64,8 @@ def monte_carlo_em(
     M: `num_updates` steps up the mean of log p(x_n, z_n) in the weights of the decoder
 
     The chains start from the prior. Grey images become outcomes of p(x|z) once, by one fixed draw, since a
-    chain needs a target that stays. An iteration counts as N * num_updates images on the horizontal axis. The paper
-    does not say what it counts; so counted, its curve for 1,000 images and ours agree (`reproduce fig3`). The
-    leapfrog steps, N * (num_leapfrog + 1) gradients with respect to z, are work that this axis does not show.
+    chain needs a target that stays. An iteration counts as N * (num_leapfrog + num_updates) images on the horizontal
+    axis: the paper does not say what it counts, but all points of its two curves lie at multiples of 15 N.
 
     Args:
         vae: the model, on the CPU; the weights that p(x|z) depends on are trained in place.
@@ -79,6 +79,8 @@ def monte_carlo_em(
         num_updates: steps of the optimiser after it.
         step_size: of the leapfrog, to begin with; then tuned so that a share of `target` is accepted.
         target: share of the moves to accept.
+        adapt: function of (step size, accepted, target) that tunes it after each E-step, `hmc.adapt_step_size` or
+            `hmc.adapt_by_factor`.
         seed: of every draw; the weights' own draw happens before, outside.
         report_at: numbers of training images evaluated after which to report; by default at every tenth of the run.
         on_report: function of (vae, report, z) called at each report, z of shape [N, D].
@@ -98,7 +100,7 @@ def monte_carlo_em(
     require_images(images, vae.image_shape)
     for name, count in (("iterations", iterations), ("num_updates", num_updates), ("num_leapfrog", num_leapfrog)):
         require_whole(name, count)
-    cost = len(images) * num_updates
+    cost = len(images) * (num_leapfrog + num_updates)
     if report_at is None:
         report_at = [cost * iterations * tenth / 10 for tenth in range(1, 11)]
     report_at = {min(iterations, max(1, round(samples / cost))) for samples in report_at} | {iterations}
@@ -112,7 +114,7 @@ def monte_carlo_em(
         try:
             while run.iteration < iterations:
                 run.start_watch()
-                run.expect(num_leapfrog, target, chunk)
+                run.expect(num_leapfrog, partial(adapt, target=target), chunk)
                 for update in range(num_updates):
                     done = run.iteration * num_updates + update
                     run.maximise(learning_rate if done >= waiting else 0.0, chunk)
@@ -152,14 +154,14 @@ class MCEMRun:
         self.iteration, self.history, self.shares, self.log_joint, self.seconds = 0, [], [], math.nan, 0.0
         self._started = None
 
-    def expect(self, num_leapfrog, target, chunk):
+    def expect(self, num_leapfrog, adapt, chunk):
         moves = [
             hmc_step(partial(log_joint, self.vae, x), z, self.step_size, num_leapfrog)
             for x, z in zip(self.x.split(chunk), self.z.split(chunk), strict=True)
         ]
         self.z, accepted = map(torch.cat, zip(*moves, strict=True))
         self.shares.append(accepted.float().mean().item())
-        self.step_size = adapt_step_size(self.step_size, accepted, target, gain=0.5)
+        self.step_size = adapt(self.step_size, accepted)
 
     def maximise(self, learning_rate, chunk):
         for group in self.optimiser.param_groups:

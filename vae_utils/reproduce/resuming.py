@@ -29,23 +29,28 @@ def reports_on_disk(path):
     return load_tensors(path)[1]["reports"] if path.is_file() else []
 
 
-def fit_resuming(path, vae, images, **settings):
+def fit_resuming(path, vae, images, told=None, **settings):
     """`training.fit`, which goes on from the file `path` if it is there, on a CPU to the same numbers.
 
     Args:
         path: of the file that keeps the state, written at the start, at each report and twice a minute; None for none.
+        told: dict of what tells this training from others instead of `epochs` and `learning_rate`: where neither
+            looks at the end of the run, a longer training goes on from a shorter one.
         vae, images, settings: as `fit`; those that tell one training from another are kept in the file.
 
     Raises:
         ValueError: as `fit`, or if the file holds the state of another training.
         OSError: if the file cannot be written.
     """
-    call = {name: value for name, value in settings.items() if name in ("epochs", "batch_size", "seed")}
+    call = {name: value for name, value in settings.items() if name in ("batch_size", "seed")}
     objective = settings.get("objective")
     if objective is not None:
         call["objective"] = [named(objective), _own_state(objective)]
-    if "learning_rate" in settings:
-        call["learning_rate"] = _numbers_of(settings["learning_rate"])
+    if told is None:
+        told = {name: settings[name] for name in ("epochs", "learning_rate") if name in settings}
+        if "learning_rate" in told:
+            told["learning_rate"] = _numbers_of(told["learning_rate"])
+    call |= told
     model = getattr(vae, "settings", None) or str(vae)
     call |= {"model": [model, vae.likelihood.settings], "images": len(images)}
     return fit(vae, images, **settings, on_step=path and Resume(path, call, objective))
