@@ -45,3 +45,14 @@ def test_other_curves_other_places_and_places_beside_the_papers_do_not_count():
     other = [("Fig2", "a panel", "WS test", 1000, 1.0, 0), ("Fig2", "another", "AEVB test", 1000, 1.0, 0)]
     assert band(other) == [] and band(lines(1100, (1, 2, 3)), at=(1000,)) == []
     assert band(lines(6000, (1, 2, 3)), at=(6000,)) == []
+
+
+def test_all_curves_are_found_by_their_panels(monkeypatch):
+    rows = [
+        ("Fig2", panel, f"{method} test", 1000, 1.0, 0)
+        for panel in ("MNIST Nz=20", "MNIST Nz=5", "MNIST Nz=20 rate 0.1")
+        for method in ("WS", "AEVB")
+    ]
+    found = bands.bands("Fig2", rows, (1000,))
+    assert list(found) == ["AEVB 5", "AEVB 20", "AEVB 20 rate 0.1", "WS 5", "WS 20", "WS 20 rate 0.1"]
+    assert all(points[0]["seeds"] == 1 for points in found.values())

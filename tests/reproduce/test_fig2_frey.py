@@ -119,7 +119,7 @@ def test_bands_take_the_seeds_of_one_rate_together():
         for panel, nats in (("Frey Nz=10", 780.0), ("Frey Nz=10 rate 0.02", 760.0), ("Frey Nz=2", 670.0))
         for seed in range(3)
     ]
-    found = fig2_frey.bands(lines)
+    found = fig2_frey.bands("Fig2", lines, fig2_frey.COMPARED_AT)
     assert list(found) == ["AEVB 2", "AEVB 10", "AEVB 10 rate 0.02"]
     assert [points[0]["ours"] for points in found.values()] == [670, 780, 760]
     assert found["AEVB 10"][0]["paper"] == found["AEVB 10 rate 0.02"][0]["paper"]

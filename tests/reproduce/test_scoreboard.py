@@ -38,7 +38,7 @@ def test_a_curve_is_judged_by_its_distance_from_the_papers(points, verdict):
 
 
 def run(elbo):
-    return {"elbo": elbo, "samples": 10**7, "seconds": 600, "against_paper": [point(10**7, elbo, elbo + 1)]}
+    return {"elbo": elbo, "samples": 10**7, "seconds": 600}
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,14 @@ def run(elbo):
 )
 def test_claims_about_figure_2_can_fail(aevb, ratio, gap, verdicts):
     found = {
-        "runs": {"AEVB 20": run(aevb), "WS 20": run(-108.0), "AEVB 200": run(-104.0)},
+        "runs": {"AEVB 20": run(aevb), "WS 20": run(-108.0), "AEVB 200": run(-104.0), "AEVB 20 seed 1": run(0.0)},
+        "bands": {"AEVB 20": [in_band(10**6, 9, False), in_band(10**7, 1, True)], "WS 3": [in_band(10**6, 9, False)]},
         "samples_of_ws_over_aevb": {"MNIST Nz=20": {"-110.0": ratio, "-108.0": ratio}},
         "train_minus_test": {"AEVB 20": 1.0, "WS 20": 1.0, "AEVB 200": gap},
     }
-    better, faster, superfluous, cost = list(board._fig2_mnist(found))[3:]
+    fitted, asleep, better, faster, superfluous, cost = board._fig2_mnist(found)
+    assert fitted.verdict == CONFIRMED and fitted.setting == "fitted up to 10⁶"  # what was fitted does not count
+    assert asleep.verdict == NOT_CONFIRMED and asleep.setting == "predicted"
     assert "better solution" in better.claim and "faster" in faster.claim and "overfit" in superfluous.claim
     assert (better.verdict, faster.verdict, superfluous.verdict) == verdicts
     assert cost.ours == "1.0 to 1.0 min, one core"
@@ -66,15 +69,15 @@ def test_claims_about_figure_2_can_fail(aevb, ratio, gap, verdicts):
 )
 def test_findings_about_frey_face_can_fail(rate, last, gap, verdicts):
     runs = {
-        "AEVB 2": {"against_paper": [], "train_minus_test": gap},
-        "WS 2": {"against_paper": [], "samples": 100, "plateau": {"from": 10, "to": last, "largest_rate": rate}},
+        "AEVB 2": {"train_minus_test": gap},
+        "WS 2": {"samples": 100, "plateau": {"from": 10, "to": last, "largest_rate": rate}},
     }
     rows = list(board._fig2_frey({"runs": runs, "bands": {}, "exact": {"pixel_gaussians": {"test": 570.0}}}))
     assert tuple(row.verdict for row in rows) == verdicts and "570 nats" in rows[0].ours
 
 
 def in_band(samples, difference, confirmed, spread=5.0):
-    return point(samples, 800 + difference, 800) | {"confirmed": confirmed, "spread": spread}
+    return point(samples, 800 + difference, 800) | {"confirmed": confirmed, "spread": spread, "seeds": 3}
 
 
 @pytest.mark.parametrize(
@@ -89,10 +92,12 @@ def in_band(samples, difference, confirmed, spread=5.0):
     ],
 )
 def test_a_curve_of_several_seeds_is_judged_by_their_scatter(name, points, verdict):
-    row = board._band_row("Figure 2, Frey Face", name, points, "test bound", "fig2-frey")
+    runs = {"AEVB 10": {"train_minus_test": 0.0}}
+    found = {"runs": runs, "bands": {name: points}, "exact": {"pixel_gaussians": {"test": 570.0}}}
+    row = next(board._fig2_frey(found))
     assert row.verdict == verdict and row.difference == f"{points[-1]['difference']:+.1f} nats"
-    assert ("fitted" in row.why) == ("rate" in name or "WS" in name) and ("predicted" in row.why) == (name == "AEVB 10")
-    assert ("one seed" in row.why) == (points[-1]["spread"] is None)
+    assert row.setting == "predicted" if name == "AEVB 10" else row.setting.startswith("fitted (")
+    assert row.scatter == ("one seed" if points[-1]["spread"] is None else "3 seeds, ±5.0 nats")
     assert row.claim.endswith("10 latents, rate 0.02" if "rate" in name else "10 latents")
 
 
@@ -112,10 +117,10 @@ def test_variance_ratio_is_the_closed_form_of_a_linear_model():
 
 
 def test_the_markdown_has_a_column_for_each_question():
-    rows = [board.Row("Figure 2", "a", "b", "c", CONFIRMED, "fig2-mnist", "e", "d")]
+    rows = [board.Row("Figure 2", "a", "b", "c", CONFIRMED, "fig2-mnist", "g", "d", "e", "f")]
     head, rule, line = board.markdown(rows).splitlines()
-    assert line == "| Figure 2 | a | b | c | d | **confirmed** | e | `fig2-mnist` |"
-    assert head.count("|") == rule.count("|") == line.count("|") == 9
+    assert line == "| Figure 2 | a | b | c | d | e | f | **confirmed** | g | `fig2-mnist` |"
+    assert head.count("|") == rule.count("|") == line.count("|") == 11
     assert board._power(10**6.5) == "10⁶·⁵" and board._minus(-1.25) == "−1.2"
 
 

@@ -83,6 +83,8 @@ def read_curves(path):
 def plot_over_paper(ax, figure, panel, curves):
     """Our curves, thin and dark, over the paper's, broad and pale; train solid, test dashed.
 
+    Of several seeds the first is drawn as a line, and all of them as a band from the lowest to the highest.
+
     Args:
         ax: Axes to draw on.
         figure, panel: as in `paper_curves`.
@@ -103,8 +105,13 @@ def plot_over_paper(ax, figure, panel, curves):
             broad = dict(linewidth=7, alpha=0.3, solid_capstyle="butt", dash_capstyle="butt", zorder=1.5)
             # Large marks, as pale as the line but shining through it: without colour all broad lines are one grey.
             ax.plot(*paper[curve], markersize=12, markevery=0.12, markeredgewidth=0, **broad, **style)
-        for samples, nats in curves.get(curve, ()):
+        seeds = curves.get(curve, ())
+        for samples, nats in seeds[:1]:
             ax.plot(samples, nats, linewidth=1.8, markersize=5, markevery=2, **style)
+        if len(seeds) > 1:  # as far as all of them go
+            common = functools.reduce(np.intersect1d, [samples for samples, _ in seeds])
+            nats = np.stack([np.interp(common, *seed) for seed in seeds])
+            ax.fill_between(common, nats.min(0), nats.max(0), color=style["color"], alpha=0.35, linewidth=0)
     ax.set(xscale="log", title=panel, xlabel="training images evaluated")
     return ax
 

@@ -1,8 +1,10 @@
 """Our curves of several seeds as a band, and the paper's beside it: what scatter alone explains."""
 
+from itertools import product
+
 import numpy as np
 
-from vae_utils.reproduce.curves import paper_value
+from vae_utils.reproduce.curves import METHODS, paper_value
 
 SEEDS = 3  # fewer say too little of a standard deviation
 WIDENED_BY = 2  # standard deviations of a seed, on both sides of the band
@@ -41,3 +43,23 @@ def band(figure, panel, curve, rows, at):
                 room = WIDENED_BY * spread
                 points[-1]["confirmed"] = bool(min(values) - room <= paper <= max(values) + room)
     return points
+
+
+def bands(figure, rows, at):
+    """The test curves of all panels, seeds together, beside the paper's.
+
+    Args:
+        figure, at: as `band`.
+        rows: as `band`; a panel may be named "MNIST Nz=20 rate 0.02", for a curve at another rate beside it.
+
+    Returns:
+        Dict from "AEVB 20", "WS 20" or "AEVB 20 rate 0.02" to what `band` returns; few latents come first.
+    """
+    found = {}
+    sizes = {panel: int(panel.split("Nz=")[1].split()[0]) for panel in sorted({row[1] for row in rows})}
+    for method, (panel, size) in product(METHODS, sorted(sizes.items(), key=lambda item: item[1])):
+        shown, _, rate = panel.partition(" rate ")
+        ours = [(of, shown, *others) for of, drawn_in, *others in rows if drawn_in == panel]
+        points = band(figure, shown, f"{method} test", ours, at)
+        found |= {f"{method} {size}" + f" rate {rate}" * bool(rate): points} if points else {}
+    return found

@@ -12,7 +12,7 @@ from vae_utils.paper.deeper import deeper_paper_vae
 from vae_utils.paper.frey_face import load_frey_faces
 from vae_utils.paper.ppca import pixel_gaussians, ppca
 from vae_utils.reproduce import curves
-from vae_utils.reproduce.bands import band
+from vae_utils.reproduce.bands import bands
 from vae_utils.reproduce.common import Command, store_model, summary
 
 FIGURE = "Fig2"
@@ -81,7 +81,7 @@ def weights_file(latent_size):
 
 def what_all_share(faces, runs, rows):
     """What the record says besides its runs."""
-    return {"exact": exact(faces), "bands": bands(rows)}
+    return {"exact": exact(faces), "bands": bands(FIGURE, rows, COMPARED_AT)}
 
 
 def train_rates(stored, method, latent_size, samples, first_seed, other, faces):
@@ -154,21 +154,7 @@ def about(method, vae, history, faces, panel):
         "kl_per_dimension": [round(kl, 4) for kl in kl_per_dimension(vae, faces.test).tolist()],
         "smallest_sigma": smallest_sigma(vae, faces.test),
         "plateau": plateau(history, faces),
-        "against_paper": curves.compare_test(FIGURE, panel, method, history, at=COMPARED_AT),
     }
-
-
-def bands(rows):
-    """All test curves, seeds together, beside the paper's: {run of the first seed: list of `bands.band`}."""
-    found = {}
-    panels = sorted({row[1] for row in rows}, key=lambda panel: (int(panel.split()[1].removeprefix("Nz=")), panel))
-    for method, panel in product(curves.METHODS, panels):
-        shown, _, rate = panel.partition(" rate ")
-        ours = [(figure, shown, *others) for figure, of, *others in rows if of == panel]
-        name = f"{method} {shown.removeprefix('Frey Nz=')}" + f" rate {rate}" * bool(rate)
-        points = band(FIGURE, shown, f"{method} test", ours, COMPARED_AT)
-        found |= {name: points} if points else {}
-    return found
 
 
 def plateau(history, faces):
