@@ -291,6 +291,7 @@ def fit(
         finally:
             bar.close()
             vae.eval()
+            run.optimiser.zero_grad()  # gradients that nobody asks for take as much memory as the weights
     return run.history
 
 

@@ -15,7 +15,10 @@ def test_figure_2_leaves_curves_a_picture_and_a_record(run, out, rows_of, small_
     rows, runs = rows_of(out / "fig2-mnist.csv"), record["results"]["runs"]
     names = product(("Fig2",), ("MNIST Nz=3", "MNIST Nz=5"), ("AEVB train", "AEVB test", "WS train", "WS test"))
     assert {(row["figure"], row["panel"], row["curve"]) for row in rows} == set(names)
-    assert [row["samples"] for row in rows[:3]] == ["200", "1000", "2000"] and {row["seed"] for row in rows} == {"2", "3"}
+    assert [row["samples"] for row in rows[:3]] == ["200", "1000", "2000"] and {row["seed"] for row in rows} == {
+        "2",
+        "3",
+    }
     assert record["command"] == "python -m vae_utils.reproduce fig2-mnist --seed 2 --samples 2000"
     first = {"AEVB 3", "WS 3", "AEVB 5", "WS 5"}
     assert set(record["results"]["train_minus_test"]) == first

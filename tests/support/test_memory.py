@@ -3,6 +3,7 @@
 import ctypes
 import subprocess
 import sys
+import weakref
 
 import pytest
 
@@ -41,6 +42,17 @@ def test_after_a_cell_a_program_may_need_less(monkeypatch):
     giving.after_a_cell()
     giving.look(310 * MB)
     assert giving.needed == 310 * MB
+
+
+def test_after_a_cell_what_refers_to_itself_is_gone():
+    class Figure:
+        def __init__(self):
+            self.own = self
+
+    figure = weakref.ref(Figure())
+    assert figure() is not None
+    GivingBack(lambda pad: None).after_a_cell()
+    assert figure() is None
 
 
 def test_nobody_looks_between_cells():

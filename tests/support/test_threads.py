@@ -25,9 +25,9 @@ class Machine:
     def __init__(self):
         self.clocks = [0.0, 0.0, 0.0, 0.0]
 
-    def pass_by(self, ran=1.0, waited=0.0, idle=0.0):
-        """A second goes by, then a network is called; the number of threads after it."""
-        self.clocks = [clock + more for clock, more in zip(self.clocks, (1.0, ran, waited, idle))]
+    def pass_by(self, ran=1.0, waited=0.0, idle=0.0, seconds=1.0):
+        """A second or so goes by, then a network is called; the number of threads after it."""
+        self.clocks = [clock + more for clock, more in zip(self.clocks, (seconds, ran, waited, idle))]
         NETWORK(torch.ones(1))
         return torch.get_num_threads()
 
@@ -83,6 +83,12 @@ def test_each_thread_given_back_is_missed_for_longer(sharing, machine):
 
 def test_after_a_pause_a_computation_begins_with_one_thread(sharing, machine):
     assert [machine.pass_by(ran=0.01, waited=0.09, idle=7.9), machine.pass_by(idle=3.0)] == [1, 4]
+
+
+def test_the_first_look_of_a_computation_comes_sooner(sharing, machine):
+    soon = {"ran": threads.FIRST, "idle": 7 * threads.FIRST, "seconds": threads.FIRST}
+    assert [machine.pass_by(ran=0.01), machine.pass_by(**soon)] == [1, 8]
+    assert machine.pass_by(ran=0.0, waited=threads.FIRST, seconds=threads.FIRST) == 8  # later ones come when they did
 
 
 def test_a_number_that_the_user_chooses_stays(sharing, machine):

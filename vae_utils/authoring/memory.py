@@ -3,8 +3,8 @@
     python -m vae_utils.authoring.memory [LESSON ...] [--cells N] [--out FOLDER]
 
 Each lesson is run from top to bottom in a kernel of its own, with the images that `load_mnist` finds. The peak is what
-Linux calls VmHWM: all pages in memory, those of libraries too, which kernels of the same machine share. It writes
-memory.json if all lessons are run.
+Linux calls VmHWM: all pages in memory. Those of files are among them, libraries above all, and are in memory once for
+all kernels of a machine; what is left is a kernel's own. It writes memory.json if all lessons are run.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from vae_utils.reproduce.provenance import versions, write_record
 COMMAND = "python -m vae_utils.authoring.memory"
 
 
-def peak(process):
-    """GiB that a process has had in memory at most, since `forget_peak`."""
+def pages(process, name):
+    """GiB of a process as Linux counts them: VmHWM, in memory at most since `forget_peak`; RssFile, of files, now."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**20
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 2**20
 
 
 def forget_peak(process):
@@ -32,17 +32,22 @@ def forget_peak(process):
 
 
 def peaks(path):
-    """GiB at the peak of each code cell of the lesson at `path`, in their order: dict of cell id to number.
+    """The peak of each code cell of the lesson at `path`, in their order: dict of cell id to (GiB, GiB of its own).
 
     Raises:
         ValueError: if a cell fails.
     """
-    found = {}
+    found, files = {}, {}
 
-    def note(process, cell):
-        found[cell.id] = peak(process)
+    def begin(process, cell):
+        forget_peak(process)
+        files[cell.id] = pages(process, "RssFile")  # more are read in the cell: its own are no more than what we say
 
-    run(read(path), path, before=lambda process, cell: forget_peak(process), after=note)
+    def end(process, cell):
+        highest = pages(process, "VmHWM")
+        found[cell.id] = highest, highest - files[cell.id]
+
+    run(read(path), path, before=begin, after=end)
     return found
 
 
@@ -64,11 +69,13 @@ def main(arguments=None):
     for path in chosen:
         found = peaks(path)
         highest = sorted(found, key=found.get, reverse=True)[: options.cells]
-        rows[path.stem] = {"gib": round(max(found.values()), 3), "cell": highest[0]}
-        cells = ", ".join(f"{cell} {found[cell]:.3f}" for cell in highest)
-        print(f"{path.stem}: {rows[path.stem]['gib']:.3f} GiB at the peak; highest cells: {cells}", flush=True)
+        all_pages, own = (max(column) for column in zip(*found.values()))
+        rows[path.stem] = {"gib": round(all_pages, 3), "own_gib": round(own, 3), "cell": highest[0]}
+        cells = ", ".join(f"{cell} {found[cell][0]:.3f}" for cell in highest)
+        print(f"{path.stem}: {all_pages:.3f} GiB at the peak, {own:.3f} its own; highest cells: {cells}", flush=True)
     if not options.lessons:
-        results = {"images": images, "lessons": rows, "protocol": "VmHWM of the lesson's kernel, one run"}
+        protocol = "VmHWM of the lesson's kernel, and without the pages of files; one run"
+        results = {"images": images, "lessons": rows, "protocol": protocol}
         write_record(options.out / "memory.json", COMMAND, start, results, seed=None, versions=versions())
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 
 MOST_BYTES = 8_000_000  # of weights in half precision: about a second of a slow connection, once
 MOST_PRODUCTS = 30_000_000  # multiplications for one image: about two frames of 1/60 s in JavaScript
@@ -63,7 +62,7 @@ def decoder_program(vae):
     try:
         decoder = copy.deepcopy(vae.decoder).to("cpu", torch.float32).eval()
         graph = fx.symbolic_trace(decoder)
-        ShapeProp(graph).propagate(torch.zeros(1, vae.latent_size, dtype=torch.float32))
+        _Shapes(graph).run(torch.zeros(1, vae.latent_size, dtype=torch.float32))
     except Exception as error:  # whatever a decoder's own code does when it is given a symbol
         raise NotPortable(f"its network cannot be written as a list of layers ({error})") from error
     writer = _Writer(graph)
@@ -84,6 +83,18 @@ def decoder_program(vae):
     return Program(writer.steps, weights, writer.products)
 
 
+class _Shapes(fx.Interpreter):
+    """Runs a traced network once and notes the shape of what each node makes.
+
+    torch.fx.passes.shape_prop does it too, but loads SymPy for it: 44 MB, and a second before the first explorer.
+    """
+
+    def run_node(self, node):
+        result = super().run_node(node)
+        node.meta["shape"] = getattr(result, "shape", None)
+        return result
+
+
 class _Writer:
     """Walks a traced network, in the order of its computation."""
 
@@ -99,7 +110,7 @@ class _Writer:
 
     def sizes(self, node):
         """Numbers of one image that a node makes; a constant has no batch."""
-        shape = node.meta["tensor_meta"].shape
+        shape = node.meta["shape"]
         return math.prod(shape if node.op == "get_attr" else shape[1:])
 
     def store(self, tensor):
@@ -126,9 +137,9 @@ class _Writer:
         elif node.op == "call_function" and node.target in (operator.add, torch.add) and len(inputs) == 2:
             if node.kwargs or self.sizes(node.args[0]) != self.sizes(node.args[1]):
                 raise NotPortable("it adds what has not the same shape, or adds it with a factor")
-            self.step("add", inputs, node.meta["tensor_meta"].shape[1:])
+            self.step("add", inputs, node.meta["shape"][1:])
         elif module is not None:
-            before, after = (end.meta["tensor_meta"].shape[1:] for end in (node.args[0], node))
+            before, after = (end.meta["shape"][1:] for end in (node.args[0], node))
             self.add_layer(module, inputs, before, after)
         else:
             raise NotPortable(f"it calls {getattr(node.target, '__name__', node.target)}, which the page does not know")

@@ -7,6 +7,7 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from vae_utils.figures import COLOURS, GREY, SOLID_TRAIN_DASHED_TEST, Y_LABELS
 from vae_utils.files import ASSETS
@@ -153,6 +154,8 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
         grey(linestyle="-", label="train"),
         grey(linestyle="--", label="test"),
     ]
+    if any(len(seeds) > 1 for panel in panels for seeds in curves.get((figure, panel), {}).values()):
+        handles.insert(-3, Patch(color=GREY, alpha=0.5, linewidth=0, label="ours, all seeds"))
     in_a_row = len(handles) if columns > 2 else math.ceil(len(handles) / 2)
     drawn.legend(handles=handles, loc="outside lower center", ncols=in_a_row)
     which = panels[0] if len(panels) == 1 else f"{len(panels)} panels from {panels[0]} to {panels[-1]}"

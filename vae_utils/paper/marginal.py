@@ -21,8 +21,8 @@ from vae_utils.support.arguments import refusal, require_whole
 MOST_DIMENSIONS = 3
 POINTS = {1: 1000, 2: 100, 3: 32}  # latent dimensions: cells of the first grid along each axis
 DEEPEST = 6  # halvings of the first grid's cells, at most
-SHARED_PAIRS = 20_000_000  # numbers in memory at a time: 80 MB
-PAIRS = 5_000  # codes decoded at a time: 16 MB of pixels
+SHARED_PAIRS = 8_000_000  # numbers in memory at a time: 32 MB
+PAIRS = 2_500  # codes decoded at a time: 8 MB of pixels
 
 
 @dataclass(frozen=True)

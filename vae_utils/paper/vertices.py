@@ -149,7 +149,7 @@ def largest_unit(samples: np.ndarray, unit: float, most: int = 60, tolerance: fl
 def free_steps(samples: np.ndarray, unit: float) -> int:
     """How many numbers were free to miss the grid, if reports come at even distances that a line may skip.
 
-    That are the first one, and of the distances between neighbours those that are no multiple of a smaller one.
+    These are the first one, and of the distances between neighbours those that are no multiple of a smaller one.
     """
     steps = np.unique(np.diff(np.round(samples / unit)).astype(int))
     return 1 + sum(all(step % other for other in steps[steps < step]) for step in steps)

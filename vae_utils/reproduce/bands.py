@@ -1,4 +1,4 @@
-"""Our curves of several seeds as a band, and the paper's beside it: what scatter alone explains."""
+"""Our curves of several seeds as a band, the paper's beside it, and whether scatter explains the difference."""
 
 from itertools import product
 
@@ -19,7 +19,7 @@ def band(figure, panel, curve, rows, at):
     Args:
         figure, panel, curve: as `paper.curves.paper_curves` names them.
         rows: lines (figure, panel, curve, samples, nats, seed) of `curves.StoredRuns`, of any curves.
-        at: numbers of images at which to compare; reports within 1% of them count.
+        at: numbers of images at which to compare; reports within 1.2% of them count.
 
     Returns:
         List of dicts, one for each of `at` where both have a value, nats per image: samples, seeds, ours (mean of the

@@ -1,6 +1,6 @@
 """The scoreboard: every claim, figure and number of the paper, what it says, what we got, and why they differ."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -85,10 +85,9 @@ def _fig2_mnist(found):
     runs, command = _first_seed(found["runs"]), "fig2-mnist"
     for name, points in _in_order(found["bands"]).items():
         fitted = name in FITTED_ON_MNIST
-        counted = [point for point in points if not fitted or point["samples"] > 1.01 * FITTED_UP_TO]
         setting = f"fitted up to {_power(FITTED_UP_TO)}" if fitted else PREDICTED
-        near = partial(_nearer_than, TOLERANCE[name.split()[0]])
-        yield _band_row("Figure 2, MNIST", name, counted, near, "test bound, grey pixels", setting, command)
+        near, after = partial(_nearer_than, TOLERANCE[name.split()[0]]), FITTED_UP_TO if fitted else 0
+        yield _band_row("Figure 2, MNIST", name, points, near, "test bound, grey pixels", setting, command, after)
     aevb, ws = _by_size(runs, "AEVB"), _by_size(runs, "WS")
     leads = {size: run["elbo"] - ws[size]["elbo"] for size, run in aevb.items() if size in ws}
     if leads:
@@ -151,7 +150,8 @@ def _fig3(found):
     for name, run in found["runs"].items():
         method, size = name.split()
         place, points = f"Figure 3, N = {int(size):,}", run["against_paper_test"]
-        yield _curve_row(place, method, points, protocol, TOLERANCE[method], "fig3")
+        row = _curve_row(place, method, points, protocol, TOLERANCE[method], "fig3")
+        yield replace(row, scatter="one seed", setting=PREDICTED)
 
 
 def _fig4(found):
@@ -262,17 +262,20 @@ def _curve_row(place, name, points, protocol, tolerance, command):
     return Row(place, claim, paper, _minus(last["ours"]), verdict, command, why, difference)
 
 
-def _band_row(place, name, points, near, protocol, setting, command):
+def _band_row(place, name, points, near, protocol, setting, command, after=0):
     """One curve of several seeds at its last point in common with the paper's; how many points the scatter covers.
 
     Args:
         place, protocol, setting, command: of the row.
         name: of the curve, as `bands.bands` names it.
-        points: of `bands.band`, those that count.
+        points: of `bands.band`.
+        after: images up to which points do not count.
         near: function of a point: whether the two are near each other, whatever the scatter says.
     """
     method, size, *rate = name.split()
     claim = f"{METHOD_NAMES[method]}, {size} latents" + ", " * bool(rate) + " ".join(rate)
+    seeds = max((point["seeds"] for point in points), default=0)
+    points = [point for point in points if point["samples"] > 1.01 * after]
     if not points:
         why = "the curves do not overlap where they count"
         return Row(place, claim, "no point in common", "", NOT_TESTABLE, command, why, setting=setting)
@@ -286,7 +289,6 @@ def _band_row(place, name, points, near, protocol, setting, command):
         f"{len(covered)} of {len(points)} points lie within the seeds' band and two standard deviations; "
         f"largest distance: {_signed(worst['difference'])} at {_power(worst['samples'])} images"
     )
-    seeds = max(point["seeds"] for point in points)
     scatter = "one seed" if last["spread"] is None else f"{seeds} seeds, ±{last['spread']:.1f} nats"
     paper = f"{_minus(last['paper'])} at {_power(last['samples'])} images ({protocol})"
     difference, ours = f"{_signed(last['difference'])} nats", _minus(last["ours"])
@@ -302,7 +304,7 @@ def _nearer_in_share(share, point):
 
 
 def _first_seed(runs):
-    """The runs of the first seed at the chosen rates, in order: those whose names have two words."""
+    """The runs of the first seed, in order: those whose names have two words."""
     return _in_order({name: run for name, run in runs.items() if name.count(" ") == 1})
 
 

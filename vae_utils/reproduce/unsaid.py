@@ -91,12 +91,14 @@ def on_a_grid(line, panel):
     """
     num_images = int(panel.rpartition("=")[2])
     unit = PASSES * num_images
-    samples = line.curve[:, 0]
-    samples = samples[samples <= LAST_MULTIPLE * unit]
+    every = line.curve[:, 0]
+    samples = every[every <= LAST_MULTIPLE * unit]
     furthest = vertices.off_the_grid(samples, unit).max()
     return {
         "N": num_images,
         "points": len(samples),
+        "points_beyond": len(every) - len(samples),
+        "furthest_of_all": round(vertices.off_the_grid(every, unit).max(), 4),
         "largest_unit": vertices.largest_unit(samples, num_images),
         "multiples": (samples / unit).round(3).tolist(),
         "furthest": round(furthest, 4),

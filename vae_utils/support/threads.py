@@ -2,9 +2,9 @@
 
 PyTorch takes one thread for each core, and threads that wait for each other keep their cores busy meanwhile. On a
 machine that several learners share, some thread always has no core, and all others wait for it: four learners on two
-cores train ten times slower than their share of the machine allows. So, on Linux, a program that shares cores begins
-a computation with one thread, and looks four times a second: it takes more threads where cores lie idle, and gives
-them back if it has waited for a core.
+cores train forty times slower than their share of the machine allows (`reproduce crowd`). So, on Linux, a program that
+shares cores begins a computation with one thread, and looks four times a second: it takes more threads where cores lie
+idle, and gives them back if it has waited for a core.
 
 A number that the user has chosen, by OMP_NUM_THREADS, MKL_NUM_THREADS or `torch.set_num_threads`, is left alone.
 Choose one for results that are equal to the last bit: sums of floats depend on the number of threads.
@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 PERIOD = 0.25  # seconds between two looks
+FIRST = 0.1  # seconds until the first look of a computation, during which it has one thread
 BUSY = 0.5  # share of its time that a program computes or waits for a core; after less, a new computation begins
 WAITED = 0.15  # share of its busy time without a core, from which on threads are given back
 IDLE = 0.6  # cores that lie idle, from which on a thread is taken
@@ -36,7 +37,7 @@ class CoreSharing:
         self.most = self.threads = most
         self.owner = threading.get_ident()  # torch counts the threads of each Python thread apart
         self.rest, self.next_rest = 0, 1  # looks
-        self.before = None  # the clocks at the last look
+        self.before, self.period = None, FIRST  # the clocks at the last look; seconds from there to the next
         torch.set_num_threads(most)
         self.hook = nn.modules.module.register_module_forward_pre_hook(self._before_a_network)
 
@@ -45,7 +46,7 @@ class CoreSharing:
         self.hook.remove()
 
     def _before_a_network(self, module, inputs):
-        if threading.get_ident() != self.owner or (self.before and time.monotonic() - self.before[0] < PERIOD):
+        if threading.get_ident() != self.owner or (self.before and time.monotonic() - self.before[0] < self.period):
             return
         if torch.get_num_threads() != self.threads:  # the user has chosen another number
             self.stop()
@@ -54,8 +55,10 @@ class CoreSharing:
         seconds, ran, waited, idle = (after - before for after, before in zip(now, self.before or now))
         self.before = now
         if ran + waited > BUSY * seconds:
+            self.period = PERIOD
             self._follow(waited / (ran + waited), idle / seconds)
         else:  # a computation begins, and nobody knows yet who else computes
+            self.period = FIRST
             self._take(1)
 
     def _follow(self, waited: float, idle: float) -> None:
