@@ -99,7 +99,9 @@ def small_frey():
     def small_frey(patch, film):
         patch.setattr(fig2_frey, "load_frey_faces", lambda: film)
         patch.setattr(fig2_frey, "HIDDEN", 20)
-        patch.setattr(fig2_frey, "PROBE", 10_500)
+        patch.setattr(fig2_frey, "BATCH_SIZE", 100)
+        patch.setattr(fig2_frey, "TRIAL", 10_500)
+        patch.setattr(fig2_frey, "OTHER_SEEDS", 1)
 
     return small_frey
 

@@ -109,6 +109,8 @@ def test_runs_join_those_that_are_there(out, rows_of, capsys):
     add(stored, 3)
     other = curves.StoredRuns(options(out, latents=[5]))
     add(other, 5)
+    assert not other.has("AEVB 3", 1000, batch_size=500)
+    assert other.known("AEVB 3")["asked"] == 1000 and other.known("AEVB 4") is None
     assert other.has("AEVB 3", 1000) and stored.has("AEVB 5", 1000) and not stored.has("AEVB 3", 2000)
     assert "AEVB 3: fig2-mnist.csv has it already; to train it again, let --out" in capsys.readouterr().out
     add(stored, 3, nats=-90.0)  # replaces the one of the same panel and curve

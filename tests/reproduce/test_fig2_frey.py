@@ -40,9 +40,11 @@ def results(made):
 @pytest.mark.slow
 def test_the_command_leaves_curves_picture_weights_and_record(made, results, rows_of):
     files = {"fig2-frey.csv", "fig2-frey.json", "fig2-frey.png", "frey-2.safetensors"}
-    assert {path.name for path in made.iterdir()} == files and set(results["runs"]) == {"AEVB 2", "WS 2"}
-    rows, known = rows_of(made / "fig2-frey.csv"), ("Fig2", "Frey Nz=2", "0")
-    assert {(row["figure"], row["panel"], row["seed"]) for row in rows} == {known}
+    assert {path.name for path in made.iterdir()} == files
+    assert list(results["runs"]) == ["AEVB 2", "WS 2", "AEVB 2 seed 1", "WS 2 seed 1"]  # each first seed first
+    rows = rows_of(made / "fig2-frey.csv")
+    assert {(row["figure"], row["panel"]) for row in rows} == {("Fig2", "Frey Nz=2")}
+    assert {row["seed"] for row in rows} == {"0", "1"}
     assert {row["curve"] for row in rows} == {"AEVB train", "AEVB test", "WS train", "WS test"}
     assert list((made.parent / "data" / "reproduce").iterdir()) == []  # states are gone
 
@@ -60,7 +62,8 @@ def test_the_record_says_what_the_stored_weights_are(made, results, film, rows_o
     assert sum(run["kl_per_dimension"]) == pytest.approx(run["rate"], abs=0.01)
     assert kl_per_dimension(vae, film.test).tolist() == pytest.approx(run["kl_per_dimension"], abs=0.1)
     assert run["smallest_sigma"] >= 1 / 256 - 1e-5
-    last = [float(row["nats"]) for row in rows_of(made / "fig2-frey.csv") if row["curve"] == "AEVB test"]
+    rows = [row for row in rows_of(made / "fig2-frey.csv") if (row["curve"], row["seed"]) == ("AEVB test", "0")]
+    last = [float(row["nats"]) for row in rows]
     assert run["best_test"]["elbo"] == pytest.approx(max(last), abs=0.01)
 
 
@@ -93,6 +96,56 @@ def test_the_test_frames_choose_nothing(film, monkeypatch, results, run):
         theirs = other[name]
         assert ours["learning_rates"] == theirs["learning_rates"] and ours["train"] == theirs["train"]
         assert ours["elbo"] != theirs["elbo"]
+
+
+@pytest.mark.slow
+def test_another_seed_takes_the_rate_of_the_first_and_wake_sleep_its_second_layer(results):
+    for method, layers in (("AEVB", 1), ("WS", 2)):
+        first, other = results["runs"][f"{method} 2"], results["runs"][f"{method} 2 seed 1"]
+        assert (first["seed"], other["seed"]) == (0, 1) and other["learning_rate"] == first["learning_rate"]
+        assert first["decoder_layers"] == other["decoder_layers"] == layers
+        assert list(first["trials"]) == ["0.01", "0.02", "0.1"] and other["trials"] == first["trials"]
+
+
+def test_rates_that_a_trial_cannot_tell_apart_are_rivals():
+    tried = [{"learning_rate": rate, "train": nats} for rate, nats in ((0.01, 818.0), (0.02, 817.0), (0.1, None))]
+    assert fig2_frey.rivals(tried, 0.01) == [0.02] and fig2_frey.rivals(tried[:1], 0.01) == []
+    assert fig2_frey.rivals([*tried[:1], tried[1] | {"train": 790.0}], 0.01) == []
+
+
+def test_bands_take_the_seeds_of_one_rate_together():
+    lines = [
+        ("Fig2", panel, "AEVB test", 1_000_000, nats, seed)
+        for panel, nats in (("Frey Nz=10", 780.0), ("Frey Nz=10 rate 0.02", 760.0), ("Frey Nz=2", 670.0))
+        for seed in range(3)
+    ]
+    found = fig2_frey.bands("Fig2", lines, fig2_frey.COMPARED_AT)
+    assert list(found) == ["AEVB 2", "AEVB 10", "AEVB 10 rate 0.02"]
+    assert [points[0]["ours"] for points in found.values()] == [670, 780, 760]
+    assert found["AEVB 10"][0]["paper"] == found["AEVB 10 rate 0.02"][0]["paper"]
+
+
+def trial(monkeypatch, bounds):
+    """What a trial says of a training whose reports have those bounds, and how many reports it took."""
+    monkeypatch.setattr(fig2_frey, "TRIAL", 800_000)
+    seen = []
+
+    def train(label, rate, on_report):
+        for samples, nats in bounds.items():
+            report = training.Report(samples, 1.0, 1.0, nats, 0.0, 0.0)
+            seen.append(report)
+            on_report(None, report)
+
+    trials = {}
+    reached = fig2_frey.trial_bound(train, "a curve", 0, trials, 0.01)
+    assert list(trials["0.01"].values()) == [report.train_elbo for report in seen]
+    return reached, len(seen)
+
+
+def test_a_trial_ends_at_its_length_or_once_it_is_useless(monkeypatch):
+    assert trial(monkeypatch, {400_000: 600.0, 800_000: 700.0, 900_000: 800.0}) == (700.0, 2)
+    assert trial(monkeypatch, {100_000: -500.0, 400_000: 400.0, 800_000: 700.0}) == (400.0, 2)
+    assert trial(monkeypatch, {100_000: -500.0, 200_000: 300.0}) == (300.0, 2)  # shorter than a trial
 
 
 def test_a_stand_in_makes_no_numbers(run, out, film, monkeypatch):

@@ -13,8 +13,8 @@ def test_the_search_reports_each_try_and_those_that_failed(run, out, rows_of, sm
         return train(label, method, latent_size, rate, *arguments, **kwargs)
 
     small_frey(monkeypatch, film)
-    assert fig2_frey_search.MINIBATCH == 500
-    monkeypatch.setattr(fig2_frey_search, "MINIBATCH", 50)
+    assert fig2_frey_search.BATCH_SIZE == 500
+    monkeypatch.setattr(fig2_frey_search, "BATCH_SIZE", 50)
     train = fig2_frey_search.train_frey_curve
     monkeypatch.setattr(fig2_frey_search, "train_frey_curve", overflowing)
     runs = run("fig2-frey-search", "--samples", 2000)["results"]["runs"]

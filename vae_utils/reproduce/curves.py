@@ -14,11 +14,11 @@ from vae_utils.paper.wake_sleep import wake_sleep
 from vae_utils.reproduce.common import made_by, record, save_figure, say
 from vae_utils.reproduce.precision import fast_products
 from vae_utils.reproduce.provenance import read_record
-from vae_utils.reproduce.resuming import fit_resuming, state_path
-from vae_utils.training import after, paper_adagrad
+from vae_utils.reproduce.resuming import fit_resuming, reports_on_disk, state_path
+from vae_utils.training import Report, after, paper_adagrad
 
 METHODS = {"AEVB": elbo, "WS": wake_sleep}  # named as the paper's figures name them
-BATCH_SIZE = 100  # M, as the text says; L = 1
+BATCH_SIZE = 100  # M, as the text says and as MNIST's curves begin; L = 1
 WAITING = 100  # steps in which the author's program only gathers squares
 LEARNING_RATES = (0.01, 0.02, 0.1)  # section 5: "chosen from"
 
@@ -43,10 +43,15 @@ def choose_rate(performance):
         except FloatingPointError:
             reached = None
         tried.append({"learning_rate": rate, "train": reached})
-    trained = [row for row in tried if row["train"] is not None]
-    if not trained:
+    if not any(row["train"] is not None for row in tried):
         raise FloatingPointError(f"the loss overflowed with each of the learning rates {LEARNING_RATES}")
-    return max(trained, key=lambda row: row["train"])["learning_rate"], tried
+    return best_rate(tried), tried
+
+
+def best_rate(tried):
+    """The learning rate whose short run went best, of what `choose_rate` tried."""
+    trained = [row for row in tried if row["train"] is not None]
+    return max(trained, key=lambda row: row["train"])["learning_rate"]
 
 
 def train_as_paper(
@@ -123,6 +128,34 @@ def train_as_paper(
     return history
 
 
+class Reached(Exception):
+    """A training has come to where its caller wants it to end for now; its state stays on disk."""
+
+
+class StopWhen:
+    """`on_report` of `train_as_paper`: keeps the reports and raises `Reached` at the first that fulfils `condition`.
+
+    Args:
+        label, seed: of the training; if it was interrupted, the reports on disk come first.
+        condition: function of a `training.Report`.
+    """
+
+    def __init__(self, label, seed, condition):
+        self.condition = condition
+        self.reports = [Report(**report) for report in reports_on_disk(state_path(label, seed))]
+
+    def check(self):
+        """Forget what came after the first report that fulfils the condition, and raise `Reached`, if there is one."""
+        for count, report in enumerate(self.reports, start=1):
+            if self.condition(report):
+                del self.reports[count:]
+                raise Reached
+
+    def __call__(self, vae, report):
+        self.reports.append(report)
+        self.check()
+
+
 def forget(label, seed):
     """Delete the state of a training, so that the same call starts anew."""
     state_path(label, seed).unlink(missing_ok=True)
@@ -173,9 +206,14 @@ class StoredRuns:
             ]
         return kept["results"]["runs"], rows
 
-    def has(self, run, samples):
-        """Whether this run is stored at this length; says so if it is."""
-        if self.read()[0].get(run, {}).get("asked") != samples:
+    def known(self, run, **settings):
+        """What the record holds of a run if it was made with these settings, else None."""
+        found = self.read()[0].get(run, {})
+        return found if found and all(found.get(name) == value for name, value in settings.items()) else None
+
+    def has(self, run, samples, **settings):
+        """Whether this run is stored at this length, made with these settings; says so if it is."""
+        if not self.known(run, asked=samples, **settings):
             return False
         print(f"{run}: {self.csv.name} has it already; to train it again, let --out name an empty folder", flush=True)
         return True

@@ -24,6 +24,11 @@ def state_path(label, seed):
     return DATA / "reproduce" / f"{label.replace(' ', '-')}-seed-{seed}.safetensors"
 
 
+def reports_on_disk(path):
+    """The reports of the training whose state lies in `path`, as dicts; none where there is no file."""
+    return load_tensors(path)[1]["reports"] if path.is_file() else []
+
+
 def fit_resuming(path, vae, images, **settings):
     """`training.fit`, which goes on from the file `path` if it is there, on a CPU to the same numbers.
 
