@@ -27,7 +27,9 @@ import importlib
 
 _HOMES = {
     "checks": ("checks",),
+    "classifier": ("load_classifier",),
     "data": ("binarise", "load_mnist"),
+    "diagrams": ("graphical_model", "network"),
     "evaluation": ("Estimate", "active_units", "evaluate", "kl_per_dimension", "posterior_parameters"),
     "explore.widgets": ("FramePlayer", "GapExplorer", "LatentExplorer"),
     "figures": ("COLOURS", "GREY", "figure_png", "image_wall", "show_images", "use_style"),
@@ -36,6 +38,7 @@ _HOMES = {
     "models": ("VAE", "load_vae", "mlp_vae", "paper_vae", "start_at_mean"),
     "objectives": ("Terms", "elbo"),
     "paper.curves": ("paper_curves", "plot_figure", "read_curves"),
+    "support.alt": ("set_alt_text",),
     "training": ("after", "fit", "paper_adagrad"),
 }
 _AT_WORK = ("threads", "share_cores"), ("memory", "give_back"), ("memory", "leave_compiler_out")

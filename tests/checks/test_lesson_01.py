@@ -88,7 +88,12 @@ WRONG_KLS = {
     "got nan": lambda m, v, n, w: torch.log(-m.abs()).sum(-1),
     "not what was asked for": lambda *a: kl,
 }
-test_kls, test_mistakes_of_kls = check_tests(checks.kl, RIGHT_KLS, WRONG_KLS)
+UNLISTED_KLS = [
+    lambda m, v, n, w: kl(m, v, n, w) + kl(n, w, m, v),  # both directions
+    lambda m, v, n, w: terms(m, v, n, w).clamp(min=1).sum(-1),  # free bits
+    lambda m, v, n, w: kl(m, v, n, w).cumsum(0),
+]
+test_kls, test_mistakes_of_kls = check_tests(checks.kl, RIGHT_KLS, WRONG_KLS, UNLISTED_KLS)
 
 
 # --- width_gradients
@@ -145,7 +150,12 @@ WRONG_WIDTHS = {
     "a tuple": lambda *a: (None, None),
     "TypeError": lambda f, slope, m, s, e: (slope * e, f),
 }
-test_widths, test_mistakes_of_widths = check_tests(checks.width_gradients, RIGHT_WIDTHS, WRONG_WIDTHS)
+UNLISTED_WIDTHS = [
+    estimates(score=lambda value, e, s: value * (e.abs() - 1) / s),
+    estimates(path=lambda slope, e, s: (slope * e).mean().expand_as(e)),
+    lambda f, slope, m, s, e: (both(f, slope, m, s, e)[0], f(e) * (e**2 - 1) / s),
+]
+test_widths, test_mistakes_of_widths = check_tests(checks.width_gradients, RIGHT_WIDTHS, WRONG_WIDTHS, UNLISTED_WIDTHS)
 
 
 # --- landing_bound
@@ -202,7 +212,13 @@ WRONG_LANDINGS = {
     "the rest is no gradient of the bound": lambda m, s, e: eq6(m + s * e, frozen(m, s)).detach(),
     "AttributeError": lambda m, s, e: eq6(m, s),
 }
-test_landings, test_mistakes_of_landings = check_tests(checks.landing_bound, RIGHT_LANDINGS, WRONG_LANDINGS)
+UNLISTED_LANDINGS = [
+    lambda m, s, e: eq6(m + s * e, frozen(m, s), s=10**0.5),  # s2 as a precision
+    lambda m, s, e: eq6(m + s * e[0] + 0 * e, frozen(m, s)),  # one draw for all
+]
+test_landings, test_mistakes_of_landings = check_tests(
+    checks.landing_bound, RIGHT_LANDINGS, WRONG_LANDINGS, UNLISTED_LANDINGS
+)
 
 
 def test_the_check_has_the_lessons_model():

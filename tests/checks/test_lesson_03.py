@@ -98,8 +98,12 @@ RIGHT_IMAGES = [
     lambda x, y, v: written_out(x.double(), y.double(), v.double()),
     lambda x, y, v: -0.5 * ((x - y) ** 2 / torch.exp(v) + v + 1.8378771).sum(dim=(1, 2, 3)),
 ]
+UNLISTED_IMAGES = [
+    lambda x, y, v: written_out(x, y, v, two_pi=None) - 0.5 * x[0].numel() * v * math.log(2 * math.pi),
+    lambda x, y, v: written_out(x, y, v, count=0) - 0.5 * x[0].numel() * torch.log(2 * math.pi + v.exp()),
+]
 test_image_log_likelihood, test_mistakes_of_image_log_likelihood = check_tests(
-    checks.image_log_likelihood, RIGHT_IMAGES, WRONG_IMAGES
+    checks.image_log_likelihood, RIGHT_IMAGES, WRONG_IMAGES, UNLISTED_IMAGES
 )
 
 
@@ -128,7 +132,10 @@ RIGHT_SIGMAS = [
     lambda a, b: np.sqrt(b / (2 * a)),
     lambda a, b: torch.tensor(0.5 * b / a, dtype=torch.float64).sqrt().item(),
 ]
-test_implied_sigma, test_mistakes_of_implied_sigma = check_tests(checks.implied_sigma, RIGHT_SIGMAS, WRONG_SIGMAS)
+UNLISTED_SIGMAS = [lambda a, b: math.exp(-a / b), lambda a, b: round(math.sqrt(b / (2 * a)), 1)]
+test_implied_sigma, test_mistakes_of_implied_sigma = check_tests(
+    checks.implied_sigma, RIGHT_SIGMAS, WRONG_SIGMAS, UNLISTED_SIGMAS
+)
 
 
 def test_a_larger_weight_on_the_squares_is_the_density_of_that_sigma():
@@ -169,4 +176,11 @@ RIGHT_WINNERS = [
     lambda beta, r, d: (d + beta * r).min(0).indices,
     lambda beta, r, d: np.argmin(d.numpy() + beta * r.numpy()),
 ]
-test_winner_at, test_mistakes_of_winner_at = check_tests(checks.winner_at, RIGHT_WINNERS, WRONG_WINNERS)
+UNLISTED_WINNERS = [
+    lambda beta, r, d: (d + beta * r.log()).argmin(),
+    lambda beta, r, d: (d / r).argmin(),
+    lambda beta, r, d: (d + int(beta) * r).argmin(),
+]
+test_winner_at, test_mistakes_of_winner_at = check_tests(
+    checks.winner_at, RIGHT_WINNERS, WRONG_WINNERS, UNLISTED_WINNERS
+)

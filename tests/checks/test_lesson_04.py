@@ -73,7 +73,13 @@ RIGHT_DENSITIES = [
     lambda m, s, z: averaged(terms(m.T.contiguous().T, s.T.contiguous().T, z.T.contiguous().T)),
     lambda m, s, z: averaged((-0.5 * ((z[:, None] - m) / s) ** 2 - s.log() - 0.9189385).sum(-1)),
 ]
-test_log_aggregate, test_mistakes_of_log_aggregate = check_tests(checks.log_aggregate, RIGHT_DENSITIES, WRONG_DENSITIES)
+UNLISTED_DENSITIES = [
+    lambda m, s, z: averaged(terms(m, s.mean(), z)),
+    lambda m, s, z: terms(m, s, z).logsumexp(1) - math.log(m.shape[1]),
+]
+test_log_aggregate, test_mistakes_of_log_aggregate = check_tests(
+    checks.log_aggregate, RIGHT_DENSITIES, WRONG_DENSITIES, UNLISTED_DENSITIES
+)
 
 
 # --- remembered codes
@@ -136,7 +142,14 @@ RIGHT_SAMPLERS = [
     lambda codes, width, count=1000: sampler()(codes.T.contiguous().T, width, count).T.contiguous().T,
     sampler(spread=lambda codes: codes.std(0, unbiased=False)),
 ]
-test_remembered, test_mistakes_of_remembered = check_tests(checks.remembered, RIGHT_SAMPLERS, WRONG_SAMPLERS)
+UNLISTED_SAMPLERS = [
+    sampler(noise=lambda shape: torch.rand_like(shape) - 0.5),
+    sampler(strength=lambda width: 1 + width),
+    sampler(rows=lambda codes, count: codes[torch.randint(10, (count,))]),
+]
+test_remembered, test_mistakes_of_remembered = check_tests(
+    checks.remembered, RIGHT_SAMPLERS, WRONG_SAMPLERS, UNLISTED_SAMPLERS
+)
 
 
 # --- the cost of other axes
@@ -192,4 +205,10 @@ RIGHT_COSTS = [
     lambda s, R: cost(s, precisions(s.T.contiguous().T, R)).sum(dim=-1),
     lambda s, R: torch.einsum("jk,nk->nj", R.square(), s.pow(-2)).log().sum(1) / 2 + s.log().sum(1),
 ]
-test_cost_of_turning, test_mistakes_of_cost_of_turning = check_tests(checks.cost_of_turning, RIGHT_COSTS, WRONG_COSTS)
+UNLISTED_COSTS = [
+    lambda s, R: 0.5 * (precisions(s, R).sum(1).log() + 2 * s.log().sum(1)),
+    lambda s, R: 0.5 * (s**2 - 1 - 2 * s.log()).sum(1),  # the KL to the prior
+]
+test_cost_of_turning, test_mistakes_of_cost_of_turning = check_tests(
+    checks.cost_of_turning, RIGHT_COSTS, WRONG_COSTS, UNLISTED_COSTS
+)

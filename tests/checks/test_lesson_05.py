@@ -94,7 +94,14 @@ RIGHT_ESTIMATES = [
     lambda *draws: log_mean(log_weights(*(value.double() for value in draws))),
     lambda l, z, m, s: log_mean(l + without_two_pi(z, 0.0, 1.0) - without_two_pi(z, m, s)),  # it cancels
 ]
-test_estimates, test_mistakes_of_estimates = check_tests(checks.importance_estimate, RIGHT_ESTIMATES, WRONG_ESTIMATES)
+UNLISTED_ESTIMATES = [
+    lambda *draws: log_weights(*draws).logsumexp(0) - math.log10(len(draws[0])),
+    lambda l, z, m, s: (log_weights(l, z, m, s).softmax(0) * l).sum(0),
+    lambda *draws: (lambda w: (w - w.mean(0)).exp().mean(0).log())(log_weights(*draws)),
+]
+test_estimates, test_mistakes_of_estimates = check_tests(
+    checks.importance_estimate, RIGHT_ESTIMATES, WRONG_ESTIMATES, UNLISTED_ESTIMATES
+)
 
 
 def test_the_estimate_is_log_p_of_a_model_that_is_known():
@@ -177,7 +184,11 @@ RIGHT_ROLLS = [
     lambda *arguments: list(in_halves(*arguments)),
     lambda gradient, z, speed, *steps: in_halves(gradient, z.T.contiguous().T, speed.double(), *steps),
 ]
-test_leapfrog, test_mistakes_of_leapfrog = check_tests(checks.leapfrog, RIGHT_ROLLS, WRONG_ROLLS)
+UNLISTED_ROLLS = [
+    lambda gradient, z, speed, size, number: in_halves(gradient, z, speed, size * number, 1),
+    lambda gradient, z, speed, size, number: (z + size * number * speed, speed),
+]
+test_leapfrog, test_mistakes_of_leapfrog = check_tests(checks.leapfrog, RIGHT_ROLLS, WRONG_ROLLS, UNLISTED_ROLLS)
 
 
 # --- harmonic mean
@@ -198,4 +209,7 @@ RIGHT_MEANS = [
     lambda l: l.amin(0) - (l.amin(0) - l).exp().mean(0).log(),
     lambda l: torch.stack([-log_mean(-column) for column in l.unbind(1)]),
 ]
-test_harmonic_mean, test_mistakes_of_harmonic_mean = check_tests(checks.harmonic_mean, RIGHT_MEANS, WRONG_MEANS)
+UNLISTED_MEANS = [lambda l: -log_mean(-l) + 1 / len(l), lambda l: -log_mean(-2 * l)]
+test_harmonic_mean, test_mistakes_of_harmonic_mean = check_tests(
+    checks.harmonic_mean, RIGHT_MEANS, WRONG_MEANS, UNLISTED_MEANS
+)

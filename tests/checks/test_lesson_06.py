@@ -32,7 +32,10 @@ RIGHT_UNITS = [
     lambda nats, n, factor: torch.as_tensor(nats).double() - n * torch.tensor(factor).log(),
     lambda nats, n, factor: nats - sum(math.log(factor) for _ in range(n)),
 ]
-test_unit_change, test_mistakes_of_unit_change = check_tests(checks.unit_change, RIGHT_UNITS, WRONG_UNITS)
+UNLISTED_UNITS = [lambda nats, n, factor: nats - n * (factor - 1), lambda nats, n, factor: nats - n / factor]
+test_unit_change, test_mistakes_of_unit_change = check_tests(
+    checks.unit_change, RIGHT_UNITS, WRONG_UNITS, UNLISTED_UNITS
+)
 
 
 # --- a Gaussian with a floor
@@ -111,7 +114,13 @@ RIGHT_DENSITIES = [
     in_three_terms,
     right_density,
 ]
-test_densities, test_mistakes_of_densities = check_tests(checks.floored_density, RIGHT_DENSITIES, WRONG_DENSITIES)
+UNLISTED_DENSITIES = [
+    density(lambda log_sigma, floor: floor**2 + torch.nn.functional.softplus(log_sigma) ** 2),
+    lambda x, mean, log_sigma, floor: Normal(mean, right_variance(log_sigma, floor)).log_prob(x).sum((1, 2, 3)),
+]
+test_densities, test_mistakes_of_densities = check_tests(
+    checks.floored_density, RIGHT_DENSITIES, WRONG_DENSITIES, UNLISTED_DENSITIES
+)
 
 
 # --- probabilistic PCA
@@ -162,7 +171,13 @@ RIGHT_EVIDENCES = [
     by_the_density_itself,
     lambda values, k: spoilt(lambda *_: {})(values.flip(0).double().flip(0), k).item(),
 ]
-test_ppca_evidence, test_mistakes_of_ppca_evidence = check_tests(checks.ppca_evidence, RIGHT_EVIDENCES, WRONG_EVIDENCES)
+UNLISTED_EVIDENCES = [
+    spoilt(lambda values, rest, k: {"noise": values.mean()}),
+    spoilt(lambda values, rest, k: {"kept": (values[-k:] - rest.mean()).abs()}),
+]
+test_ppca_evidence, test_mistakes_of_ppca_evidence = check_tests(
+    checks.ppca_evidence, RIGHT_EVIDENCES, WRONG_EVIDENCES, UNLISTED_EVIDENCES
+)
 
 
 def test_the_evidence_is_that_of_the_library():

@@ -50,7 +50,13 @@ RIGHT_PRICES = [
     ),
     lambda m, sigma, alpha: math.log(alpha) - sigma.log() + (sigma**2 + m**2) / (2 * alpha**2) - 0.5,
 ]
-test_weight_price, test_mistakes_of_weight_price = check_tests(checks.weight_price, RIGHT_PRICES, WRONG_PRICES)
+UNLISTED_PRICES = [
+    lambda m, s, a: -Normal(0.0, a).log_prob(m) + 0 * s,
+    lambda m, s, a: -log(s) - 0.5 * math.log(2 * math.pi * math.e) + 0 * m,
+]
+test_weight_price, test_mistakes_of_weight_price = check_tests(
+    checks.weight_price, RIGHT_PRICES, WRONG_PRICES, UNLISTED_PRICES
+)
 
 
 # --- the forgotten N/M
@@ -94,7 +100,13 @@ RIGHT_WIDTHS = [
     lambda inputs, m, noise: widths(inputs, m / len(inputs), noise),
     lambda inputs, m, noise: (1 + m * inputs.T.contiguous().T.square().mean(0) / noise**2).rsqrt(),
 ]
-test_slipped_width, test_mistakes_of_slipped_width = check_tests(checks.slipped_width, RIGHT_WIDTHS, WRONG_WIDTHS)
+UNLISTED_WIDTHS = [
+    lambda inputs, m, noise: widths(inputs, m / len(inputs), noise, prior=1 / noise**2),
+    lambda inputs, m, noise: (1 + m * inputs.var(0) / noise**2) ** -0.5,
+]
+test_slipped_width, test_mistakes_of_slipped_width = check_tests(
+    checks.slipped_width, RIGHT_WIDTHS, WRONG_WIDTHS, UNLISTED_WIDTHS
+)
 
 
 def test_the_reference_maximises_the_slipped_bound():
@@ -155,4 +167,11 @@ RIGHT_VARIANCES = [
     lambda own, n, s, sigma: slopes(own, n, s, sigma).double().sum(1).std().item() ** 2,
     lambda own, n, s, sigma: (n if own else n**2) * sigma**2 / s**4,
 ]
-test_variances, test_mistakes_of_variances = check_tests(checks.slope_variance, RIGHT_VARIANCES, WRONG_VARIANCES)
+UNLISTED_VARIANCES = [
+    lambda own, n, s, sigma: slopes(own, n, s, sigma).expand(4000, n).var(),
+    lambda own, n, s, sigma: n,
+    lambda own, n, s, sigma: slopes(own, n, s, sigma).sum(0).var(),
+]
+test_variances, test_mistakes_of_variances = check_tests(
+    checks.slope_variance, RIGHT_VARIANCES, WRONG_VARIANCES, UNLISTED_VARIANCES
+)

@@ -64,7 +64,7 @@ _DENSITY_MISTAKES = mistakes_in(
         ),
         f"This is one Gaussian with the mixture's mean and variance. {_ONE}": _gaussian_with_the_moments,
         f"This is one Gaussian around all means, without the widths of the images. {_ONE}": lambda mean, scale, z: (
-            Normal(mean.mean(0), mean.std(0) + 1e-30).log_prob(z).sum(-1)
+            Normal(mean.mean(0), mean.std(0, correction=min(1, len(mean) - 1)) + 1e-30).log_prob(z).sum(-1)
         ),
         "This is log p(z), the prior's density: neither means nor widths are used.": lambda m, s, z: (
             Normal(0.0, 1.0).log_prob(z).sum(-1)
