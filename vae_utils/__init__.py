@@ -36,7 +36,7 @@ _HOMES = {
     "files": ("ASSETS", "load_tensors"),
     "likelihoods": ("Gaussian",),
     "models": ("VAE", "load_vae", "mlp_vae", "paper_vae", "start_at_mean"),
-    "objectives": ("Terms", "elbo"),
+    "objectives": ("elbo",),
     "paper.curves": ("paper_curves", "plot_figure", "read_curves"),
     "support.alt": ("set_alt_text",),
     "training": ("after", "fit", "paper_adagrad"),

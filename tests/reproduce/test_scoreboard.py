@@ -60,20 +60,16 @@ def test_claims_about_figure_2_can_fail(aevb, ratio, gap, verdicts):
 
 
 @pytest.mark.parametrize(
-    "rate, last, gap, verdicts",
-    [
-        (0.01, 100, 90.0, (CONFIRMED, NOT_CONFIRMED)),
-        (2.0, 100, 5.0, (NOT_CONFIRMED, CONFIRMED)),
-        (0.01, 50, 5.0, (CAVEAT, CONFIRMED)),  # it escapes
-    ],
+    "rate, last, verdict", [(0.01, 100, CONFIRMED), (2.0, 100, NOT_CONFIRMED), (0.01, 50, CAVEAT)]  # the last escapes
 )
-def test_findings_about_frey_face_can_fail(rate, last, gap, verdicts):
+def test_findings_about_frey_face_can_fail(rate, last, verdict):
     runs = {
-        "AEVB 2": {"train_minus_test": gap},
+        "AEVB 2": {"train_minus_test": 5.0},
         "WS 2": {"samples": 100, "plateau": {"from": 10, "to": last, "largest_rate": rate}},
     }
     rows = list(board._fig2_frey({"runs": runs, "bands": {}, "exact": {"pixel_gaussians": {"test": 570.0}}}))
-    assert tuple(row.verdict for row in rows) == verdicts and "570 nats" in rows[0].ours
+    assert rows[0].verdict == verdict and "570 nats" in rows[0].ours
+    assert rows[1].verdict == NOT_CONFIRMED  # the paper's own curves decide it, ours end before
 
 
 def in_band(samples, difference, confirmed, spread=5.0):

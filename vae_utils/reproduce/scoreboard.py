@@ -137,9 +137,8 @@ def _fig2_frey(found):
     gaps = {size: run["train_minus_test"] for size, run in _by_size(runs, "AEVB").items()}
     claim, paper = "superfluous latents do not overfit (Frey Face)", "said of all; its own test curves fall"
     ours = "train minus test: " + "; ".join(f"{gap:.0f} nats with {size}" for size, gap in gaps.items())
-    verdict = NOT_CONFIRMED if max(gaps.values()) > 50 else CONFIRMED
-    why = "1,600 frames and a free variance for each pixel"
-    yield Row("section 5", claim, paper, ours, verdict, command, why)
+    why = "the paper's own test bound falls after its best point, which lies beyond the end of our runs"
+    yield Row("section 5", claim, paper, ours, NOT_CONFIRMED, command, why)
 
 
 # Figure 3 and the others
