@@ -60,7 +60,8 @@ def test_claims_about_figure_2_can_fail(aevb, ratio, gap, verdicts):
 
 
 @pytest.mark.parametrize(
-    "rate, last, verdict", [(0.01, 100, CONFIRMED), (2.0, 100, NOT_CONFIRMED), (0.01, 50, CAVEAT)]  # the last escapes
+    "rate, last, verdict",
+    [(0.01, 100, CONFIRMED), (2.0, 100, NOT_CONFIRMED), (0.01, 50, CAVEAT)],  # the last escapes
 )
 def test_findings_about_frey_face_can_fail(rate, last, verdict):
     runs = {
