@@ -32,7 +32,7 @@ _HOMES = {
     "diagrams": ("graphical_model", "network"),
     "evaluation": ("Estimate", "active_units", "evaluate", "kl_per_dimension", "posterior_parameters"),
     "explore.widgets": ("FramePlayer", "GapExplorer", "LatentExplorer"),
-    "figures": ("COLOURS", "GREY", "figure_png", "image_wall", "show_images", "use_style"),
+    "figures": ("COLOURS", "GREY", "image_wall", "show_images", "use_style"),
     "files": ("ASSETS", "load_tensors"),
     "likelihoods": ("Gaussian",),
     "models": ("VAE", "load_vae", "mlp_vae", "paper_vae", "start_at_mean"),
