@@ -46,6 +46,14 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def no_figure_stays_open():
+    yield
+    import matplotlib.pyplot as plt  # not above: most tests draw nothing
+
+    plt.close("all")
+
+
 @pytest.fixture(scope="session")
 def images():
     """Twelve grey images of noise: enough for every property that no digit is needed for."""

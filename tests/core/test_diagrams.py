@@ -17,11 +17,7 @@ from vae_utils.likelihoods import Bernoulli, PixelGaussian
 from vae_utils.models import VAE, conv_vae, mlp_vae, paper_vae
 from vae_utils.support.alt import alt_text
 
-
-@pytest.fixture(autouse=True)
-def no_figure_stays_open():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("no_figure_stays_open")
 
 
 @pytest.fixture

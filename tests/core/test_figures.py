@@ -19,11 +19,7 @@ from vae_utils.evaluation import manifold, prior_grid
 from vae_utils.models import VAE, mlp_vae
 from vae_utils.training import History, Report
 
-
-@pytest.fixture(autouse=True)
-def no_figure_stays_open():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("no_figure_stays_open")
 
 
 @pytest.fixture

@@ -15,11 +15,7 @@ from vae_utils.figures import figure_png, show_images, use_style
 from vae_utils.models import mlp_vae
 from vae_utils.support.alt import ALT_LETTERS, alt_text, set_alt_text
 
-
-@pytest.fixture(autouse=True)
-def closed_afterwards():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("no_figure_stays_open")
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from nbconvert.utils.exceptions import ConversionException
 from traitlets import Bool, default
 from traitlets.config import Application
 
-from vae_utils.authoring.folds import drop_veil
-from vae_utils.authoring.lesson import MARK, code_cells, deeper
+from vae_utils.authoring.folds import is_veil
+from vae_utils.authoring.lesson import MARK, code_cells, deeper, is_marked
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
@@ -64,9 +64,7 @@ class LessonExporter(HTMLExporter):
 
     def prepare(self, nb, resources):
         """Make the notebook ready for the template, in place."""
-        for cell in code_cells(nb.cells):
-            drop_veil(cell)
-        drop_stills_of_reopened(nb)
+        drop_what_jupyter_needs(nb)
         if self.live and marked_outputs(nb):
             if not all_alive(nb):
                 self.run(nb, resources)
@@ -105,17 +103,14 @@ def outputs(nb):
     return [output for cell in nb.cells for output in cell.get("outputs", [])]
 
 
-def drop_stills_of_reopened(nb):
-    """Drop, in place, the pictures that a widget leaves beside itself: it has them itself."""
-    for cell in nb.cells:
-        if "outputs" in cell:
-            cell.outputs = [
-                output for output in cell.outputs if not output.get("metadata", {}).get(MARK, {}).get("reopened")
-            ]
+def drop_what_jupyter_needs(nb):
+    """Drop, in place, pictures that a widget leaves for a reopened lesson, and lines in front of folded answers."""
+    for cell in code_cells(nb.cells):
+        cell.outputs = [output for output in cell.outputs if not is_marked(output, "reopened") and not is_veil(output)]
 
 
 def marked_outputs(nb):
-    return [output for output in outputs(nb) if output.get("metadata", {}).get(MARK, {}).get("live")]
+    return [output for output in outputs(nb) if is_marked(output, "live")]
 
 
 def widget_models(nb):

@@ -6,7 +6,7 @@ What other front ends do is in notebooks/CONTRIBUTING.md.
 
 from nbformat.v4 import new_output
 
-from vae_utils.authoring.lesson import MARK, answers, is_deeper
+from vae_utils.authoring.lesson import MARK, answers, is_deeper, is_marked
 
 HEADING_FOLDED = "jp-MarkdownHeadingCollapsed"
 # In the place of a folded output JupyterLab shows the first line of it, which may be the answer: so this goes in front.
@@ -55,4 +55,4 @@ def is_hidden(cell):
 
 def is_veil(output):
     """Whether this is no output of a cell, but the line that `hide_output` puts in front of it."""
-    return output.get("metadata", {}).get(MARK, {}).get("veil", False)
+    return is_marked(output, "veil")

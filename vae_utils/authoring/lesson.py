@@ -73,6 +73,11 @@ def is_solution(cell):
     return cell.cell_type == "code" and "solution" in tags(cell)
 
 
+def is_marked(output, word):
+    """Whether an output carries a mark of ours: "live" (a widget), "reopened" (its stored still), "veil" (`folds`)."""
+    return output.get("metadata", {}).get(MARK, {}).get(word, False)
+
+
 def code_cells(cells):
     """Those of the cells that hold code."""
     return [cell for cell in cells if cell.cell_type == "code"]

@@ -24,11 +24,11 @@ from vae_utils.authoring.exporter import (
     HOME,
     describe_pictures,
     drop_progress_bars,
-    drop_stills_of_reopened,
+    drop_what_jupyter_needs,
     markdown_with_mathml,
 )
-from vae_utils.authoring.folds import drop_veil, is_hidden
-from vae_utils.authoring.lesson import blocks, code_cells, is_solution, tags, without_deeper
+from vae_utils.authoring.folds import is_hidden
+from vae_utils.authoring.lesson import blocks, is_marked, is_solution, tags, without_deeper
 from vae_utils.authoring.needs import AFTER_RESTART
 
 ROWS = 22  # on a slide; of code and of what it prints, each line counts for one
@@ -194,7 +194,7 @@ def _lay_code(deck, cell):
     source = without_results(cell.source) if cell.outputs else cell.source
     source = re.sub(r"(?<=\S) {2,}(?=# )", "  ", source)  # comments stand close: the lines are narrower
     pictures = [output for output in cell.outputs if "image/png" in output.get("data", {})]
-    live = any(output.metadata.get("vae_utils", {}).get("live") for output in pictures)
+    live = any(is_marked(output, "live") for output in pictures)
     begins = next(iter(ast.parse(source).body), None)  # None: comments only
     imports = isinstance(begins, (ast.Import, ast.ImportFrom))
     if not pictures and (imports or deck[-1].title == deck[0].title):
@@ -253,9 +253,7 @@ class LayOut(Preprocessor):
     """nbconvert's half-way house: lay the lesson out, with `slide_type`s, before its exporter numbers the slides."""
 
     def preprocess(self, nb, resources):
-        for cell in code_cells(nb.cells):
-            drop_veil(cell)
-        drop_stills_of_reopened(nb)
+        drop_what_jupyter_needs(nb)
         drop_progress_bars(nb, resources)
         cells = []
         for slide in make_deck(nb):

@@ -63,9 +63,8 @@ def monte_carlo_em(
     M: `num_updates` steps up the mean of log p(x_n, z_n) in the weights of the decoder
 
     The chains start from the prior. Grey images become outcomes of p(x|z) once, by one fixed draw, since a
-    chain needs a target that stays. An iteration counts as N * num_updates images on the horizontal axis. The paper
-    does not say what it counts; so counted, its curve for 1,000 images and ours agree (`reproduce fig3`). The
-    leapfrog steps, N * (num_leapfrog + 1) gradients with respect to z, are work that this axis does not show.
+    chain needs a target that stays. Here an iteration counts as N * num_updates images; the leapfrog steps are work
+    that this number does not show. The paper's Figure 3 counts both (`reproduce unsaid`), and so does `reproduce fig3`.
 
     Args:
         vae: the model, on the CPU; the weights that p(x|z) depends on are trained in place.
