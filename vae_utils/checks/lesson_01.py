@@ -326,7 +326,7 @@ def width_gradients(answer):
     right = (
         "Both have the true gradient as their average. The encoder learns its σ by the first one, so a draw far from "
         "the mean says more about the width than one close to it; the second multiplies f by noise² - 1 instead, and "
-        "is the noisier of the two for any smooth f."
+        "is the noisier of the two for an f that is smooth on the scale of q."
     )
     return verdict_on(answer, _width_gradients, cases, _WIDTH_MISTAKES, right=right)
 
@@ -477,6 +477,6 @@ def landing_bound(answer):
     ]
     right = (
         "The value is that of Eq. 6, and at the posterior no draw pushes q away: the closer q comes, the quieter the "
-        "gradient. What you cut off was the score, which averages to zero and was only noise."
+        "gradient. What you cut off was the score, which averages to zero and was all the noise there."
     )
     return verdict_on(answer, _landing, cases, _LANDING_MISTAKES, right=right)

@@ -454,6 +454,6 @@ def cost_of_turning(answer):
     ]
     right = (
         "The evidence is the same in every system of axes; the bound is not, since q is diagonal in one of them only. "
-        "This is all that makes a VAE's axes special."
+        "This is one thing that makes a VAE's axes special."
     )
     return verdict_on(answer, _cost_of_turning, cases, _TURNING_MISTAKES, right=right)

@@ -97,7 +97,7 @@ def weight_price(answer):
     ]
     right = (
         "A weight pays the logarithm of how much better it is known than before, plus its distance from 0 in units of "
-        "the prior; 80,284 of them make the price of section 5."
+        "the prior; 80,284 such prices make hundreds of nats an image, as in section 5."
     )
     return verdict_on(answer, _price, cases, _PRICE_MISTAKES, right=right)
 
