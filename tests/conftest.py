@@ -1,7 +1,8 @@
-"""What the tests of the library share, and the rule that keeps them fast."""
+"""What the tests of the library share, and the warning that keeps them fast."""
 
 import os
 import time
+import warnings
 
 import pytest
 import torch
@@ -16,19 +17,17 @@ settings.load_profile("course")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """In CI, a test that takes long and is not marked `slow` fails: `pytest tests -m "not slow"` is for daily use."""
+    """Tell of a test that takes long and is not marked `slow`: `pytest tests -m "not slow"` is for daily use.
+
+    It does not fail: how long a second of computing is depends on the machine and on its other programs.
+    """
     start = _cpu_seconds()
     result = yield
     spent = _cpu_seconds() - start
-    judged = os.environ.get("CI") and item.get_closest_marker("slow") is None and not _is_busy()
-    if judged and spent > MOST_SECONDS:
-        pytest.fail(f"it took {spent:.1f} s of CPU time: make it faster, or mark it with @pytest.mark.slow")
+    if item.get_closest_marker("slow") is None and spent > MOST_SECONDS:
+        slow = f"{item.nodeid} took {spent:.1f} s of CPU time: make it faster, or mark it slow"
+        warnings.warn(pytest.PytestWarning(slow), stacklevel=1)
     return result
-
-
-def _is_busy():
-    """Whether other programs keep this machine busy, so that every second of computing takes longer."""
-    return hasattr(os, "getloadavg") and os.getloadavg()[0] > os.cpu_count()
 
 
 def _cpu_seconds():

@@ -41,7 +41,12 @@ _HOMES = {
     "support.alt": ("set_alt_text",),
     "training": ("after", "fit", "paper_adagrad"),
 }
-_AT_WORK = ("threads", "share_cores"), ("memory", "give_back"), ("memory", "leave_compiler_out")
+_AT_WORK = (
+    ("threads", "share_cores"),
+    ("memory", "give_back"),
+    ("memory", "leave_compiler_out"),
+    ("memory", "leave_algebra_out"),
+)
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_HOME_OF)

@@ -30,7 +30,7 @@ class DigitClassifier(nn.Module):
 
     @checked
     @torch.no_grad()
-    def probabilities(self, images: Tensor, batch_size: int = 400) -> Tensor:
+    def probabilities(self, images: Tensor, batch_size: int = 100) -> Tensor:
         """p(digit|image): shape [N, 10], for grey images [N, 1, 28, 28]; never with dropout."""
         was_training = self.training
         self.eval()

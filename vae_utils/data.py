@@ -4,9 +4,11 @@ import gzip
 import hashlib
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +114,9 @@ class Source:
         """Put the files into `data/`, once all have arrived and been verified; returns why that failed, or None."""
         try:
             DATA.mkdir(exist_ok=True)
+            for left in DATA.glob(".download-*"):  # of a program that was killed; a living one's is younger
+                if time.time() - left.stat().st_mtime > 10 * DOWNLOAD_SECONDS:
+                    shutil.rmtree(left, ignore_errors=True)
             # Errors of the clean-up are ignored: Windows may hold the files of a stopped child a moment longer.
             with tempfile.TemporaryDirectory(prefix=".download-", dir=DATA, ignore_cleanup_errors=True) as temporary:
                 command = [sys.executable, "-c", self.download[0], temporary, str(SOCKET_SECONDS), *self.download[1:]]
@@ -316,7 +321,7 @@ def _read_idx(path, files):
         raise ValueError(f"{given} where {kind} should be")
     if len(content) < (size := header + count * width):
         raise ValueError(f"a truncated one: {len(content):,} bytes of {size:,}")
-    raise ValueError("a damaged one, whose checksum is not that of the official file")
+    raise ValueError("a damaged one or other data: its checksum is not that of the official file")
 
 
 def _embedded_mnist():

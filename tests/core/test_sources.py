@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from functools import partial
 
@@ -239,7 +240,7 @@ BAD_FILES = {
     "unknown labels": ("MNIST", TRAIN_IMAGES, DIGITS[TRAIN_LABELS] + b"\0", "labels where images should be"),
     "still packed": ("MNIST", TRAIN_IMAGES, PACKED[PACKED_IMAGES], NO_MNIST),
     "empty": ("MNIST", TRAIN_IMAGES, b"", NO_MNIST),
-    "one byte": ("MNIST", TRAIN_IMAGES, DIGITS[TRAIN_IMAGES][:-1] + b"\0", "a damaged one"),
+    "one byte": ("MNIST", TRAIN_IMAGES, DIGITS[TRAIN_IMAGES][:-1] + b"\0", "a damaged one or other data"),
     "truncated pack": ("FashionMNIST", PACKED_IMAGES, PACKED[PACKED_IMAGES][:-1000], NOT_PACKED),
     "unpacked": ("FashionMNIST", PACKED_IMAGES, DIGITS[TRAIN_IMAGES], NOT_PACKED),
     "packed labels": ("FashionMNIST", PACKED_IMAGES, PACKED[PACKED_LABELS], f"the content of {PACKED_LABELS}"),
@@ -319,6 +320,16 @@ def test_download_is_verified_and_kept(small, server, capfd):
     assert [path.name for path in data.DATA.iterdir()] == [small.source.folder.partition("/")[0]]  # nothing temporary
     assert {path.name for path in (data.DATA / small.source.folder).iterdir()} == small.files.keys()
     assert small.load().source == "data/"
+
+
+@of("FreyFace")
+def test_what_a_killed_download_left_is_cleared_away(small, server):
+    for name, age in {"old": 100 * data.DOWNLOAD_SECONDS, "young": 1}.items():
+        (folder := data.DATA / f".download-{name}").mkdir(parents=True)
+        (folder / "part").write_text("half of it")
+        os.utime(folder, (time.time() - age,) * 2)
+    small.load()
+    assert [path.name for path in data.DATA.glob(".*")] == [".download-young"]
 
 
 @of("FreyFace", slow=["MNIST"])

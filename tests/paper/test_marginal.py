@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.distributions import MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from vae_utils.likelihoods import Gaussian, GreyCrossEntropy
 from vae_utils.models import VAE, paper_vae
@@ -222,12 +222,23 @@ def test_the_best_gaussian_is_the_closed_form():
     """Of all diagonal Gaussians the best has the posterior's mean, and variances 1 / diagonal of its precision."""
     vae = linear_gaussian(3, 0.15)
     x = images_of(vae, 5)
-    found = best_gaussian_posterior(vae, x).base_dist
+    found = best_gaussian_posterior(vae, x, num_steps=300).base_dist
     mean, covariance = posterior(vae, x)
     width = torch.linalg.inv(covariance).diagonal().rsqrt()
     assert ((found.loc - mean) / width).abs().max() < 0.15
     torch.testing.assert_close(found.scale, width.expand(5, 3), rtol=0.1, atol=0)
     assert all(parameter.grad is None for parameter in vae.parameters())
+
+
+def test_the_best_gaussian_is_found_where_the_encoder_looks_elsewhere():
+    """An encoder that is a hundred widths off, from where no ascent leads back in time."""
+    vae = linear_gaussian(2, 0.15)
+    x = images_of(vae, 5)
+    mean, covariance = posterior(vae, x)
+    width = torch.linalg.inv(covariance).diagonal().rsqrt()
+    vae.encode = lambda x: Independent(Normal(mean + 100 * width, 0.5 * width.expand(5, 2)), 1)
+    found = best_gaussian_posterior(vae, x, num_steps=300).base_dist
+    assert ((found.loc - mean) / width).abs().max() < 0.5
 
 
 @pytest.mark.slow

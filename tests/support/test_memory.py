@@ -117,6 +117,7 @@ print(torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)).item())
 """
 
 
+@pytest.mark.slow
 def test_optimisers_leave_the_compiler_out_and_do_the_same():
     without = "from vae_utils.support.memory import leave_compiler_out; leave_compiler_out()"
     said = []
@@ -125,3 +126,29 @@ def test_optimisers_leave_the_compiler_out_and_do_the_same():
         said.append(child.stdout.splitlines())
     assert said[0][:-2] == said[1][:-2] and len(said[1]) == 7
     assert said[1][-2:] == ["False", "2.0"]  # and who wants the compiler has it
+
+
+SHAPES = """
+import sys, torch
+{first}
+for shapes in [(), ((2,), (3, 1), (1, 1, 1)), (3, (2, 1)), (torch.Size([4]), []), ((0, 1), (5,))]:
+    print(tuple(torch.broadcast_shapes(*shapes)))
+try:
+    torch.broadcast_shapes((2,), (3,))
+except RuntimeError:
+    print("RuntimeError")
+normal = torch.distributions.MultivariateNormal(torch.zeros(3, 2), torch.eye(2))
+print(normal.batch_shape, normal.log_prob(torch.ones(2)))
+print("sympy" in sys.modules)
+"""
+
+
+@pytest.mark.slow
+def test_the_multivariate_normal_leaves_algebra_out_and_is_the_same():
+    without = "from vae_utils.support.memory import leave_algebra_out; leave_algebra_out()"
+    said = []
+    for first in ("", without):
+        child = subprocess.run([sys.executable, "-c", SHAPES.format(first=first)], capture_output=True, text=True)
+        said.append(child.stdout.splitlines())
+    assert said[0][:-1] == said[1][:-1] and len(said[1]) == 8
+    assert said[0][-1] == "True" and said[1][-1] == "False"

@@ -215,13 +215,16 @@ def posterior_samples(vae, x, num_samples, num_leapfrog=4, burn_in=50, candidate
         x: outcomes of p(x|z), shape [B, 1, H, W].
         num_samples, num_leapfrog, burn_in, candidates: as `posterior_sample_log_likelihood`.
     """
-    if candidates == 1:
-        start = vae.prior.sample((len(x),))
-    else:
-        drawn = vae.prior.sample((candidates,))
-        scores = torch.cat([vae.likelihood.pairwise_log_prob(vae.decoder(part), x) for part in drawn.split(PAIRS)])
-        start = drawn[torch.multinomial(scores.softmax(0).T, 1).squeeze(1)]
+    start = vae.prior.sample((len(x),)) if candidates == 1 else likely_draws(vae, x, candidates)
     return hmc_sample(partial(log_joint, vae, x), start, num_samples, burn_in, num_leapfrog)[0]
+
+
+@torch.no_grad()
+def likely_draws(vae, x, candidates=10_000):
+    """One of `candidates` draws of the prior for each of the outcomes x [B, ...], by its likelihood p(x|z): [B, D]."""
+    drawn = vae.prior.sample((candidates,))
+    scores = torch.cat([vae.likelihood.pairwise_log_prob(vae.decoder(part), x) for part in drawn.split(PAIRS)])
+    return drawn[torch.multinomial(scores.softmax(0).T, 1).squeeze(1)]
 
 
 @torch.no_grad()
@@ -289,29 +292,46 @@ def best_gaussian_posterior(vae, x, num_steps=500, learning_rate=0.05, num_sampl
     Args:
         vae: the model; its weights stay as they are.
         x: outcomes of p(x|z), shape [B, 1, H, W].
-        num_steps: of Adam, whose step goes down to 0 in a straight line; it begins at q(z|x).
+        num_steps: of Adam, whose step goes down to 0 in a straight line.
         learning_rate: of Adam, for the means (in units of the first q's widths) and the log-widths.
         num_samples: draws of z for each image and step.
         seed: of the draws.
 
+    The ascent begins at q(z|x), and once more with its mean at a likely draw of the prior: where the encoder is far
+    off, an ascent from its q may end on a wrong hill. Of the two ends the one of the higher ELBO counts for each image.
+
     Returns:
         Distribution over codes: batch shape [B], event shape [D], detached.
     """
-    with torch.no_grad():
-        start = vae.encode(x).base_dist
-    shift = torch.zeros_like(start.loc).requires_grad_()
-    log_factor = torch.zeros_like(start.loc).requires_grad_()
+    with fixed_seed(seed):
+        q = vae.encode(x).base_dist
+        starts = q, Normal(likely_draws(vae, x), q.scale)
+        ends = [_ascend(vae, x, start, num_steps, learning_rate, num_samples) for start in starts]
+        with torch.no_grad():
+            better = torch.stack(
+                [importance_log_weights(vae, x, 10 * num_samples, end).mean(0) for end in ends]
+            ).argmax(0)
+    first, second = (end.base_dist for end in ends)
+    take = (better == 0)[:, None]
+    return Independent(
+        Normal(torch.where(take, first.loc, second.loc), torch.where(take, first.scale, second.scale)), 1
+    )
+
+
+def _ascend(vae, x, start, num_steps, learning_rate, num_samples):
+    """The Gaussian that gradient ascent on each image's ELBO reaches from `start`, Normal of batch shape [B, D]."""
+    loc, scale = start.loc.detach(), start.scale.detach()
+    shift, log_factor = (torch.zeros_like(loc).requires_grad_() for _ in range(2))
 
     def posterior():
-        return Independent(Normal(start.loc + start.scale * shift, start.scale * log_factor.exp()), 1)
+        return Independent(Normal(loc + scale * shift, scale * log_factor.exp()), 1)
 
     optimiser = torch.optim.Adam([shift, log_factor], lr=learning_rate)
-    with fixed_seed(seed):
-        for step in range(num_steps):
-            optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / num_steps)
-            loss = -importance_log_weights(vae, x, num_samples, posterior()).mean(0).sum()
-            shift.grad, log_factor.grad = torch.autograd.grad(loss, [shift, log_factor])
-            optimiser.step()
+    for step in range(num_steps):
+        optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / num_steps)
+        loss = -importance_log_weights(vae, x, num_samples, posterior()).mean(0).sum()
+        shift.grad, log_factor.grad = torch.autograd.grad(loss, [shift, log_factor])
+        optimiser.step()
     with torch.no_grad():
         return posterior()
 

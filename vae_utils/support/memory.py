@@ -109,6 +109,25 @@ def leave_compiler_out() -> None:
                 setattr(kind, name, _with_gradients_as_asked(inner))
 
 
+def leave_algebra_out() -> None:
+    """Let torch's multivariate normal do without sympy: 35 MB and half a second less for each kernel that uses it.
+
+    `torch.broadcast_shapes` loads it in case a size is a symbol, which only torch's compiler makes.
+    """
+    with_symbols = torch.broadcast_shapes
+
+    @wraps(with_symbols)
+    def broadcast_shapes(*shapes):
+        if any(isinstance(size, torch.SymInt) for shape in shapes if isinstance(shape, tuple) for size in shape):
+            return with_symbols(*shapes)
+        nothing = torch.zeros(())
+        return (
+            torch.broadcast_tensors(*(nothing.expand(shape) for shape in shapes))[0].shape if shapes else torch.Size()
+        )
+
+    torch.broadcast_shapes = broadcast_shapes
+
+
 def _with_gradients_as_asked(step):
     """`step` of an optimiser, which builds a graph only if it was made with differentiable=True."""
 
