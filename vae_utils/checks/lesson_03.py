@@ -65,6 +65,9 @@ _IMAGE_MISTAKES = mistakes_in(
         "and images stay apart: shape [B].": lambda x, *rest: _image_log_likelihood(x, *rest).mean() / x[0].numel(),
         "These are the log-densities of single pixels. Sum over channels, rows and columns; only the batch remains: "
         "shape [B].": lambda x, m, v: Normal(m, _sigma(v)).log_prob(x),
+        "The squares are divided by log_variance itself: s² is exp(log_variance).": lambda x, m, v: (
+            _image_log_likelihood(x, m, v, squares=0.0) - (x - m).square().flatten(1).sum(1) / (2 * v)
+        ),
         "The sum runs over rows and columns only. Sum over the channels too: shape [B].": lambda x, m, v: (
             Normal(m, _sigma(v)).log_prob(x).sum((-2, -1))
         ),
@@ -89,6 +92,7 @@ _IMAGE_MISTAKES = mistakes_in(
         "The pixels of one channel are counted, H · W. An image has C · H · W of them.": lambda x: x[0, 0].numel(),
         "The pixels of all images are counted, x.numel(). D is that of one image, x[0].numel().": lambda x: x.numel(),
         "The images are counted, not the pixels of one: D is x[0].numel().": len,
+        "The channels are counted, not the pixels of an image: D is x[0].numel().": lambda x: x.shape[1],
         "The rows of an image are counted, not its pixels: D is x[0].numel().": lambda x: x.shape[-2],
         "The columns of an image are counted, not its pixels: D is x[0].numel().": lambda x: x.shape[-1],
     },
@@ -126,6 +130,9 @@ _IMAGE_MISTAKES = mistakes_in(
         "and the code collapses.": lambda t: t.mean(1),
         "The root of the summed squares is taken: the formula has the sum itself.": lambda t: t.sum(1).sqrt(),
         "Only the largest error of an image counts.": lambda t: t.amax(1),
+        "The squares of all images are summed, so each image pays for the errors of the whole batch.": lambda t: (
+            t.sum().expand(len(t))
+        ),
     },
     sigma={
         "exp(log_variance) is used as s, but it is s². Take s = exp(½ log_variance).": torch.exp,
@@ -187,6 +194,7 @@ _SIGMA_MISTAKES = mistakes_in(
         "This is b / a: the ½ of 1/(2s²) is missing, and so is the square root.": lambda a, b: b / a,
         "The ½ of 1/(2s²) is on the wrong side: s² = b / (2a).": lambda a, b: (2 * b / a) ** 0.5,
         "The ½ of 1/(2s²) is on the wrong side, and the square root is missing.": lambda a, b: 2 * b / a,
+        "** comes before / in Python: x ** 1 / 2 is half of x, here s² / 2. Write x ** 0.5.": lambda a, b: b / (4 * a),
         "There is a ½ too many, or the square root leaves out the 2: s = √(b / (2a)).": lambda a, b: (
             (b / (4 * a)) ** 0.5
         ),
