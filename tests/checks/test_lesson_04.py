@@ -74,6 +74,7 @@ RIGHT_DENSITIES = [
     lambda m, s, z: averaged((-0.5 * ((z[:, None] - m) / s) ** 2 - s.log() - 0.9189385).sum(-1)),
 ]
 UNLISTED_DENSITIES = [
+    lambda m, s, z: terms(m, s, z).topk(min(len(m), 100), 1).values.logsumexp(1) - math.log(len(m)),
     lambda m, s, z: averaged(terms(m, s.mean(), z)),
     lambda m, s, z: terms(m, s, z).logsumexp(1) - math.log(m.shape[1]),
 ]
@@ -149,6 +150,7 @@ RIGHT_SAMPLERS = [
 UNLISTED_SAMPLERS = [
     sampler(noise=lambda shape: torch.rand_like(shape) - 0.5),
     sampler(strength=lambda width: 1 + width),
+    sampler(rows=lambda codes, count: codes[(torch.rand(count) ** 2 * len(codes)).long()]),  # not all alike
     sampler(rows=lambda codes, count: codes[torch.randint(10, (count,))]),
 ]
 test_remembered, test_mistakes_of_remembered = check_tests(

@@ -56,8 +56,8 @@ WRONG_ESTIMATES = {
     "All images are averaged under one": lambda *draws: log_mean(log_weights(*draws).flatten()),
     "an exponential comes before the mean": lambda *draws: log_weights(*draws).exp().mean(0).log(),
     "a loss": lambda *draws: -log_mean(log_weights(*draws)),
-    "largest number of all images": lambda *draws: shifted(log_weights(*draws), lambda w: w.max()),
-    "The mean is taken out before exp()": lambda *draws: shifted(log_weights(*draws), lambda w: w.mean(0)),
+    "The same number is taken out for all images": lambda *draws: shifted(log_weights(*draws), lambda w: w.max()),
+    "not the largest number": lambda *draws: shifted(log_weights(*draws), lambda w: w.mean(0)),
     "The KL in closed form": lambda l, z, m, s: (
         log_mean(l) - kl_divergence(Independent(Normal(m, s), 1), Independent(Normal(0 * m, torch.ones_like(s)), 1))
     ),
@@ -228,8 +228,8 @@ WRONG_MEANS = {
     "log L is missing": lambda l: -torch.logsumexp(-l, 0),
     "log L has the wrong sign": lambda l: -torch.logsumexp(-l, 0) - math.log(len(l)),
     "smallest p(x|z) counts, for all L draws": lambda l: l.amin(0) + math.log(len(l)),
-    "largest number of all images": lambda l: -shifted(-l, lambda w: w.max()),
-    "The mean is taken out before exp()": lambda l: -shifted(-l, lambda w: w.mean(0)),
+    "The same number is taken out for all images": lambda l: -shifted(-l, lambda w: w.max()),
+    "not the largest number": lambda l: -shifted(-l, lambda w: w.min(0).values),
     "dimension 1": lambda l: -torch.logsumexp(-l, 1) + math.log(l.shape[1]),
     "an exponential comes before the mean": lambda l: -torch.log(torch.mean(1 / torch.exp(l), 0)),
 }

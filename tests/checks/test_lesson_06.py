@@ -163,6 +163,10 @@ WRONG_EVIDENCES = {
     "not the first of them": spoilt(lambda values, rest, k: {"noise": rest.max()}),
     "the mean of all eigenvalues here": spoilt(lambda values, rest, k: {"noise": values.mean()}),
     "s² is subtracted": spoilt(lambda values, rest, k: {"kept": values[-k:] - rest.mean()}),
+    "underflows to 0 before": lambda values, k: (
+        -0.5 * len(values) * (1 + math.log(TWO_PI))
+        - 0.5 * torch.log(values[-k:].prod() * values[:-k].mean() ** (len(values) - k))
+    ),
     "Only the directions that are kept count": spoilt(lambda values, rest, k: {"latents_of_noise": 0, "size": k}),
     "log s² counts once": spoilt(lambda values, rest, k: {"latents_of_noise": 1}),
     "missing from the determinant": spoilt(lambda values, rest, k: {"latents_of_noise": 0}),

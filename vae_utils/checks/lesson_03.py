@@ -217,14 +217,14 @@ _SIGMA_MISTAKES = mistakes_in(
             (1 / (2 * a * b)) ** 0.5
         ),
         f"The weight a of the squares is left out. {_RATIO}": lambda a, b: (b / 2) ** 0.5,
-        "The ½ is on the wrong side, and only b is under the root.": lambda a, b: (b / 2) ** 0.5 / a,
+        "Only b / 2 is under the root: s = √(b / (2a)).": lambda a, b: (b / 2) ** 0.5 / a,
         "The square root leaves out the fraction: s = √(b / (2a)).": lambda a, b: 2**0.5 * b / a,
         "The weights are multiplied. s² is their quotient, b / (2a).": lambda a, b: (a * b) ** 0.5,
         "The weights are multiplied, and the ½ is on the wrong side. s² is b / (2a).": lambda a, b: (2 * a * b) ** 0.5,
         "This is s⁴: the square of b / (2a). The task asks for its root.": lambda a, b: (b / (2 * a)) ** 2,
         "The square root is taken twice.": lambda a, b: (b / (2 * a)) ** 0.25,
         "The weights are subtracted. s² is their quotient, b / (2a).": lambda a, b: b - 2 * a,
-        "The fraction is upside down, and the ½ is on the other side: s = √(b / (2a)).": lambda a, b: (
+        "The fraction is upside down, and there is a ½ too many, or the square root leaves out the 2.": lambda a, b: (
             (a / b / 4) ** 0.5
         ),
         "This is log s; the task asks for s.": lambda a, b: math.log(b / (2 * a)) / 2,
@@ -291,6 +291,12 @@ _WINNER_MISTAKES = mistakes_in(
         ),
         "This is the model with the largest distortion, whatever the price.": lambda b, R, D: int(D.argmax()),
         "This is the model with the largest rate, whatever the price.": lambda b, R, D: int(R.argmax()),
+        "The last model is left out of the comparison.": lambda b, R, D: int(
+            (D + b * R)[: max(1, len(R) - 1)].argmin()
+        ),
+        "The first model is left out of the comparison.": lambda b, R, D: (
+            1 + int((D + b * R)[1:].argmin()) if len(R) > 1 else 0
+        ),
         "This is the first model, whatever the price.": lambda b, R, D: 0,
         "This is the last model, whatever the price.": lambda b, R, D: len(R) - 1,
         f"This is the lowest distortion + β · rate itself; {_SINGLE}": lambda beta, R, D: (D + beta * R).min(),
@@ -330,7 +336,13 @@ def winner_at(answer):
         ),
         Case("five models in float64", (2.5, *scattered64)),
         Case("a single model", (2.0, torch.tensor([3.0]), torch.tensor([70.0]))),
-        Case("three models at a price of 3", (3.0, torch.tensor([10.0, 4.0, 0.0]), torch.tensor([70.0, 80.0, 99.0]))),
+        *(
+            Case(
+                f"three models at a price of {b:g}",
+                (b, torch.tensor([10.0, 4.0, 0.0]), torch.tensor([70.0, 80.0, 99.0])),
+            )
+            for b in (3.0, 20.0)
+        ),
     ]
     right = (
         "Now ask it about the ten candidates of the lesson. If each price is won by the model that was trained for it, "

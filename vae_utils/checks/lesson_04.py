@@ -159,6 +159,7 @@ def log_aggregate(answer):
         return Case(name, (mean, scale, spread * torch.randn(M, D, generator=generator, dtype=dtype)))
 
     means, far = torch.tensor([[0.0, 1.0], [1.0, 0.0], [-1.0, 0.5]]), torch.tensor([[8.0, -6.0], [0.5, 3.0]])
+    crowd = torch.linspace(-1.0, 1.0, 200)[:, None]
     arguments = means, torch.full((3, 2), 0.05), far
     cases = [
         case("6 images, 2 latents and 4 codes", 6, 2, 4),
@@ -166,6 +167,7 @@ def log_aggregate(answer):
         case("4 images, 4 latents and 4 codes", 4, 4, 4),
         case("a single image and code", 1, 3, 1),
         Case("two codes far from all images", arguments),
+        Case("200 images, as wide as they are far apart", (crowd, 1 + crowd.abs(), torch.tensor([[0.3], [-4.0]]))),
         case("500 images, 32 latents and 3 codes in float64", 500, 32, 3, 0.5, torch.float64),
     ]
     right = (
@@ -283,9 +285,10 @@ def _memory_cases():
         found = origins(z)
         missing = sorted({*range(len(codes))} - {*found.tolist()})
         used = torch.tensor([len(codes) - len(missing), missing == [0], missing == [len(codes) - 1]]).float()
+        most = 4 * (found[:, None] == torch.arange(len(codes))).float().mean(0).amax()
         alone = (found == torch.arange(len(z)) % len(codes)).float().mean()
         return torch.cat(
-            [steps.std(0), torch.stack([shift, unit, 2 * centred.abs().mean() / spread, alike, *used, alone])]
+            [steps.std(0), torch.stack([shift, unit, 2 * centred.abs().mean() / spread, alike, *used, most, alone])]
         )
 
     def in_order(z):
@@ -311,6 +314,7 @@ def _memory_cases():
         "number of codes that are used",
         "whether the first code alone is missing (1 or 0)",
         "whether the last code alone is missing (1 or 0)",
+        "four times the share of draws that start from the code that is used most",
         "share of draws that start from the code of their own number",
     )
     spread = (

@@ -16,12 +16,12 @@ _OVERFLOW = (
 
 
 _ONE_SHIFT = (
-    "The largest number of all images is taken out before exp(): beside an image near +1,300 all weights of one near "
+    "The same number is taken out for all images before exp(): beside an image near +1,300 all weights of one near "
     "-2,000 underflow to 0. Take out the largest of each image, as `logsumexp(0)` does."
 )
 _MEAN_SHIFT = (
-    "The mean is taken out before exp(), not the largest: a weight far above the mean overflows. `logsumexp` takes the "
-    "largest term out."
+    "What is taken out before exp() is not the largest number, but the mean or another: far above it exp() overflows. "
+    "`logsumexp` takes the largest out."
 )
 
 

@@ -317,6 +317,10 @@ _PPCA_MISTAKES = mistakes_in(
         "s² is subtracted from the kept eigenvalues, as for pPCA's matrix W. They count as they are.": lambda v, J: (
             _ppca_evidence(v, J, log=lambda kept: (kept - v[:-J].mean()).log())
         ),
+        "The formula is right, but (s²) ** (D - J), or a product of eigenvalues, underflows to 0 before its logarithm "
+        "is taken. Multiply, or add, logarithms.": lambda v, J: _ppca_evidence(
+            v, J, pool=lambda rest, size: rest.mean() ** len(rest), count=lambda size, J: 1
+        ),
         "Only the directions that are kept count. Those of noise have a density too.": lambda v, J: (
             -0.5 * (J * (math.log(2 * math.pi) + 1) + v[-J:].log().sum())
         ),
@@ -414,6 +418,7 @@ def ppca_evidence(answer):
         Case("6 eigenvalues, 5 latents", (spectrum(6, -1.0, 4.0, 2), 5)),
         Case("2 eigenvalues, 1 latent", (spectrum(2, -1.0, 2.0, 4), 1)),
         Case("560 eigenvalues from 1e-4 to 5, 10 latents", (spectrum(560, -9.2, 1.6, 3), 10)),
+        Case("400 eigenvalues below 0.001, 20 latents", (spectrum(400, -12.0, -7.0, 5), 20)),
     ]
     right = "Exact and without a bound: a model of five lines whose evidence every VAE on these images has to beat."
     return verdict_on(answer, _ppca_evidence, cases, _PPCA_MISTAKES, right=right)
