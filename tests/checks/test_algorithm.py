@@ -28,6 +28,8 @@ def written(
     std=lambda v: torch.exp(v / 2),
     noise=torch.randn_like,
     cut=lambda z: z,
+    place=lambda mean: mean,
+    halves=lambda both: both.chunk(2, -1),
     pixels=lambda t: t.sum((1, 2, 3)),
     rate=kl,
     loss=lambda fit, rate: (rate - fit).mean(),
@@ -47,8 +49,8 @@ def written(
         adam, bounds = optimiser(learning(encoder, decoder)), []
         for _ in range(steps(num_steps)):
             x = minibatch(images)
-            mean, v = encoder(x).chunk(2, -1)
-            logits = decoder(cut(mean + std(v) * noise(mean)))
+            mean, v = halves(encoder(x))
+            logits = decoder(cut(place(mean) + std(v) * noise(mean)))
             fit = pixels(-F.binary_cross_entropy_with_logits(logits, x, reduction="none"))
             price = rate(mean, v)
             if zero:
@@ -121,6 +123,12 @@ WRONG = {
     "No noise is drawn": written(noise=torch.zeros_like),
     "exp(log-variance) is used as σ in the draw": written(std=torch.exp),
     "The log-variance is used as σ in the draw": written(std=lambda v: v),
+    "μ is detached, or missing": written(place=torch.Tensor.detach),
+    "does not reach the means": written(place=torch.zeros_like),
+    "The halves of the encoder's output are exchanged": written(halves=lambda both: both.chunk(2, -1)[::-1]),
+    "are read in turn": written(halves=lambda both: (both[:, ::2], both[:, 1::2])),
+    "log σ² has the wrong sign": written(rate=lambda m, v: 0.5 * (m**2 + v.exp() - 1 + v).sum(-1)),
+    "Training diverges": written(optimiser=lambda weights: torch.optim.Adam(weights, lr=3.0)),
     "σ is detached, or missing": written(std=lambda v: torch.exp(v / 2).detach()),
     "does not reach the encoder": written(cut=torch.Tensor.detach),
     "or from the prior": written(cut=torch.randn_like),

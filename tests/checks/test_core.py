@@ -173,6 +173,26 @@ def test_no_answer_can_spoil_the_arguments():
     assert given[0].arguments[1].grad is None
 
 
+def test_an_answer_that_changes_what_it_was_given_is_right_and_told():
+    """The values are right, and the caller's tensors are spoilt."""
+
+    def adds_in_place(x):
+        x += 1
+        return x
+
+    given = [Case("three numbers", (torch.arange(3.0),))]
+    found = verdict_on(adds_in_place, lambda x: x + 1, given, right="It mattered.")
+    assert found.right and found.text.startswith("Right. It mattered. But the function changes `x` itself")
+    assert "changes" not in verdict_on(lambda x: x + 1, lambda x: x + 1, given, right="It mattered.").text
+
+
+def test_a_missing_gradient_is_spoken_of_where_the_values_are_right():
+    """A constant is no detached result."""
+    assert "no gradient" in verdict(lambda x, weight: (2 * x @ weight).detach()).text
+    constant = verdict(lambda x, weight: torch.ones(len(x))).text
+    assert "Not right yet" in constant and "gradient" not in constant
+
+
 def test_arguments_may_be_modules_numbers_and_functions():
     def applied(network, f, factor):
         return factor * f(network(torch.ones(2, 3)))
@@ -201,6 +221,9 @@ def test_tuples_are_compared_part_by_part():
 
     given = [Case("x", (torch.arange(3.0),))]
     assert "Right." in text_on(lambda x: [x + 1, 2 * x], both, given)
+    assert "Right." in text_on(lambda x: torch.stack([x + 1, 2 * x]), both, given)
+    assert "in result 2" in text_on(lambda x: torch.stack([x + 1, 3 * x]), both, given)
+    assert "expected 2 values, got 1 value" in text_on(lambda x: torch.stack([x + 1, 2 * x, x]), both, given)
     assert "in result 2" in text_on(lambda x: (x + 1, x * 3), both, given)
     assert "expected 2 values, got 1 value" in text_on(lambda x: x + 1, both, given)
 

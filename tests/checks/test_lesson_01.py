@@ -73,6 +73,10 @@ WRONG_KLS = {
     "changed places": lambda m, v, n, w: kl(n, w, m, v),
     "whatever the prior is": lambda m, v, n, w: kl(m, v, 0 * n, 0 * w),
     "not divided by the prior's variance": lambda m, v, n, w: 0.5 * (w - v + (m - n) ** 2 + (v - w).exp() - 1).sum(-1),
+    "The bracket is divided by the prior's σ": lambda m, v, n, w: (
+        0.5 * (w - v + (v.exp() + (m - n) ** 2) / (w / 2).exp() - 1).sum(-1)
+    ),
+    "Both logarithms are subtracted": lambda m, v, n, w: kl(m, v, n, w) - w.sum(-1),
     "-1 for each dimension is missing": lambda m, v, n, w: (terms(m, v, n, w) + 0.5).sum(-1),
     "factor ½ is missing, and the sign is turned": lambda m, v, n, w: -2 * kl(m, v, n, w),
     # no known mistake
@@ -127,6 +131,7 @@ RIGHT_WIDTHS = [
     lambda f, slope, m, s, e: (e * slope(m + s * e), f(m + s * e) * (((m + s * e) - m) ** 2 / s**3 - 1 / s)),
     lambda f, slope, m, s, e: [slope(Normal(m, s).icdf(Normal(0, 1).cdf(e))) * e, -f(m + e * s) * (1 - e * e) / s],
     lambda *a: torch.stack(both(*a)).unbind(),
+    lambda *a: torch.stack(both(*a)),
     lambda *a: tuple(estimate.double() for estimate in both(*a)),
 ]
 WRONG_WIDTHS = {
@@ -137,6 +142,8 @@ WRONG_WIDTHS = {
     "score for the mean": estimates(score=lambda value, e, s: value * e / s),
     "the -1 is missing": estimates(score=lambda value, e, s: value * e**2 / s),
     "this is the gradient for log σ": estimates(score=lambda value, e, s: value * (e**2 - 1)),
+    "this is the gradient for σ²": estimates(score=lambda value, e, s: value * (e**2 - 1) / (2 * s**2)),
+    "f is taken at the noise": lambda f, slope, m, s, e: (slope(m + s * e) * e, f(e) * (e**2 - 1) / s),
     "one division by σ too many": estimates(score=lambda value, e, s: value * (e**2 - 1) / s**2),
     "sign is turned": estimates(score=lambda value, e, s: value * (1 - e**2) / s),
     "Two things at once … gradient for the mean … score for the mean": estimates(
@@ -153,7 +160,7 @@ WRONG_WIDTHS = {
 UNLISTED_WIDTHS = [
     estimates(score=lambda value, e, s: value * (e.abs() - 1) / s),
     estimates(path=lambda slope, e, s: (slope * e).mean().expand_as(e)),
-    lambda f, slope, m, s, e: (both(f, slope, m, s, e)[0], f(e) * (e**2 - 1) / s),
+    lambda f, slope, m, s, e: (both(f, slope, m, s, e)[0], f(m + s * e) * (e**2 - 1) / s + e),
 ]
 test_widths, test_mistakes_of_widths = check_tests(checks.width_gradients, RIGHT_WIDTHS, WRONG_WIDTHS, UNLISTED_WIDTHS)
 

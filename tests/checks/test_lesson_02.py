@@ -146,6 +146,10 @@ SLIPS = {  # of both bounds
     "exp(log-variance) is used as σ.": dict(kl=lambda m, v: terms(m, 2 * v).sum(1), std=torch.exp),
     "σ stands where σ² belongs": dict(kl=lambda m, v: 0.5 * (m**2 + torch.exp(v / 2) - 1 - v).sum(1)),
     "is squared, but it is σ² already": dict(kl=lambda m, v: 0.5 * (m**2 + v.exp() ** 2 - 1 - v).sum(1)),
+    "log σ stands where log σ² belongs": dict(kl=lambda m, v: 0.5 * (m**2 + v.exp() - 1 - v / 2).sum(1)),
+    "log σ² has the wrong sign": dict(kl=lambda m, v: 0.5 * (m**2 + v.exp() - 1 + v).sum(1)),
+    "log σ² is missing": dict(kl=lambda m, v: 0.5 * (m**2 + v.exp() - 1).sum(1)),
+    "The KL is the other way round": dict(kl=lambda m, v: 0.5 * ((1 + m**2) / v.exp() - 1 + v).sum(1)),
     "an exp() is missing": dict(kl=lambda m, v: 0.5 * (m**2 + v - 1 - v).sum(1)),
 }
 WRONG_BOUNDS = {phrase: hand_written(**slip) for phrase, slip in SLIPS.items()} | {
@@ -236,6 +240,9 @@ WRONG_AT_MEAN = {phrase: hand_written_at_mean(**slip) for phrase, slip in SLIPS.
     "still a draw in it": lambda vae, x: fit(vae, x, vae.encode(x).sample()) - rate(vae, x),
     "You decode μ + σ": lambda vae, x: fit(vae, x, vae.encode(x).mean + vae.encode(x).stddev) - rate(vae, x),
     "You decode σ, not μ": lambda vae, x: fit(vae, x, vae.encode(x).stddev) - rate(vae, x),
+    "the mean of all codes": lambda vae, x: fit(vae, x, vae.encode(x).mean.mean(0).expand(len(x), -1)) - rate(vae, x),
+    "Only ½ μ² is left of the KL": hand_written_at_mean(kl=lambda m, v: 0.5 * (m**2).sum(1)),
+    "only log p(x, z) is left": lambda vae, x: joint(vae, x, vae.encode(x).mean),
     "You draw z from the prior": lambda vae, x: fit(vae, x, vae.prior.sample((len(x),))) - rate(vae, x),
     "at z = μ": lambda vae, x: (
         at_mean(vae, x) + rate(vae, x) + vae.prior.log_prob(vae.encode(x).mean) - log_q_at_mean(vae, x)

@@ -74,6 +74,7 @@ RIGHT_DENSITIES = [
     lambda m, s, z: averaged((-0.5 * ((z[:, None] - m) / s) ** 2 - s.log() - 0.9189385).sum(-1)),
 ]
 UNLISTED_DENSITIES = [
+    lambda m, s, z: terms(m, s, z).topk(min(len(m), 100), 1).values.logsumexp(1) - math.log(len(m)),
     lambda m, s, z: averaged(terms(m, s.mean(), z)),
     lambda m, s, z: terms(m, s, z).logsumexp(1) - math.log(m.shape[1]),
 ]
@@ -104,6 +105,11 @@ def small_sampler(rows):
 WRONG_SAMPLERS = {
     "All draws share one draw": sampler(noise=lambda shape: torch.randn(shape.shape[1])),
     "share one number of noise": sampler(noise=lambda shape: torch.randn(len(shape), 1)),
+    "No noise is drawn": sampler(noise=torch.ones_like),
+    "The last code is never chosen": sampler(rows=lambda codes, count: codes[torch.randint(len(codes) - 1, (count,))]),
+    "The first code is never": sampler(rows=lambda codes, count: codes[torch.randint(1, len(codes), (count,))]),
+    "as many draws as codes": lambda codes, width, count=1000: sampler()(codes, width, len(codes)),
+    "The draws are the same at every call": lambda *a, **k: torch.manual_seed(0) and sampler()(*a, **k),
     "No noise arrives": sampler(noise=lambda shape: 0.0),
     "(rand), not Gaussian": sampler(noise=torch.rand_like),
     "same width in every latent": sampler(spread=lambda codes: 1.0),
@@ -127,8 +133,7 @@ def by_normal(codes, width, count=1000):
     return torch.normal(chosen, (width * codes.std(0)).expand(count, -1))
 
 
-def with_a_generator(codes, width, count=1000, seed=0):
-    generator = torch.Generator().manual_seed(seed)
+def with_a_generator(codes, width, count=1000, *, generator):
     chosen = codes[torch.randint(len(codes), (count,), generator=generator)]
     return chosen + width * codes.std(0) * torch.randn(chosen.shape, generator=generator)
 
@@ -137,7 +142,7 @@ RIGHT_SAMPLERS = [
     sampler(),
     by_normal,
     # the tolerances leave room for chance: other draws of the same sampler pass as well
-    *(partial(with_a_generator, seed=seed) for seed in range(4)),
+    *(partial(with_a_generator, generator=torch.Generator().manual_seed(seed)) for seed in range(4)),
     lambda codes, width, count=1000: sampler()(codes.double(), width, count),
     lambda codes, width, count=1000: sampler()(codes.T.contiguous().T, width, count).T.contiguous().T,
     sampler(spread=lambda codes: codes.std(0, unbiased=False)),
@@ -145,6 +150,7 @@ RIGHT_SAMPLERS = [
 UNLISTED_SAMPLERS = [
     sampler(noise=lambda shape: torch.rand_like(shape) - 0.5),
     sampler(strength=lambda width: 1 + width),
+    sampler(rows=lambda codes, count: codes[(torch.rand(count) ** 2 * len(codes)).long()]),  # not all alike
     sampler(rows=lambda codes, count: codes[torch.randint(10, (count,))]),
 ]
 test_remembered, test_mistakes_of_remembered = check_tests(
@@ -177,6 +183,7 @@ WRONG_COSTS = {
     "1/σ is used as the precision": lambda s, R: cost(s, (1 / s) @ (R**2).T).sum(1),
     "diagonal of S itself": lambda s, R: cost(s, whole_matrix(s, R).diagonal(dim1=1, dim2=2)).sum(1),
     "squares of R's entries": lambda s, R: cost(s, s**-2 @ R.T).sum(1),
+    "The cost is 0 for every rotation": lambda s, R: torch.zeros_like(s[:, 0]),
     "goes the other way": lambda s, R: cost(s, s**-2 @ R**2).sum(1),
     "averaged over the latents": lambda s, R: cost(s, precisions(s, R)).mean(1),
     "sum runs over the images": lambda s, R: cost(s, precisions(s, R)).sum(0),

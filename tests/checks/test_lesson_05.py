@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import torch
-from torch.distributions import Independent, Normal
+from torch.distributions import Independent, Normal, kl_divergence
 
 from vae_utils import checks
 from vae_utils.checks import lesson_05
@@ -30,6 +30,11 @@ def log_mean(log_w):
     return torch.logsumexp(log_w, 0) - math.log(len(log_w))
 
 
+def shifted(log_w, taken_out):
+    """log_mean with another number than the largest of each image taken out before exp()."""
+    return (log_w - taken_out(log_w)).exp().mean(0).log() + taken_out(log_w)
+
+
 # --- importance sampling
 
 
@@ -51,6 +56,11 @@ WRONG_ESTIMATES = {
     "All images are averaged under one": lambda *draws: log_mean(log_weights(*draws).flatten()),
     "an exponential comes before the mean": lambda *draws: log_weights(*draws).exp().mean(0).log(),
     "a loss": lambda *draws: -log_mean(log_weights(*draws)),
+    "The same number is taken out for all images": lambda *draws: shifted(log_weights(*draws), lambda w: w.max()),
+    "not the largest number": lambda *draws: shifted(log_weights(*draws), lambda w: w.mean(0)),
+    "The KL in closed form": lambda l, z, m, s: (
+        log_mean(l) - kl_divergence(Independent(Normal(m, s), 1), Independent(Normal(0 * m, torch.ones_like(s)), 1))
+    ),
     "instead of summed": lambda l, z, m, s: log_mean(l + (STANDARD.log_prob(z) - Normal(m, s).log_prob(z)).mean(-1)),
     "one number for each latent": lambda l, z, m, s: log_mean(l + STANDARD.log_prob(z) - Normal(m, s).log_prob(z)),
     "`std` is used as a variance": lambda l, z, m, s: log_mean(log_weights(l, z, m, s.sqrt())),
@@ -142,6 +152,22 @@ def place_in_halves(gradient, z, speed, step_size, num_steps):
     return z, speed
 
 
+def in_halves(gradient, z, speed, step_size, num_steps):
+    for _ in range(num_steps):
+        speed = speed + step_size / 2 * gradient(z)
+        z = z + step_size * speed
+        speed = speed + step_size / 2 * gradient(z)
+    return z, speed
+
+
+def old_speed(gradient, z, speed, step_size, num_steps):
+    for _ in range(num_steps):
+        new = speed + step_size / 2 * gradient(z)
+        z = z + step_size * speed
+        speed = new + step_size / 2 * gradient(z)
+    return z, speed
+
+
 WRONG_ROLLS = {
     "Euler's method": euler,
     "always before the place": rolled(first=1.0, last=0.0),
@@ -156,17 +182,11 @@ WRONG_ROLLS = {
     "The last step of the speed is a whole one": rolled(last=1.0),
     "The half step of the speed at the end is missing": rolled(last=0.0),
     "All steps of the speed are half steps": rolled(between=0.5),
+    "one step too few, of place and speed": lambda *a: in_halves(*a[:-1], a[-1] - 1),
+    "speed from before the half step": old_speed,
     "one step too few": rolled(steps=lambda n: n - 1),
     "one step too many": rolled(steps=lambda n: n + 1),
 }
-
-
-def in_halves(gradient, z, speed, step_size, num_steps):
-    for _ in range(num_steps):
-        speed = speed + step_size / 2 * gradient(z)
-        z = z + step_size * speed
-        speed = speed + step_size / 2 * gradient(z)
-    return z, speed
 
 
 def in_place(gradient, z, speed, step_size, num_steps):
@@ -188,6 +208,13 @@ UNLISTED_ROLLS = [
     lambda gradient, z, speed, size, number: in_halves(gradient, z, speed, size * number, 1),
     lambda gradient, z, speed, size, number: (z + size * number * speed, speed),
 ]
+
+
+def test_a_roll_that_changes_its_start_is_told():
+    assert "But the function changes" in checks.leapfrog(in_place).text
+    assert "But" not in checks.leapfrog(in_halves).text
+
+
 test_leapfrog, test_mistakes_of_leapfrog = check_tests(checks.leapfrog, RIGHT_ROLLS, WRONG_ROLLS, UNLISTED_ROLLS)
 
 
@@ -200,6 +227,9 @@ WRONG_MEANS = {
     "mean of the logarithms": lambda l: l.mean(0),
     "log L is missing": lambda l: -torch.logsumexp(-l, 0),
     "log L has the wrong sign": lambda l: -torch.logsumexp(-l, 0) - math.log(len(l)),
+    "smallest p(x|z) counts, for all L draws": lambda l: l.amin(0) + math.log(len(l)),
+    "The same number is taken out for all images": lambda l: -shifted(-l, lambda w: w.max()),
+    "not the largest number": lambda l: -shifted(-l, lambda w: w.min(0).values),
     "dimension 1": lambda l: -torch.logsumexp(-l, 1) + math.log(l.shape[1]),
     "an exponential comes before the mean": lambda l: -torch.log(torch.mean(1 / torch.exp(l), 0)),
 }

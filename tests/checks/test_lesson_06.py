@@ -24,6 +24,8 @@ WRONG_UNITS = {
     "base 10": lambda nats, n, factor: nats - n * np.log10(factor),
     "multiplied by the factor": lambda nats, n, factor: nats * factor,
     "divided by the factor, but": lambda nats, n, factor: nats / factor,
+    "The factor is fixed to 1/256": lambda nats, n, factor: nats + n * math.log(256),
+    "The result is divided by the number of pixels": lambda nats, n, factor: nats / n - math.log(factor),
     "Two things at once": lambda nats, n, factor: nats + math.log(factor),
 }
 RIGHT_UNITS = [
@@ -69,6 +71,16 @@ WRONG_DENSITIES = {
     "variance unsquared": density(lambda log_sigma, floor: floor + log_sigma.exp() ** 2),
     "The floor is added to σ": density(lambda log_sigma, floor: (floor + log_sigma.exp()) ** 2),
     "cut off at the floor": density(lambda log_sigma, floor: log_sigma.exp().clamp(min=floor) ** 2),
+    "The floor is fixed to 1/256": density(lambda log_sigma, floor: (1 / 256) ** 2 + log_sigma.exp() ** 2),
+    "The variance is used as σ": lambda x, mean, log_sigma, floor: (
+        Normal(mean, right_variance(log_sigma, floor)).log_prob(x).sum((1, 2, 3))
+    ),
+    "under the squared error only": lambda x, mean, log_sigma, floor: (
+        -0.5 * (math.log(TWO_PI) + 2 * log_sigma + (x - mean) ** 2 / right_variance(log_sigma, floor)).sum((1, 2, 3))
+    ),
+    "inside the logarithm only": lambda x, mean, log_sigma, floor: (
+        -0.5 * ((TWO_PI * right_variance(log_sigma, floor)).log() + ((x - mean) / log_sigma.exp()) ** 2).sum((1, 2, 3))
+    ),
     "The 2π is missing": density(right_variance, constant=1),
     "The 2 of 2π": density(right_variance, constant=math.pi),
     "in front of log(2πσ²)": density(right_variance, log_weight=1),
@@ -116,7 +128,7 @@ RIGHT_DENSITIES = [
 ]
 UNLISTED_DENSITIES = [
     density(lambda log_sigma, floor: floor**2 + torch.nn.functional.softplus(log_sigma) ** 2),
-    lambda x, mean, log_sigma, floor: Normal(mean, right_variance(log_sigma, floor)).log_prob(x).sum((1, 2, 3)),
+    density(lambda log_sigma, floor: right_variance(log_sigma, floor).mean((1, 2, 3), keepdim=True)),
 ]
 test_densities, test_mistakes_of_densities = check_tests(
     checks.floored_density, RIGHT_DENSITIES, WRONG_DENSITIES, UNLISTED_DENSITIES
@@ -149,6 +161,13 @@ WRONG_EVIDENCES = {
     "divided by D": spoilt(lambda values, rest, k: {"noise": rest.sum() / len(values)}),
     "logarithm of s instead of s²": spoilt(lambda values, rest, k: {"noise": rest.mean().sqrt()}),
     "not the first of them": spoilt(lambda values, rest, k: {"noise": rest.max()}),
+    "the mean of all eigenvalues here": spoilt(lambda values, rest, k: {"noise": values.mean()}),
+    "s² is subtracted": spoilt(lambda values, rest, k: {"kept": values[-k:] - rest.mean()}),
+    "underflows to 0 before": lambda values, k: (
+        -0.5 * len(values) * (1 + math.log(TWO_PI))
+        - 0.5 * torch.log(values[-k:].prod() * values[:-k].mean() ** (len(values) - k))
+    ),
+    "Only the directions that are kept count": spoilt(lambda values, rest, k: {"latents_of_noise": 0, "size": k}),
     "log s² counts once": spoilt(lambda values, rest, k: {"latents_of_noise": 1}),
     "missing from the determinant": spoilt(lambda values, rest, k: {"latents_of_noise": 0}),
     "The 2π is missing": spoilt(lambda values, rest, k: {"constant": 1}),
@@ -172,8 +191,8 @@ RIGHT_EVIDENCES = [
     lambda values, k: spoilt(lambda *_: {})(values.flip(0).double().flip(0), k).item(),
 ]
 UNLISTED_EVIDENCES = [
-    spoilt(lambda values, rest, k: {"noise": values.mean()}),
-    spoilt(lambda values, rest, k: {"kept": (values[-k:] - rest.mean()).abs()}),
+    spoilt(lambda values, rest, k: {"noise": rest.log().mean().exp() + rest.mean()}),
+    spoilt(lambda values, rest, k: {"kept": values[-k:] + rest.mean()}),
 ]
 test_ppca_evidence, test_mistakes_of_ppca_evidence = check_tests(
     checks.ppca_evidence, RIGHT_EVIDENCES, WRONG_EVIDENCES, UNLISTED_EVIDENCES

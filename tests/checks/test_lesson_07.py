@@ -27,6 +27,9 @@ WRONG_PRICES = {
     "σ₀ is used as a variance": lambda m, s, a: kl_divergence(Normal(m, s), Normal(0.0, a.sqrt())),
     "σ₀ is ignored": lambda m, s, a: -0.5 * (1 + log(s**2) - m**2 - s**2),
     "The -1 for each dimension is missing": lambda m, s, a: log(a / s) + (s**2 + m**2) / (2 * a**2),
+    "multiplied by σ₀": lambda m, s, a: kl_divergence(Normal(m * a, s * a), Normal(0.0, 1.0)),
+    "The bracket is divided by the prior's σ": lambda m, s, a: log(a / s) + (s**2 + m**2) / (2 * a) - 0.5,
+    "Both logarithms are subtracted": lambda m, s, a: -log(a * s) + (s**2 + m**2) / (2 * a**2) - 0.5,
     "prior's logarithm is missing": lambda m, s, a: -log(s) + (s**2 + m**2) / (2 * a**2) - 0.5,
     "changed places": lambda m, s, a: kl_divergence(Normal(0.0, a), Normal(m, s)),
     "summed into one number": lambda m, s, a: kl_divergence(Normal(m, s), Normal(0.0, a)).sum(),
@@ -80,6 +83,8 @@ WRONG_WIDTHS = {
     "`noise` is a standard deviation": lambda inputs, m, noise: widths(inputs, m / len(inputs), noise**0.5),
     "This is the variance": lambda inputs, m, noise: widths(inputs, m / len(inputs), noise) ** 2,
     "This is the precision": lambda inputs, m, noise: widths(inputs, m / len(inputs), noise) ** -2,
+    "** comes before /": lambda inputs, m, noise: widths(inputs, m / len(inputs), noise) ** 2 / 2,
+    "stands before the prior": lambda inputs, m, noise: widths(inputs, 1, noise, prior=m / len(inputs)),
     "square root of the precision": lambda inputs, m, noise: 1 / widths(inputs, m / len(inputs), noise),
     "over the weights, dimension 1": lambda inputs, m, noise: widths(inputs, m / len(inputs), noise, axis=1),
     "full, correlated posterior": full_posterior,
@@ -136,12 +141,20 @@ def slopes(own_draws, num_images, s, sigma, repeats=4000, redraw=False, power=2)
     return (data - sigma * zeta) / s**power  # [repeats, N]
 
 
+def few_draws(own, n, s, sigma, calls=iter(range(10**6))):
+    """Right on the check's cases by chance, as a run with few draws may be, and then 20% off."""
+    return (1.0 if next(calls) < 6 else 1.2) * (n if own else n**2) * sigma**2 / s**4
+
+
 WRONG_VARIANCES = {
     "One ζ serves all images in both cases": lambda own, n, s, sigma: slopes(False, n, s, sigma).sum(1).var(),
     "Both cases give N times the variance of one image": lambda own, n, s, sigma: (
         slopes(True, n, s, sigma).sum(1).var()
     ),
     "The two cases are exchanged": lambda own, n, s, sigma: slopes(not own, n, s, sigma).sum(1).var(),
+    "there is only one term": lambda own, n, s, sigma: slopes(own, n if own else 1, s, sigma).sum(1).var(),
+    "Each slope is twice": lambda own, n, s, sigma: (2 * slopes(own, n, s, sigma)).sum(1).var(),
+    "with 4,000 draws of ζ, expected about 2%": few_draws,
     "The slopes are averaged": lambda own, n, s, sigma: slopes(own, n, s, sigma).mean(1).var(),
     "the standard deviation; the task": lambda own, n, s, sigma: slopes(own, n, s, sigma).sum(1).std(),
     "divided by s instead of s²": lambda own, n, s, sigma: slopes(own, n, s, sigma, power=1).sum(1).var(),

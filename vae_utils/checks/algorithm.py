@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from vae_utils.checks.core import Case, mistakes_in, undisturbed, verdict_on
-from vae_utils.checks.lesson_02 import EQ_6, IMAGE_SHAPE, READ, SCORE_SLIPS, SIGNS, itself, require_like, score
+from vae_utils.checks.lesson_02 import EQ_6, HALVES, IMAGE_SHAPE, READ, SCORE_SLIPS, SIGNS, itself, require_like, score
 
 LATENTS, HIDDEN, STEPS, MINIBATCH, GOOD = 3, 24, 200, 100, -400
 
@@ -73,7 +73,7 @@ def _three(result):
 def _training(result, watch, images):
     """What is wrong with a training run, as a sentence; None if nothing is."""
     run = dict(zip(("encoder", "decoder", "bounds"), result), watch=watch, images=images)
-    for look in (_networks, _steps_taken, _reported, _draws, _gradients, _noise, _progress):
+    for look in (_networks, _steps_taken, _finite, _reported, _draws, _gradients, _noise, _progress):
         if sentence := look(**run):
             return sentence
     return None
@@ -176,10 +176,28 @@ def _numbers(step, encoder, decoder):
     return x, *output.chunk(2, -1), z.reshape(-1, *output[..., :LATENTS].shape), logits.reshape(-1, *x.shape)
 
 
-def _reported_bound(numbers, *, read=itself, halves=itself, **slips):
+def _std(log_variance):
+    return torch.exp(log_variance / 2)
+
+
+def _finite(encoder, decoder, watch, **_):
+    """Whether the numbers stay numbers."""
+    for step in (*watch.steps, watch.last):
+        numbers = _numbers(step, encoder, decoder)
+        narrowest = _std(numbers[2]).min()
+        if not (narrowest > 0 and all(part.isfinite().all() for part in (*numbers, _std(numbers[2])))):
+            when = f"by step {STEPS}" if step is watch.last else "in the first steps already"
+            return (
+                f"Training diverges: {when}, your networks give inf or nan, or a σ of 0 or inf. Look at the step size "
+                "(0.003 is a good one for Adam), and for a logarithm of 0 or an exponential of a large number."
+            )
+    return None
+
+
+def _reported_bound(numbers, *, read=itself, halves=lambda both: both.chunk(2, -1), **slips):
     """The mean bound of a minibatch, from what went through the networks."""
     x, mean, log_variance, z, logits = numbers
-    mean, log_variance = halves(torch.cat([mean, log_variance], -1)).chunk(2, -1)
+    mean, log_variance = halves(torch.cat([mean, log_variance], -1))
     return score(x, mean, read(log_variance), z, logits, **{"batch": torch.mean} | slips)
 
 
@@ -197,6 +215,7 @@ _REPORT_MISTAKES = mistakes_in(
     },
     combine={EQ_6: lambda fit, rate, p, q: (fit + p - q).mean(0)} | SIGNS,
     read=READ,
+    halves=HALVES,
     **SCORE_SLIPS,
 )
 
@@ -224,7 +243,7 @@ def _reported(encoder, decoder, bounds, watch, **_):
 def _draws(encoder, decoder, watch, **_):
     """Whether z is a draw of q(z|x), judged by the noise behind it."""
     first, second, last = ([*_numbers(step, encoder, decoder)] for step in (*watch.steps[:2], watch.last))
-    noise = [(z - mean) / torch.exp(log_variance / 2) for _, mean, log_variance, z, _ in (first, second, last)]
+    noise = [(z - mean) / _std(log_variance) for _, mean, log_variance, z, _ in (first, second, last)]
     if any(part.shape != (1, MINIBATCH, LATENTS) for part in noise):
         return f"For each image, expected one code to be decoded, got {len(noise[0])}."
     if noise[0].abs().max() < 1e-3:
@@ -245,7 +264,7 @@ def _draws(encoder, decoder, watch, **_):
 def _noise(encoder, decoder, watch, **_):
     """Whether the noise may be from N(0, I)."""
     seen = [_numbers(step, encoder, decoder) for step in (*watch.steps, watch.last)]
-    noise = torch.stack([(z - mean) / torch.exp(log_variance / 2) for _, mean, log_variance, z, _ in seen])
+    noise = torch.stack([(z - mean) / _std(log_variance) for _, mean, log_variance, z, _ in seen])
     try:
         require_like(noise)
     except ValueError:
@@ -266,20 +285,32 @@ _BETAS = {
     float(MINIBATCH): "is the KL summed over the minibatch, and the fit averaged?",
     1 / MINIBATCH: "is the fit summed over the minibatch, and the KL averaged?",
 }
-_WIDTHS = {
-    None: lambda v: torch.exp(v / 2),  # as it should be
-    "exp(log-variance) is used as σ in the draw. It is σ²: the standard deviation is exp(½ log-variance).": torch.exp,
-    "The log-variance is used as σ in the draw: an exp(½ ·) is missing.": itself,
-    "The gradient of the fit does not reach the log-variances: in the draw σ is detached, or missing. Draw z = μ + σ "
-    "ε.": lambda v: torch.exp(v / 2).detach(),
-}
+_NO_MEANS = "The gradient of the fit does not reach the means: in the draw μ is detached, or missing. Draw z = μ + σ ε."
+# Of the draw z = μ + σ ε: what stands for μ, what for σ, and a sentence if that is not as it should be.
+_DRAWS = [
+    (itself, _std, None),
+    (
+        itself,
+        torch.exp,
+        "exp(log-variance) is used as σ in the draw. It is σ²: the standard deviation is exp(½ log-variance).",
+    ),
+    (itself, itself, "The log-variance is used as σ in the draw: an exp(½ ·) is missing."),
+    (
+        itself,
+        lambda v: _std(v).detach(),
+        "The gradient of the fit does not reach the log-variances: in the draw σ is detached, or missing. Draw z = μ + "
+        "σ ε.",
+    ),
+    (torch.Tensor.detach, _std, _NO_MEANS),
+    (torch.zeros_like, _std, _NO_MEANS),
+]
 
 
 def _explained(step, encoder, decoder):
-    """Of a step: a sentence on σ or None, and what its gradients have of fit and KL. None if that is not all."""
+    """Of a step: a sentence on μ and σ or None, and what its gradients have of fit and KL. None if that is not all."""
     ours = _found(step, encoder, decoder)
-    for text, std in _WIDTHS.items():
-        shares = [_share(*pair) for pair in zip(ours, _right_gradients(step, encoder, decoder, std))]
+    for *draw, text in _DRAWS:
+        shares = [_share(*pair) for pair in zip(ours, _right_gradients(step, encoder, decoder, *draw))]
         if all(rest < 1e-2 for _, rest in shares):
             return text, *shares[0][0].tolist(), *shares[1][0].tolist()
     return None
@@ -294,7 +325,7 @@ def _gradients(encoder, decoder, watch, **_):
             "The gradients of the first step are not those of the bound, whatever the weights of its two terms. Look "
             "at the loss that backward() is called on, and for a detach(), item(), sample() or no_grad() on the way."
         )
-    wanted = [_right_gradients(step, encoder, decoder, _WIDTHS[None]) for step in (first, second)]
+    wanted = [_right_gradients(step, encoder, decoder, itself, _std) for step in (first, second)]
     ours, again = (_found(step, encoder, decoder) for step in (first, second))
     added = [_share(now - before, columns)[1] for now, before, columns in zip(again, ours, wanted[1])]
     if explained[0] is None and _explained(second, encoder, decoder) is None and max(added) < 1e-2:
@@ -343,22 +374,23 @@ def _found(step, encoder, decoder, which=1):
     ]
 
 
-def _right_gradients(step, encoder, decoder, std):
+def _right_gradients(step, encoder, decoder, place, std):
     """For the encoder the gradients of fit and minus KL, for the decoder that of the fit, in columns."""
     x, mean, log_variance, z, _ = _numbers(step, encoder, decoder)
-    noise = (z - mean) / std(log_variance)
+    noise = (z - place(mean)) / std(log_variance)
     then = [copy.deepcopy(net) for net in (encoder, decoder)]
     for net, weights in zip(then, _found(step, encoder, decoder, 0)):
         nn.utils.vector_to_parameters(weights, net.parameters())
     mean, log_variance = then[0](x).chunk(2, -1)
-    z = mean + std(log_variance) * noise
+    z = place(mean) + std(log_variance) * noise
     fit, rate = (
         score(x, mean, log_variance, z, then[1](z), combine=combine, batch=torch.mean)
         for combine in (lambda fit, rate, p, q: fit.mean(0), lambda fit, rate, p, q: -rate)
     )
 
     def gradient(value, net):
-        gradients = torch.autograd.grad(value, list(net.parameters()), retain_graph=True, allow_unused=True)
+        weights = list(net.parameters())
+        gradients = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True, materialize_grads=True)
         return torch.cat([g.flatten() for g in gradients])
 
     return torch.stack([gradient(fit, then[0]), gradient(rate, then[0])], 1), gradient(fit, then[1])[:, None]
@@ -378,7 +410,7 @@ def _progress(encoder, decoder, bounds, images, **_):
     """Whether the networks that are returned have learned."""
     with torch.no_grad():
         mean, log_variance = encoder(images).chunk(2, -1)
-        z = mean + torch.exp(log_variance / 2) * torch.randn(5, *mean.shape)
+        z = mean + _std(log_variance) * torch.randn(5, *mean.shape)
         end = score(images, mean, log_variance, z, decoder(z.flatten(0, 1)).unflatten(0, (5, -1))).mean().item()
     if not end > GOOD:
         return (

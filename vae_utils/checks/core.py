@@ -16,7 +16,7 @@ import math
 import random
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 
 import numpy as np
@@ -263,11 +263,13 @@ def verdict_on(answer, reference, cases, mistakes=(), *, right, probes=(), facts
     try:
         given = [_run(answer, case, learner=True) for case in cases]
         expected = [_run(reference, case) for case in cases]
+        given = [_unstacked(*outcomes) for outcomes in zip(given, expected, strict=True)]
         if problems := [outcome.problem for outcome in expected if outcome.problem]:
             raise RuntimeError(f"the reference of this check fails: {problems}")
         if all(map(_agree, given, expected, cases)):
             sentence = _first(probes, answer)
-            return Verdict(sentence is None, True, sentence or f"Right. {right}")
+            notes = f"Right. {right}{_changed_inputs(given, cases, reference)}"
+            return Verdict(sentence is None, True, sentence or notes)
         if note := _lost_digits(answer, reference, given, expected, cases):
             return Verdict(True, True, f"Right. {right} {note}")
         sentence = (
@@ -297,11 +299,13 @@ class _Outcome:
     gradients: list[Tensor | None] = field(default_factory=list)
     shapes: list[tuple] | None = None  # of the result before `view`; None if it is no tensors
     problem: str = ""
+    changed: list[int] = field(default_factory=list)  # places of the arguments that the function itself has changed
 
 
 def _run(function, case, learner=False, differentiate=True):
-    with torch.enable_grad():
-        arguments = [_copy(argument) for argument in case.arguments]
+    with torch.set_grad_enabled(differentiate):
+        # Copies take longer than most functions, and of hundreds of mistakes, which spoil nothing, values come first.
+        arguments = [_copy(argument) if differentiate else argument for argument in case.arguments]
         _seed()
         try:
             result = function(*arguments)
@@ -321,7 +325,18 @@ def _run(function, case, learner=False, differentiate=True):
             gradients = _gradients(compared, arguments) if differentiate else []
         except Exception as error:
             return _Outcome(problem=f"returns numbers whose gradient fails with a {_describe(error)}", shapes=shapes)
-        return _Outcome([leaf.detach().cpu() for leaf in compared], gradients, shapes)
+        pairs = enumerate(zip(arguments, case.arguments))
+        changed = [place for place, (now, then) in pairs if isinstance(then, Tensor) and not torch.equal(now, then)]
+        return _Outcome([leaf.detach().cpu() for leaf in compared], gradients, shapes, changed=changed)
+
+
+def _unstacked(given, expected):
+    """Results of one shape may come as one tensor, stacked: unpacking it gives the same."""
+    parts = expected.shapes or []
+    alike = len(parts) > 1 and len(set(parts)) == 1 and len(expected.values) == len(parts)
+    if alike and len(given.values) == 1 and given.shapes == [(len(parts), *parts[0])] == [given.values[0].shape]:
+        return replace(given, values=list(given.values[0]), shapes=parts)
+    return given
 
 
 def _copy(value):
@@ -519,7 +534,8 @@ def _defect(given, expected, cases, name, reference):
             f"{_in_numbers(failure, reference)} Look for a logarithm of 0, a division by 0, or an exponential of a "
             "large number. In training, one such number spreads to every weight."
         )
-    if all(_is_zero(gradient) for outcome in given for gradient in outcome.gradients):
+    values_right = all(_agree(*outcomes, gradients=False) for outcomes in zip(given, expected, cases, strict=True))
+    if values_right and all(_is_zero(gradient) for outcome in given for gradient in outcome.gradients):
         case = next((case for case, right in zip(cases, expected) if not all(map(_is_zero, right.gradients))), None)
         if case is not None:
             return (
@@ -527,6 +543,18 @@ def _defect(given, expected, cases, name, reference):
                 "a detach(), item(), sample() or no_grad() cuts the way back."
             )
     return None
+
+
+def _changed_inputs(given, cases, reference):
+    """A note if a right answer spoils what it was given; empty otherwise."""
+    for outcome, case in zip(given, cases, strict=True):
+        if outcome.changed:
+            name = _names(reference, case)[outcome.changed[0]]
+            return (
+                f" But the function changes `{name}` itself, as {name} += ... does, so whoever calls it finds another "
+                f"`{name}` afterwards. Write {name} = {name} + ... instead."
+            )
+    return ""
 
 
 def _first(probes, answer):

@@ -45,6 +45,9 @@ KL_VERSIONS = {
     "2.)": lambda *args, **kwargs: kl_of_gaussians(
         *args, spread=lambda q, p: q * p, scaled=lambda d, q, p: d * p, **kwargs
     ),
+    "The bracket is divided by the prior's σ. It is divided by σ².": lambda *args, **kwargs: kl_of_gaussians(
+        *args, spread=lambda q, p: q / p**0.5, scaled=lambda d, q, p: d / p**0.5, **kwargs
+    ),
     "The bracket is not divided by the prior's variance.": lambda *args, **kwargs: kl_of_gaussians(
         *args, spread=lambda q, p: q, scaled=lambda d, q, p: d, **kwargs
     ),
@@ -63,6 +66,7 @@ KL_SLIPS = dict(
     logs={
         "The logarithms have the wrong sign: the prior's is added, that of q is subtracted.": lambda q, p: q - p,
         "The logarithms are added. That of q is subtracted.": lambda q, p: q + p,
+        "Both logarithms are subtracted. The prior's is added.": lambda q, p: -q - p,
         "The logarithms are missing: without -log σ² nothing keeps q from becoming a needle.": lambda q, p: 0,
         "The prior's logarithm is missing: the formula has the log of a ratio of variances.": lambda q, p: -q,
         "The logarithm of q's variance is missing: nothing keeps q from becoming a needle.": lambda q, p: p,
@@ -228,6 +232,10 @@ _WIDTH_MISTAKES = mistakes_in(
             _width_gradients(f, slope, mean, *rest)[0],
             _width_gradients(lambda z: f(mean + 0 * z), slope, mean, *rest)[1],
         ),
+        "Score: f is taken at the noise ε. Take it at z = μ + σε.": lambda f, slope, mean, width, noise: (
+            _width_gradients(f, slope, mean, width, noise)[0],
+            f(noise) * (noise**2 - 1) / width,
+        ),
     },
     path={
         "Path: this is the gradient for the mean. By the chain rule z = μ + σε has the derivative ε for σ, so f'(z) "
@@ -269,6 +277,9 @@ _WIDTH_MISTAKES = mistakes_in(
         "Score: the division by σ is missing; this is the gradient for log σ.": lambda z, e, s: e**2 - 1,
         "Score: one division by σ too many. (z - μ)² / σ³ is ε² / σ, since z - μ = σε.": lambda z, e, s: (
             (e**2 - 1) / s**2
+        ),
+        "Score: this is the gradient for σ². By the chain rule that for σ is 2σ times as large.": lambda z, e, s: (
+            (e**2 - 1) / (2 * s**2)
         ),
         "Score: it is multiplied by σ, where it should be divided.": lambda z, e, s: (e**2 - 1) * s,
         "Score: z - μ is not divided by σ before it is squared.": lambda z, e, s: ((s * e) ** 2 - 1) / s,

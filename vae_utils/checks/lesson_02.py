@@ -120,15 +120,19 @@ def score(
     variance=torch.exp,
     square=torch.square,
     one=1.0,
+    log=itself,
     latents=lambda terms: terms.sum(-1),
     weight=0.5,
+    turned=False,
     combine=lambda fit, rate, p, q: fit.mean(0) - rate,
     batch=itself,
 ):
     """The bound of images [B, ...] from logits [L, B, ...] of codes z [L, B, J]; p, q are log p(z), log q(z|x)."""
     fit = pixels(per_pixel(x, squash(logits)))
-    rate = weight * latents(square(mean) + variance(log_variance) - one - log_variance)
     p, q = Normal(0.0, 1.0).log_prob(z).sum(-1), Normal(mean, torch.exp(log_variance / 2)).log_prob(z).sum(-1)
+    if turned:  # what q is to the prior, the prior is to this
+        mean, log_variance = mean * torch.exp(-log_variance / 2), -log_variance
+    rate = weight * latents(square(mean) + variance(log_variance) - one - log(log_variance))
     return batch(combine(fit, rate, p, q))
 
 
@@ -176,6 +180,12 @@ SCORE_SLIPS = dict(
         "In the KL, the -1 for each latent is missing: a q that equals the prior would cost ½ nat for each.": 0.0,
         "In the KL, the 1 has the wrong sign: the terms are μ² + σ² - 1 - log σ².": -1.0,
     },
+    log={
+        "In the KL, log σ stands where log σ² belongs, which is the log-variance itself.": lambda v: v / 2,
+        "In the KL, log σ² has the wrong sign: the terms are μ² + σ² - 1 - log σ².": torch.neg,
+        "In the KL, log σ² is missing: nothing keeps q from becoming a needle.": torch.zeros_like,
+    },
+    turned={"The KL is the other way round, KL(prior || q). The bound has KL(q || prior).": True},
     latents={
         "You take the mean over the latents, but the KL is the sum over all J. It then weighs J times too little (β = "
         "1/J): samples from the prior suffer.": lambda t: t.mean(-1),
@@ -197,8 +207,10 @@ SCORE_SLIPS = dict(
     },
 )
 SIGNS = {
-    "log q(z|x) is missing: this is the mean of log p(x, z) over the draws.": lambda fit, rate, p, q: (fit + p).mean(0),
-    "log p(z) is missing: this is the mean of log p(x|z) - log q(z|x) over the draws.": lambda fit, rate, p, q: (
+    "log q(z|x) is missing: only log p(x, z) is left, at the codes that are decoded.": lambda fit, rate, p, q: (
+        fit + p
+    ).mean(0),
+    "log p(z) is missing: log p(x|z) - log q(z|x) is left, at the codes that are decoded.": lambda fit, rate, p, q: (
         fit - q
     ).mean(0),
     "The sign of the whole is turned: this is the loss, minus the bound. Maximising it would make the model worse with "
@@ -322,7 +334,7 @@ READ = {
         2 * v.abs().log()
     ),
 }
-_HALVES = {
+HALVES = {
     "The halves of the encoder's output are exchanged: the means come first, then the log-variances.": lambda both: (
         both.chunk(2, -1)[::-1]
     ),
@@ -433,24 +445,30 @@ _BOUND_MISTAKES = mistakes_in(
     pairs=_PAIRS,
     batch=_BATCH,
     read=READ,
-    halves=_HALVES,
+    halves=HALVES,
     **SCORE_SLIPS,
 )
 _MEAN_MISTAKES = mistakes_in(
     _bound_at_mean,
+    {
+        "Only ½ μ² is left of the KL: it has σ² - 1 - log σ² too, which is the price of a narrow q.": lambda *args: (
+            _bound_at_mean(*args, variance=torch.zeros_like, one=0.0, log=torch.zeros_like)
+        )
+    },
     source={
-        "There is "
-        "still a draw in it. Here z is to be the mean of q(z|x), so that you can see what that shortcut does.": _drawn,
         "You decode the prior's mean, z = 0, for every image. Take the mean of q(z|x).": lambda vae, m, *rest: _mean(
             vae, 0 * m, *rest
         ),
         "You decode μ + σ. Take the mean alone.": lambda vae, m, v, n: _mean(vae, m + torch.exp(v / 2), v, n),
         "You decode σ, not μ.": lambda vae, mean, v, count: _mean(vae, torch.exp(v / 2), v, count),
         "You decode the log-variance, not the mean.": lambda vae, m, v, n: _mean(vae, v, v, n),
-        "You draw z from the prior. Take the mean of q(z|x).": _from_prior,
         "All images get the mean of all codes. Each image has a mean of its own.": lambda vae, m, v, n: _mean(
             vae, m.mean(0).expand_as(m), v, n
         ),
+        # What may be a draw comes last: other codes may look like one.
+        "There is "
+        "still a draw in it. Here z is to be the mean of q(z|x), so that you can see what that shortcut does.": _drawn,
+        "You draw z from the prior. Take the mean of q(z|x).": _from_prior,
     },
     combine={
         "The KL is replaced by log p(z) - log q(z|x) "
@@ -462,7 +480,7 @@ _MEAN_MISTAKES = mistakes_in(
     pairs=_PAIRS,
     batch=_BATCH,
     read=READ,
-    halves=_HALVES,
+    halves=HALVES,
     **SCORE_SLIPS,
 )
 

@@ -65,6 +65,9 @@ _IMAGE_MISTAKES = mistakes_in(
         "and images stay apart: shape [B].": lambda x, *rest: _image_log_likelihood(x, *rest).mean() / x[0].numel(),
         "These are the log-densities of single pixels. Sum over channels, rows and columns; only the batch remains: "
         "shape [B].": lambda x, m, v: Normal(m, _sigma(v)).log_prob(x),
+        "The squares are divided by log_variance itself: s² is exp(log_variance).": lambda x, m, v: (
+            _image_log_likelihood(x, m, v, squares=0.0) - (x - m).square().flatten(1).sum(1) / (2 * v)
+        ),
         "The sum runs over rows and columns only. Sum over the channels too: shape [B].": lambda x, m, v: (
             Normal(m, _sigma(v)).log_prob(x).sum((-2, -1))
         ),
@@ -89,6 +92,7 @@ _IMAGE_MISTAKES = mistakes_in(
         "The pixels of one channel are counted, H · W. An image has C · H · W of them.": lambda x: x[0, 0].numel(),
         "The pixels of all images are counted, x.numel(). D is that of one image, x[0].numel().": lambda x: x.numel(),
         "The images are counted, not the pixels of one: D is x[0].numel().": len,
+        "The channels are counted, not the pixels of an image: D is x[0].numel().": lambda x: x.shape[1],
         "The rows of an image are counted, not its pixels: D is x[0].numel().": lambda x: x.shape[-2],
         "The columns of an image are counted, not its pixels: D is x[0].numel().": lambda x: x.shape[-1],
     },
@@ -126,6 +130,9 @@ _IMAGE_MISTAKES = mistakes_in(
         "and the code collapses.": lambda t: t.mean(1),
         "The root of the summed squares is taken: the formula has the sum itself.": lambda t: t.sum(1).sqrt(),
         "Only the largest error of an image counts.": lambda t: t.amax(1),
+        "The squares of all images are summed, so each image pays for the errors of the whole batch.": lambda t: (
+            t.sum().expand(len(t))
+        ),
     },
     sigma={
         "exp(log_variance) is used as s, but it is s². Take s = exp(½ log_variance).": torch.exp,
@@ -187,6 +194,7 @@ _SIGMA_MISTAKES = mistakes_in(
         "This is b / a: the ½ of 1/(2s²) is missing, and so is the square root.": lambda a, b: b / a,
         "The ½ of 1/(2s²) is on the wrong side: s² = b / (2a).": lambda a, b: (2 * b / a) ** 0.5,
         "The ½ of 1/(2s²) is on the wrong side, and the square root is missing.": lambda a, b: 2 * b / a,
+        "** comes before / in Python: x ** 1 / 2 is half of x, here s² / 2. Write x ** 0.5.": lambda a, b: b / (4 * a),
         "There is a ½ too many, or the square root leaves out the 2: s = √(b / (2a)).": lambda a, b: (
             (b / (4 * a)) ** 0.5
         ),
@@ -209,14 +217,14 @@ _SIGMA_MISTAKES = mistakes_in(
             (1 / (2 * a * b)) ** 0.5
         ),
         f"The weight a of the squares is left out. {_RATIO}": lambda a, b: (b / 2) ** 0.5,
-        "The ½ is on the wrong side, and only b is under the root.": lambda a, b: (b / 2) ** 0.5 / a,
+        "Only b / 2 is under the root: s = √(b / (2a)).": lambda a, b: (b / 2) ** 0.5 / a,
         "The square root leaves out the fraction: s = √(b / (2a)).": lambda a, b: 2**0.5 * b / a,
         "The weights are multiplied. s² is their quotient, b / (2a).": lambda a, b: (a * b) ** 0.5,
         "The weights are multiplied, and the ½ is on the wrong side. s² is b / (2a).": lambda a, b: (2 * a * b) ** 0.5,
         "This is s⁴: the square of b / (2a). The task asks for its root.": lambda a, b: (b / (2 * a)) ** 2,
         "The square root is taken twice.": lambda a, b: (b / (2 * a)) ** 0.25,
         "The weights are subtracted. s² is their quotient, b / (2a).": lambda a, b: b - 2 * a,
-        "The fraction is upside down, and the ½ is on the other side: s = √(b / (2a)).": lambda a, b: (
+        "The fraction is upside down, and there is a ½ too many, or the square root leaves out the 2.": lambda a, b: (
             (a / b / 4) ** 0.5
         ),
         "This is log s; the task asks for s.": lambda a, b: math.log(b / (2 * a)) / 2,
@@ -283,6 +291,12 @@ _WINNER_MISTAKES = mistakes_in(
         ),
         "This is the model with the largest distortion, whatever the price.": lambda b, R, D: int(D.argmax()),
         "This is the model with the largest rate, whatever the price.": lambda b, R, D: int(R.argmax()),
+        "The last model is left out of the comparison.": lambda b, R, D: int(
+            (D + b * R)[: max(1, len(R) - 1)].argmin()
+        ),
+        "The first model is left out of the comparison.": lambda b, R, D: (
+            1 + int((D + b * R)[1:].argmin()) if len(R) > 1 else 0
+        ),
         "This is the first model, whatever the price.": lambda b, R, D: 0,
         "This is the last model, whatever the price.": lambda b, R, D: len(R) - 1,
         f"This is the lowest distortion + β · rate itself; {_SINGLE}": lambda beta, R, D: (D + beta * R).min(),
@@ -322,7 +336,13 @@ def winner_at(answer):
         ),
         Case("five models in float64", (2.5, *scattered64)),
         Case("a single model", (2.0, torch.tensor([3.0]), torch.tensor([70.0]))),
-        Case("three models at a price of 3", (3.0, torch.tensor([10.0, 4.0, 0.0]), torch.tensor([70.0, 80.0, 99.0]))),
+        *(
+            Case(
+                f"three models at a price of {b:g}",
+                (b, torch.tensor([10.0, 4.0, 0.0]), torch.tensor([70.0, 80.0, 99.0])),
+            )
+            for b in (3.0, 20.0)
+        ),
     ]
     right = (
         "Now ask it about the ten candidates of the lesson. If each price is won by the model that was trained for it, "

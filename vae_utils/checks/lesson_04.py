@@ -159,6 +159,7 @@ def log_aggregate(answer):
         return Case(name, (mean, scale, spread * torch.randn(M, D, generator=generator, dtype=dtype)))
 
     means, far = torch.tensor([[0.0, 1.0], [1.0, 0.0], [-1.0, 0.5]]), torch.tensor([[8.0, -6.0], [0.5, 3.0]])
+    crowd = torch.linspace(-1.0, 1.0, 200)[:, None]
     arguments = means, torch.full((3, 2), 0.05), far
     cases = [
         case("6 images, 2 latents and 4 codes", 6, 2, 4),
@@ -166,6 +167,7 @@ def log_aggregate(answer):
         case("4 images, 4 latents and 4 codes", 4, 4, 4),
         case("a single image and code", 1, 3, 1),
         Case("two codes far from all images", arguments),
+        Case("200 images, as wide as they are far apart", (crowd, 1 + crowd.abs(), torch.tensor([[0.3], [-4.0]]))),
         case("500 images, 32 latents and 3 codes in float64", 500, 32, 3, 0.5, torch.float64),
     ]
     right = (
@@ -191,6 +193,8 @@ def _remembered(
 
 _MEMORY_SLIPS = dict(
     noise={
+        "No noise is drawn: each code is moved by exactly `width` standard deviations. Multiply them by noise of shape "
+        "[count, J].": torch.ones_like,
         "All draws share one draw of the noise: it is "
         "drawn with shape [J], once. Draw noise of shape [count, J].": lambda rows: torch.randn(rows.shape[1]).to(rows),
         "All latents of one draw share one number of noise: codes move along a single direction. Draw noise of shape "
@@ -248,11 +252,12 @@ _MEMORY_SLIPS = dict(
         "The codes are forgotten: only noise around 0 is left.": lambda c, n: torch.zeros(n, c.shape[1]),
         "The draws start halfway between two codes, where no image is.": lambda c, n: (_rows(c, n) + _rows(c, n)) / 2,
         "`count` is not used: there are always 1,000 draws.": lambda c, n: _rows(c, 1000),
-        "`count` is not used: each code is used once.": lambda c, n: c,
+        "`count` is not used: there are as many draws as codes.": lambda c, n: c,
         "Only the first half of the codes is ever chosen.": lambda c, n: _rows(c[: len(c) // 2], n),
         "The last code is never chosen: randint leaves its upper end out, so no -1 is needed.": lambda c, n: _rows(
             c[:-1], n
         ),
+        "The first code is never chosen: indices count from 0.": lambda c, n: _rows(c[1:], n),
     },
 )
 # One keyword at a time makes no pairs: an average over draws does not tell all of them apart.
@@ -270,15 +275,21 @@ def _memory_cases():
         return torch.cdist(z.float() / deviation, codes / deviation).argmin(1)
 
     def traces(z, width):
-        """Of draws: how wide, shifted and alike their steps away from codes are, and how many codes they use."""
+        """Of draws: how wide, shifted and alike their steps away from codes are, and which codes they use."""
         steps = ((z - codes[origins(z)]) / deviation / width).clamp(-3, 3)  # [count, 3]
         centred = steps - steps.mean(0)
         spread = centred.square().mean().sqrt() + 1e-2
         shift = (steps.mean().abs() / spread).clamp(max=1)
         alike = (centred[:, 0] * centred[:, 1]).mean() / spread**2
-        used = torch.tensor(float(len(origins(z).unique())))
-        alone = (origins(z) == torch.arange(len(z)) % len(codes)).float().mean()
-        return torch.cat([steps.std(0), torch.stack([shift, 2 * centred.abs().mean() / spread, alike, used, alone])])
+        unit = ((steps - 1).abs() < 1e-2).float().mean()
+        found = origins(z)
+        missing = sorted({*range(len(codes))} - {*found.tolist()})
+        used = torch.tensor([len(codes) - len(missing), missing == [0], missing == [len(codes) - 1]]).float()
+        most = 4 * (found[:, None] == torch.arange(len(codes))).float().mean(0).amax()
+        alone = (found == torch.arange(len(z)) % len(codes)).float().mean()
+        return torch.cat(
+            [steps.std(0), torch.stack([shift, unit, 2 * centred.abs().mean() / spread, alike, *used, most, alone])]
+        )
 
     def in_order(z):
         """Share of draws that come from the code of their own number."""
@@ -297,9 +308,13 @@ def _memory_cases():
     seen = (
         *(f"standard deviation in latent {j} of {steps}" for j in range(3)),
         "shift of the steps, as a share of their standard deviation",
+        "share of steps that are exactly 1",
         "twice the mean size of the steps, as a share of their standard deviation",
         "correlation of the steps in the first two latents",
         "number of codes that are used",
+        "whether the first code alone is missing (1 or 0)",
+        "whether the last code alone is missing (1 or 0)",
+        "four times the share of draws that start from the code that is used most",
         "share of draws that start from the code of their own number",
     )
     spread = (
@@ -316,6 +331,17 @@ def _memory_cases():
     ]
 
 
+def _same_draws(answer):
+    """Two calls have to draw twice."""
+    codes = torch.arange(12.0).view(4, 3)
+    first, second = (torch.as_tensor(answer(codes, 0.5, 50)) for _ in range(2))
+    if torch.equal(first, second):
+        return (
+            "The draws are the same at every call: a seed is set inside the function. A sampler draws anew each time."
+        )
+    return None
+
+
 @undisturbed
 def remembered(answer):
     """Exercise `remembered`: codes of random images, with noise of their proportions.
@@ -327,7 +353,7 @@ def remembered(answer):
         "A row for each draw, noise of its own for each number, in the units of each latent. Statisticians know this "
         "sampler as a kernel density estimate: its one parameter says how much it invents."
     )
-    return verdict_on(answer, _remembered, _memory_cases(), _MEMORY_MISTAKES, right=right)
+    return verdict_on(answer, _remembered, _memory_cases(), _MEMORY_MISTAKES, right=right, probes=[_same_draws])
 
 
 # --- what axes are worth
@@ -412,7 +438,9 @@ _TURNING_MISTAKES = mistakes_in(
         "1/σ is rotated, and then squared: the terms mix. Square R's entries, and add precisions.": lambda s, R: (
             1 / s @ R.T
         ).square(),
-        "R is not used: these are the precisions before the rotation.": lambda s, R: s.pow(-2) + 0 * R.sum(),
+        "The cost is 0 for every rotation: R is not used, or what it does cancels out again.": lambda s, R: (
+            s.pow(-2) + 0 * R.sum()
+        ),
     },
     over={
         "The terms are averaged over the latents. A KL of independent dimensions is their sum.": lambda t: t.mean(-1),

@@ -15,6 +15,21 @@ _OVERFLOW = (
 )
 
 
+_ONE_SHIFT = (
+    "The same number is taken out for all images before exp(): beside an image near +1,300 all weights of one near "
+    "-2,000 underflow to 0. Take out the largest of each image, as `logsumexp(0)` does."
+)
+_MEAN_SHIFT = (
+    "What is taken out before exp() is not the largest number, but the mean or another: far above it exp() overflows. "
+    "`logsumexp` takes the largest out."
+)
+
+
+def _log_mean_by(taken_out):
+    """log (1/K) sum exp, with a number taken out before exp() and added again."""
+    return lambda log_w: (log_w - taken_out(log_w)).exp().mean(0).log() + taken_out(log_w)
+
+
 # --- the importance-sampling estimate
 
 
@@ -60,7 +75,11 @@ _IMPORTANCE_MISTAKES = mistakes_in(
     {
         "This is Appendix D's kind of mean, of 1 / w: the task asks for the mean of w.": lambda *draws: (
             _importance_estimate(*draws, average=lambda log_w: -_log_mean(-log_w))
-        )
+        ),
+        "The KL in closed form stands beside the logarithm of a mean of p(x|z). That is no bound of either kind: p(z) "
+        "and q(z|x) belong in each weight, inside the mean.": lambda l, z, m, s: (
+            _log_mean(l) - 0.5 * (m**2 + s**2 - 1 - 2 * s.log()).sum(-1)
+        ),
     },
     weigh={
         "The prior is missing from the weights: w = p(x|z) p(z) / q(z|x).": lambda l, p, q: l - q,
@@ -113,6 +132,8 @@ _IMPORTANCE_MISTAKES = mistakes_in(
         "The weights are normalised to sum to 1, and then average log w: this leans to large weights, and is not log "
         "of the mean.": lambda w: (w.softmax(0) * w).sum(0),
         _OVERFLOW: lambda log_w: log_w.exp().mean(0).log(),
+        _ONE_SHIFT: _log_mean_by(lambda log_w: log_w.amax()),
+        _MEAN_SHIFT: _log_mean_by(lambda log_w: log_w.mean(0)),
         f"log K is missing. And: {_OVERFLOW}": lambda log_w: log_w.exp().sum(0).log(),
         "This is the mean weight, p(x) itself; the task asks for its logarithm. For real images it is 0 or inf in a "
         "computer.": lambda w: w.exp().mean(0),
@@ -166,7 +187,10 @@ _IMPORTANCE_MISTAKES = mistakes_in(
 
 
 def _draws(num_samples, num_images, latents, level, seed, dtype=torch.float32):
-    """Log-likelihoods around `level`, and draws of a q(z|x) that is neither the prior nor of width 1."""
+    """Log-likelihoods around `level`, and draws of a q(z|x) that is neither the prior nor of width 1.
+
+    `level` is a number, or a tensor with one for each draw and image.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def randn(*shape):
@@ -175,6 +199,10 @@ def _draws(num_samples, num_images, latents, level, seed, dtype=torch.float32):
     mean, std = 0.7 * randn(num_images, latents), (0.6 * randn(num_images, latents) - 0.7).exp()
     z = mean + std * randn(num_samples, num_images, latents)
     return level + 1.5 * randn(num_samples, num_images), z, mean, std
+
+
+# Draws of two images: far apart within each image, and the images far from one another.
+_FAR_APART = torch.tensor([[-2000.0, 1300.0], [-3500.0, 1300.0], [-3500.0, -200.0]])
 
 
 @undisturbed
@@ -191,6 +219,7 @@ def importance_estimate(answer):
         Case("2 draws for 1 image, 1 latent", _draws(2, 1, 1, -2.0, 5)),
         Case("log-likelihoods near -2,000", _draws(7, 2, 3, -2000.0, 3)),
         Case("log-likelihoods near 1,300", _draws(4, 5, 3, 1300.0, 4)),
+        Case("log-likelihoods from -3,500 to 1,300", _draws(3, 2, 1, _FAR_APART, 6)),
     ]
     right = (
         "The mean stays inside the logarithm and the exponentials never leave `logsumexp`, so more draws tighten the "
@@ -263,6 +292,14 @@ def _halved(part, gradient, z, speed, step_size, num_steps):
     return z, speed
 
 
+def _old_speed(gradient, z, speed, step_size, num_steps):
+    for _ in range(num_steps):
+        before, speed = speed, speed + step_size / 2 * gradient(z)
+        z = z + step_size * before
+        speed = speed + step_size / 2 * gradient(z)
+    return z, speed
+
+
 def _turned_speed(*arguments):
     z, speed = _leapfrog(*arguments)
     return z, -speed
@@ -288,6 +325,10 @@ _LEAPFROG_MISTAKES = mistakes_in(
             _halved, (1.0, 1.0)
         ),
         "The place takes half steps too. It takes whole ones.": partial(_halved, (0.5, 0.5)),
+        "The place moves with the speed from before the half step. It should move with the new one.": _old_speed,
+        "There is one step too few, of place and speed: `num_steps` counts the whole steps of the place.": (
+            lambda *arguments: _halved((0.5, 1.0), *arguments[:-1], arguments[-1] - 1)
+        ),
     },
     sign={"The gradient has the wrong sign: `gradient` is that of log p, and the ball rolls towards larger log p.": -1},
     fresh={"The gradient is computed once, at the start, and used all the way. Ask for it at each new place.": False},
@@ -405,7 +446,10 @@ _HARMONIC_MISTAKES = mistakes_in(
         "Only the first draw counts.": lambda l: l[0],
         "Only the last draw counts.": lambda l: l[-1],
         "The largest term is taken out before exp(), but it is not added again after the logarithm.": _shifted,
+        "Only the draw with the smallest p(x|z) counts, for all L draws.": lambda l: l.amax(0) - math.log(len(l)),
         _OVERFLOW: lambda l: l.exp().mean(0).log(),
+        _ONE_SHIFT: _log_mean_by(lambda l: l.amax()),
+        _MEAN_SHIFT: _log_mean_by(lambda l: l.mean(0)),
         f"log L is missing. And: {_OVERFLOW}": lambda l: l.exp().sum(0).log(),
     },
 )
@@ -424,6 +468,7 @@ def harmonic_mean(answer):
         Case("2 draws for 1 image", _draws(2, 1, 1, -2.0, 5)[:1]),
         Case("log-likelihoods near -2,000", _draws(7, 2, 1, -2000.0, 3)[:1]),
         Case("log-likelihoods near 1,300", _draws(4, 5, 1, 1300.0, 4)[:1]),
+        Case("log-likelihoods from -3,500 to 1,300", _draws(3, 2, 1, _FAR_APART, 6)[:1]),
     ]
     right = (
         "Nothing is wrong with your lines, and still the estimate is useless: the mean lives on codes that explain the "

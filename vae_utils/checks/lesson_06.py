@@ -35,6 +35,9 @@ _UNIT_MISTAKES = mistakes_in(
         "The log-density is divided by the logarithm of the factor. It is a difference.": lambda x, n, f: (
             x / (n * math.log(f) + 1e-300)
         ),
+        "The result is divided by the number of pixels. `nats` is for whole images, and so is the result.": (
+            lambda x, n, f: (x - n * math.log(f)) / n
+        ),
         "Only the change is returned, without `nats` before it.": lambda x, n, f: 0 * x - n * math.log(f),
         "Only the change is returned, with the wrong sign and without `nats` before it.": lambda x, n, f: (
             0 * x + n * math.log(f)
@@ -66,6 +69,7 @@ _UNIT_MISTAKES = mistakes_in(
         "This is log(1 + factor). The task needs log(factor).": math.log1p,
         "The logarithm of the factor is missing: the density is divided by the factor, the log-density loses its "
         "logarithm.": lambda f: f,
+        "The factor is fixed to 1/256.": lambda f: math.log(1 / 256),
         "The factor is fixed to 256.": lambda f: math.log(256),
         "The factor is fixed to 255.": lambda f: math.log(255),
     },
@@ -136,6 +140,19 @@ def _floored_log_density(
 _DENSITY_MISTAKES = mistakes_in(
     _floored_log_density,
     {
+        "The variance is used as σ, as in Normal(mean, variance). Normal takes the standard deviation.": lambda *args: (
+            _floored_log_density(*args, log=lambda v: 2 * v.log(), squares=lambda e, v: e**2 / v**2)
+        ),
+        "The floor is added under the squared error only. The logarithm has the same variance, floor² + σ².": (
+            lambda x, mean, log_sigma, floor: _floored_log_density(
+                x, mean, log_sigma, floor, log=lambda v: 2 * log_sigma
+            )
+        ),
+        "The floor is added inside the logarithm only. The squared error is divided by floor² + σ² too.": (
+            lambda x, mean, log_sigma, floor: _floored_log_density(
+                x, mean, log_sigma, floor, squares=lambda e, v: e**2 / (2 * log_sigma).exp()
+            )
+        ),
         "The ½ is missing in front of both terms: this is twice the log-density.": partial(
             _floored_log_density, log_weight=1.0, square_weight=1.0
         ),
@@ -168,6 +185,7 @@ _DENSITY_MISTAKES = mistakes_in(
         "The variance is cut off at the floor, which is not squared; the task adds floor².": lambda v, f: v.clamp(
             min=f
         ),
+        "The floor is fixed to 1/256: `floor` is not used.": lambda v, f: v + (1 / 256) ** 2,
         "The floor is subtracted from the variance. It is added.": lambda v, f: v - f**2,
         "The floor is squared twice.": lambda v, f: v + f**4,
         "The floor is halved before it is squared, or its square has a ¼.": lambda v, f: v + f**2 / 4,
@@ -274,11 +292,11 @@ def _ppca_evidence(
     largest_first=True,
     shift=0,
     pool=lambda rest, size: rest.mean(),
-    count=lambda size, K: size - K,
+    count=lambda size, J: size - J,
     log=torch.log,
     over_kept=torch.sum,
-    constant=lambda size, K: size * math.log(2 * math.pi),
-    quadratic=lambda size, K: size,
+    constant=lambda size, J: size * math.log(2 * math.pi),
+    quadratic=lambda size, J: size,
     scale=-0.5,
 ):
     size, cut = len(eigenvalues), latent_size + shift
@@ -292,22 +310,35 @@ _PPCA_MISTAKES = mistakes_in(
     _ppca_evidence,
     {
         "Each eigenvalue counts with its own logarithm, the left-over ones too. They "
-        "count with their mean, as noise.": lambda v, K: -0.5 * (len(v) * (math.log(2 * math.pi) + 1) + v.log().sum()),
-        "No eigenvalue is kept: all directions have the mean variance.": lambda v, K: (
+        "count with their mean, as noise.": lambda v, J: -0.5 * (len(v) * (math.log(2 * math.pi) + 1) + v.log().sum()),
+        "The noise s² is the mean of all eigenvalues here. It is that of the D - J that are left over.": lambda v, J: (
+            _ppca_evidence(v, J, pool=lambda rest, size: v.mean())
+        ),
+        "s² is subtracted from the kept eigenvalues, as for pPCA's matrix W. They count as they are.": lambda v, J: (
+            _ppca_evidence(v, J, log=lambda kept: (kept - v[:-J].mean()).log())
+        ),
+        "The formula is right, but (s²) ** (D - J), or a product of eigenvalues, underflows to 0 before its logarithm "
+        "is taken. Multiply, or add, logarithms.": lambda v, J: _ppca_evidence(
+            v, J, pool=lambda rest, size: rest.mean() ** len(rest), count=lambda size, J: 1
+        ),
+        "Only the directions that are kept count. Those of noise have a density too.": lambda v, J: (
+            -0.5 * (J * (math.log(2 * math.pi) + 1) + v[-J:].log().sum())
+        ),
+        "No eigenvalue is kept: all directions have the mean variance.": lambda v, J: (
             -0.5 * len(v) * (math.log(2 * math.pi) + 1 + v.mean().log())
         ),
-        "The result is divided by D: it is per pixel. The task asks for nats per image.": lambda v, K: (
-            _ppca_evidence(v, K) / len(v)
+        "The result is divided by D: it is per pixel. The task asks for nats per image.": lambda v, J: (
+            _ppca_evidence(v, J) / len(v)
         ),
     },
     largest_first={
         "The *smallest* eigenvalues are kept, and the largest are called noise: `eigvalsh` gives the smallest "
         "first.": False
     },
-    shift={"One eigenvalue too few is kept: K of them.": -1},
+    shift={"One eigenvalue too few is kept: J of them.": -1},
     pool={
         "The noise s² is the *mean* of the eigenvalues that are left over, not their sum.": lambda rest, D: rest.sum(),
-        "The left-over eigenvalues are divided by D; there are D - K of them.": lambda rest, D: rest.sum() / D,
+        "The left-over eigenvalues are divided by D; there are D - J of them.": lambda rest, D: rest.sum() / D,
         "You take the logarithm of s instead of s²: the eigenvalues are variances.": lambda rest, D: rest.mean().sqrt(),
         "The noise s² is squared: the mean of the eigenvalues is a variance already.": lambda rest, D: rest.mean() ** 2,
         "The noise "
@@ -321,12 +352,12 @@ _PPCA_MISTAKES = mistakes_in(
         "s is the mean of the roots here. s² is the mean of the eigenvalues.": lambda rest, D: rest.sqrt().mean() ** 2,
     },
     count={
-        "log s² counts once, but there are D - K directions of noise.": lambda D, K: 1,
-        "The D - K directions of noise are missing from the determinant.": lambda D, K: 0,
-        "log s² counts K times: there are D - K directions of noise.": lambda D, K: K,
-        "log s² counts D times: there are D - K directions of noise.": lambda D, K: D,
-        "log s² counts D - K - 1 times: there are D - K directions of noise.": lambda D, K: D - K - 1,
-        "log s² has the wrong sign.": lambda D, K: K - D,
+        "log s² counts once, but there are D - J directions of noise.": lambda D, J: 1,
+        "The D - J directions of noise are missing from the determinant.": lambda D, J: 0,
+        "log s² counts J times: there are D - J directions of noise.": lambda D, J: J,
+        "log s² counts D times: there are D - J directions of noise.": lambda D, J: D,
+        "log s² counts D - J - 1 times: there are D - J directions of noise.": lambda D, J: D - J - 1,
+        "log s² has the wrong sign.": lambda D, J: J - D,
     },
     log={
         "The kept eigenvalues are added without their logarithms.": lambda kept: kept,
@@ -343,21 +374,21 @@ _PPCA_MISTAKES = mistakes_in(
         ),
     },
     constant={
-        "The 2π is missing: D/2 log 2π, 515 nats for the 560 pixels of a face.": lambda D, K: 0,
-        "log 2π counts once. It counts D times.": lambda D, K: math.log(2 * math.pi),
-        "log 2π counts K times. It counts D times.": lambda D, K: K * math.log(2 * math.pi),
-        "log 2π counts D - K times. It counts D times.": lambda D, K: (D - K) * math.log(2 * math.pi),
-        "The logarithm of 2π is missing: D · 2π stands in its place.": lambda D, K: D * 2 * math.pi,
+        "The 2π is missing: D/2 log 2π, 515 nats for the 560 pixels of a face.": lambda D, J: 0,
+        "log 2π counts once. It counts D times.": lambda D, J: math.log(2 * math.pi),
+        "log 2π counts J times. It counts D times.": lambda D, J: J * math.log(2 * math.pi),
+        "log 2π counts D - J times. It counts D times.": lambda D, J: (D - J) * math.log(2 * math.pi),
+        "The logarithm of 2π is missing: D · 2π stands in its place.": lambda D, J: D * 2 * math.pi,
     },
     quadratic={
         "The last "
-        "D is missing: the squared distances, averaged over the images, are one for each direction.": lambda D, K: 0,
-        "The last term is D, not K: the squared distances are one for each direction, kept or not.": lambda D, K: K,
-        "The last term is D, not D - K: the squared distances are one for each direction, kept or not.": lambda D, K: (
-            D - K
+        "D is missing: the squared distances, averaged over the images, are one for each direction.": lambda D, J: 0,
+        "The last term is D, not J: the squared distances are one for each direction, kept or not.": lambda D, J: J,
+        "The last term is D, not D - J: the squared distances are one for each direction, kept or not.": lambda D, J: (
+            D - J
         ),
-        "The last term is D, not 1: the squared distances are one for each direction.": lambda D, K: 1,
-        "The last D has the wrong sign.": lambda D, K: -D,
+        "The last term is D, not 1: the squared distances are one for each direction.": lambda D, J: 1,
+        "The last D has the wrong sign.": lambda D, J: -D,
     },
     scale={
         "The sign is turned: this is the negative log-density.": 0.5,
@@ -365,7 +396,7 @@ _PPCA_MISTAKES = mistakes_in(
     },
 )
 # One kept too many leaves nothing of the last case.
-_PPCA_MISTAKES += mistakes_in(_ppca_evidence, shift={"One eigenvalue too many is kept: K of them.": 1})
+_PPCA_MISTAKES += mistakes_in(_ppca_evidence, shift={"One eigenvalue too many is kept: J of them.": 1})
 
 
 @undisturbed
@@ -373,8 +404,8 @@ def ppca_evidence(answer):
     """Exercise 5: the mean log p(x) of probabilistic PCA over the images it was fitted to.
 
     The function gets the eigenvalues [D] of the images' covariance matrix, smallest first, as
-    `torch.linalg.eigvalsh` gives them, and latent_size K, from 1 to D - 1. It returns
-    -(D log 2π + sum of the K largest log λ + (D - K) log s² + D) / 2, where s² is the mean of the others.
+    `torch.linalg.eigvalsh` gives them, and latent_size J, from 1 to D - 1. It returns
+    -(D log 2π + sum of the J largest log λ + (D - J) log s² + D) / 2, where s² is the mean of the others.
     """
 
     def spectrum(size, low, high, seed, dtype=torch.float64):
@@ -387,6 +418,7 @@ def ppca_evidence(answer):
         Case("6 eigenvalues, 5 latents", (spectrum(6, -1.0, 4.0, 2), 5)),
         Case("2 eigenvalues, 1 latent", (spectrum(2, -1.0, 2.0, 4), 1)),
         Case("560 eigenvalues from 1e-4 to 5, 10 latents", (spectrum(560, -9.2, 1.6, 3), 10)),
+        Case("400 eigenvalues below 0.001, 20 latents", (spectrum(400, -12.0, -7.0, 5), 20)),
     ]
     right = "Exact and without a bound: a model of five lines whose evidence every VAE on these images has to beat."
     return verdict_on(answer, _ppca_evidence, cases, _PPCA_MISTAKES, right=right)

@@ -43,6 +43,9 @@ _PRICE_MISTAKES = mistakes_in(
         "This is only the weight decay, m² / (2 σ₀²): the other terms of the KL are missing.": _by_log_ratio(
             lambda log, m, s: m**2 / 2 + 0 * log
         ),
+        "m and σ are multiplied by σ₀, where they should be divided.": lambda m, sigma, alpha: _price(
+            m, sigma, 1 / alpha
+        ),
         "m + σ is squared together. The formula has m² + σ².": _by_log_ratio(
             lambda log, m, s: log + (m + s) ** 2 / 2 - 0.5
         ),
@@ -140,6 +143,9 @@ _WIDTH_MISTAKES = mistakes_in(
         f"{_FULL} And the factor M/N is missing.": lambda *args: _marginal_widths(*args, share=lambda M, N: 1.0),
         "The prior is scaled together with the data, as if σ only grew by √(N/M). The slipped bound keeps the whole KL "
         "of the weights, so the prior counts once and only the data count M/N.": _scaled_prior,
+        "M/N stands before the prior instead of the data. The prior counts once.": lambda x, M, e: _slipped_sigma(
+            x, len(x), e, prior=M / len(x)
+        ),
         "The right widths are multiplied by N/M. Precisions are scaled, and only those of the data.": lambda x, M, e: (
             _slipped_sigma(x, len(x), e) * len(x) / M
         ),
@@ -195,6 +201,7 @@ _WIDTH_MISTAKES = mistakes_in(
         "This is the variance, 1 / precision. The width σ is its square root.": lambda v: 1 / v,
         "This is the precision. The width σ is 1 / √precision.": _itself,
         "This is the square root of the precision, upside down: the width σ is 1 / √precision.": torch.sqrt,
+        "** comes before / in Python: x ** -1 / 2 is 1 / (2 x). Write x ** -0.5.": lambda v: 1 / v / 2,
         "This is log σ.": lambda precision: -precision.log() / 2,
         "This is log σ².": lambda precision: -precision.log(),
         "This is the variance squared, 1 / precision². The width σ is 1 / √precision.": lambda v: v ** (-2),
@@ -263,6 +270,8 @@ _VARIANCE_MISTAKES = mistakes_in(
         "task asks for the derivative of the *sum* of log p(x_n|θ_n).": lambda own, n: (n if own else n**2) / n**2,
         "The variance is divided by the number of images.": lambda own, n: (n if own else n**2) / n,
         "This is the variance of the slope of one image. The task asks for that of the sum over all.": lambda own, n: 1,
+        "With one ζ for all images there is only one term. Each image has a slope of its own, N in all, even if they "
+        "share ζ.": lambda own, n: n if own else 1,
         "The cases differ by a factor N² here. N independent terms have N times the variance of one.": lambda own, n: (
             1 if own else n**2
         ),
@@ -290,7 +299,9 @@ _VARIANCE_MISTAKES = mistakes_in(
         "The ½ of the square is still there: the derivative of -(x - θ)² / (2 s²) in μ is (x - θ) / s².": lambda s: (
             4 * s**4
         ),
-        "The derivative has a factor 2 too many: that of -(x - θ)² / (2 s²) in μ is (x - θ) / s².": lambda s: s**4 / 4,
+        "Each slope is twice what it should be. That of -(x - θ)² / (2 s²) is (x - θ) / s², θ = μ + σ ζ.": lambda s: (
+            s**4 / 4
+        ),
         "The slope is multiplied by s², where it should be divided.": lambda s: s ** (-4),
     },
     data={
@@ -307,6 +318,17 @@ _VARIANCE_MISTAKES = mistakes_in(
 )
 
 
+def _few_draws(answer):
+    """Four calls must scatter no more than 1,000 draws would (4.5%) and a bit; by chance 4,000 never do."""
+    arguments = True, 3, 0.5, 0.1
+    exact = _slope_variance(*arguments)
+    errors = torch.stack([torch.as_tensor(answer(*arguments)).double() / exact - 1 for _ in range(4)])
+    scatter = errors.square().mean().sqrt().item()
+    if scatter > 0.06:
+        return f"Called four times, the result is off by {scatter:.0%}; with 4,000 draws of ζ, expected about 2%."
+    return None
+
+
 @undisturbed
 def slope_variance(answer):
     """Exercise 3: the variance of the gradient in the mean of q(theta), with one draw of theta or with many.
@@ -315,7 +337,7 @@ def slope_variance(answer):
     returns the variance over draws of d/dmu sum_n log N(x_n; theta_n, s²), one number. 4,000 repeats are enough:
     results may differ from the exact ones by an eighth.
     """
-    # 4,000 draws estimate a variance to 2.2%, one standard error; 12% are five of them.
+    # 4,000 draws estimate a variance to 2.2%, one standard error; 12% are five of them. See `_few_draws` too.
     cases = [
         Case(
             f"{who}, {n} images, s = {s}, σ = {sigma}",
@@ -332,4 +354,4 @@ def slope_variance(answer):
         "A sum of N independent terms has N times the variance of one, N times one term has N²: one draw for the "
         "minibatch makes the gradient N times as noisy."
     )
-    return verdict_on(answer, _slope_variance, cases, _VARIANCE_MISTAKES, right=right)
+    return verdict_on(answer, _slope_variance, cases, _VARIANCE_MISTAKES, right=right, probes=[_few_draws])
