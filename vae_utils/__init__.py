@@ -38,6 +38,7 @@ _HOMES = {
     "models": ("VAE", "load_vae", "mlp_vae", "paper_vae", "start_at_mean"),
     "objectives": ("elbo",),
     "paper.curves": ("paper_curves", "plot_figure", "read_curves"),
+    "paper.marginal": ("best_gaussian_posterior",),
     "support.alt": ("set_alt_text",),
     "training": ("after", "fit", "paper_adagrad"),
 }
