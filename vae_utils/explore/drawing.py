@@ -1,7 +1,7 @@
 """A digit of one's own on its way through a model: a sheet to draw on, and what the two networks make of it.
 
-    pad = DrawingPad(vae, data=mnist)    draw, and watch q(z|x), the reconstruction and the bound
-    pad.image                            the drawing as a tensor, in a later cell
+pad = DrawingPad(vae, data=mnist)    draw, and watch q(z|x), the reconstruction and the bound
+pad.image                            the drawing as a tensor, in a later cell
 """
 
 import copy
@@ -9,7 +9,6 @@ import math
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 import traitlets
 from matplotlib.colors import LinearSegmentedColormap
@@ -94,7 +93,8 @@ class DrawingPad(LiveWidget):
             programs = encoder_program(vae), decoder_program(vae, features=True)
         except NotPortable as reason:
             remedy = "take a smaller model of linear and convolutional layers"
-            raise ValueError(refusal("a model", "that a page can compute", f"one that it cannot: {reason}", remedy)) from None
+            sentence = refusal("a model", "that a page can compute", f"one that it cannot: {reason}", remedy)
+            raise ValueError(sentence) from None
         weights = [program.weights.tobytes() for program in programs]
         self._noise = _first_noise(vae)
         spec, sent = _compared(vae, data)
@@ -134,15 +134,15 @@ class DrawingPad(LiveWidget):
         q = vae.encode(x).base_dist
         z = q.loc + q.scale * self._noise
         p = vae.decode(z).base_dist
-        parts = x[0, 0], q.loc[0], q.scale[0], z[0], p.mean[0, 0], -p.log_prob(x)[0, 0], kl_divergence(q, vae.prior.base_dist)[0]
-        return Passage(*parts)
+        costs, kl = -p.log_prob(x)[0, 0], kl_divergence(q, vae.prior.base_dist)[0]
+        return Passage(x[0, 0], q.loc[0], q.scale[0], z[0], p.mean[0, 0], costs, kl)
 
     def alt_text(self):
         passage = self.passage(self._grey())
         distortion, rate = passage.costs.sum(), passage.kl.sum()
         return (
-            f"a digit, what the model makes of it, its costs by pixel and by latent: −ELBO {distortion + rate:.1f} nats, "
-            f"distortion {distortion:.1f} and KL {rate:.1f}."
+            "a digit, what the model makes of it, its cost by pixel and its code: "
+            f"−ELBO {distortion + rate:.1f} nats, distortion {distortion:.1f} and KL {rate:.1f}."
         )
 
     def _grey(self):
@@ -154,9 +154,9 @@ class DrawingPad(LiveWidget):
         figure, axes = plt.subplot_mosaic("abcd;eeff", figsize=(10, 5.6), layout="constrained", height_ratios=[1, 1.25])
         shown = {"the image": self._grey()[0, 0], "x": passage.x, "decoded at z": passage.decoded}
         for ax, (title, image) in zip("abc", shown.items()):
-            axes[ax].imshow(image, cmap="gray_r", vmin=0, vmax=1)
+            axes[ax].imshow(image.numpy(), cmap="gray_r", vmin=0, vmax=1)
             axes[ax].set_title(title)
-        heat = axes["d"].imshow(passage.costs, cmap=HEAT, vmin=0, vmax=DEAREST)
+        heat = axes["d"].imshow(passage.costs.numpy(), cmap=HEAT, vmin=0, vmax=DEAREST)
         axes["d"].set_title("−log p(x|z) by pixel")
         figure.colorbar(heat, ax=axes["d"], label="nats", extend="max", shrink=0.8)
         for ax in "abcd":
@@ -179,7 +179,7 @@ class DrawingPad(LiveWidget):
 
     def _draw_bars(self, ax, passage):
         used = [j for j in self.spec["order"] if j not in self.spec["collapsed"]]
-        ax.bar([str(j + 1) for j in used], passage.kl[used], color=COLOURS["blue"])
+        ax.bar([str(j + 1) for j in used], passage.kl[used].numpy(), color=COLOURS["blue"])
         ax.set(title="KL of each latent that the model uses", xlabel="latent", ylabel="nats")
         ax.tick_params(axis="x", labelsize=8)
 
@@ -187,7 +187,7 @@ class DrawingPad(LiveWidget):
         bound = (passage.costs.sum() + passage.kl.sum()).item()
         if self.costs:
             costs = torch.frombuffer(bytearray(self.costs), dtype=torch.float32).reshape(-1, 2).sum(1)
-            ax.hist(costs, bins=40, color=GREY, label=f"{len(costs):,} test images")
+            ax.hist(costs.numpy(), bins=40, color=GREY, label=f"{len(costs):,} test images")
         ax.axvline(bound, color=COLOURS["vermilion"], linewidth=3, label=f"this image: {bound:.1f}")
         ax.set(title="−ELBO = distortion + KL", xlabel="nats", ylabel="test images" if self.costs else "")
         ax.legend()

@@ -5,9 +5,9 @@
     FramePlayer(frames, labels, "epoch") stored pictures under a slider
 
 Each is an anywidget: Python sends numbers once, and `explore.js`, beside this file, answers every move in the reader's
-browser; `explore.css` says how that looks. `drawing` has a fourth, DrawingPad. Only a decoder that `program` cannot translate stays here and answers
+browser; `explore.css` says how that looks. Only a decoder that `program` cannot translate stays here and answers
 through the kernel. In a notebook that is stored or reopened, and on a page that runs no code, each leaves a still
-picture.
+picture. A fourth, DrawingPad, has a file of its own: `drawing`.
 """
 
 import base64

@@ -7,7 +7,7 @@ export function readHalf(view) {
     const bits = view.getUint16(2 * i, true);
     const exponent = (bits >> 10) & 31, fraction = bits & 1023;
     const size = exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15);
-    numbers[i] = bits >> 15 ? -size : size;
+    numbers[i] = exponent === 31 ? NaN : bits >> 15 ? -size : size;                  // infinities and what is no number
   }
   return numbers;
 }
@@ -25,7 +25,10 @@ export function makeProgram(steps, weights) {
   const sizes = steps.map((step) => step.shape.reduce((a, b) => a * b, 1));
   const results = [null, ...sizes.map((size) => new Float32Array(size))];          // results[0] will be the input
   const actions = steps.map((step, k) => {
-    const weight = step.weight && part(step.weight), bias = step.bias && part(step.bias);
+    const bias = step.bias && part(step.bias);
+    let weight = step.weight && part(step.weight);
+    // JavaScript computes with 64 bits, and these are read again and again: better convert them once.
+    if (step.op === "convolution") weight = Float64Array.from(weight);
     if (step.op === "constant") results[k + 1].set(weight);
     return () => OPERATIONS[step.op](results[k + 1], step.inputs.map((i) => results[i]), step, weight, bias);
   });
@@ -38,9 +41,8 @@ export function makeProgram(steps, weights) {
 
 const elementwise = (f) => (out, [x]) => { for (let i = 0; i < out.length; i++) out[i] = f(x[i]); };
 
-// out = weight x + bias; number r of the result goes to out[to + r * step]. Four rows at a time, because
-// reading x once for all four makes it nearly twice as fast.
-function multiply(out, to, step, weight, bias, x) {
+// out = weight x + bias. Four rows at a time, because reading x once for all four makes it nearly twice as fast.
+function multiply(out, weight, bias, x) {
   const length = x.length;
   let row = 0;
   for (; row + 3 < bias.length; row += 4) {
@@ -53,15 +55,67 @@ function multiply(out, to, step, weight, bias, x) {
       c += weight[third + i] * value;
       d += weight[fourth + i] * value;
     }
-    out[to + row * step] = a;
-    out[to + (row + 1) * step] = b;
-    out[to + (row + 2) * step] = c;
-    out[to + (row + 3) * step] = d;
+    out[row] = a;
+    out[row + 1] = b;
+    out[row + 2] = c;
+    out[row + 3] = d;
   }
   for (; row < bias.length; row++) {
     let sum = bias[row];
     for (let i = 0; i < length; i++) sum += weight[row * length + i] * x[i];
-    out[to + row * step] = sum;
+    out[row] = sum;
+  }
+}
+
+// The same for two columns x and y at once, which makes it twice as fast again: number r of the results goes to
+// out[toX + r * step] and out[toY + r * step].
+function multiplyTwo(out, toX, toY, step, weight, bias, x, y) {
+  const length = x.length;
+  let row = 0;
+  for (; row + 3 < bias.length; row += 4) {
+    const first = row * length, second = first + length, third = second + length, fourth = third + length;
+    let ax = bias[row], bx = bias[row + 1], cx = bias[row + 2], dx = bias[row + 3], ay = ax, by = bx, cy = cx, dy = dx;
+    for (let i = 0; i < length; i++) {
+      const p = x[i], q = y[i], a = weight[first + i], b = weight[second + i], c = weight[third + i], d = weight[fourth + i];
+      ax += a * p;
+      bx += b * p;
+      cx += c * p;
+      dx += d * p;
+      ay += a * q;
+      by += b * q;
+      cy += c * q;
+      dy += d * q;
+    }
+    out[toX + row * step] = ax;
+    out[toX + (row + 1) * step] = bx;
+    out[toX + (row + 2) * step] = cx;
+    out[toX + (row + 3) * step] = dx;
+    out[toY + row * step] = ay;
+    out[toY + (row + 1) * step] = by;
+    out[toY + (row + 2) * step] = cy;
+    out[toY + (row + 3) * step] = dy;
+  }
+  for (; row < bias.length; row++) {
+    let [sumX, sumY] = [bias[row], bias[row]];
+    for (let i = 0; i < length; i++) {
+      sumX += weight[row * length + i] * x[i];
+      sumY += weight[row * length + i] * y[i];
+    }
+    out[toX + row * step] = sumX;
+    out[toY + row * step] = sumY;
+  }
+}
+
+// Into `patch` what a kernel sees of the channels x from one place on: 0 outside of them.
+function cut(patch, x, [channels, rows, columns], kernel, top, left) {
+  let at = 0;
+  for (let channel = 0; channel < channels; channel++) {
+    for (let row = top; row < top + kernel; row++) {
+      const first = (channel * rows + row) * columns, isInside = row >= 0 && row < rows;
+      for (let column = left; column < left + kernel; column++) {
+        patch[at++] = isInside && column >= 0 && column < columns ? x[first + column] : 0;
+      }
+    }
   }
 }
 
@@ -79,7 +133,7 @@ const OPERATIONS = {
     for (let i = 0; i < out.length; i++) out[i] = x[i] + y[i];
   },
   linear(out, [x], step, weight, bias) {
-    multiply(out, 0, 1, weight, bias, x);
+    multiply(out, weight, bias, x);
   },
   layernorm(out, [x], step, weight, bias) {
     let mean = 0, variance = 0;
@@ -88,21 +142,16 @@ const OPERATIONS = {
     const scale = 1 / Math.sqrt(variance + step.epsilon);
     for (let i = 0; i < out.length; i++) out[i] = (x[i] - mean) * scale * weight[i] + bias[i];
   },
-  // A linear layer on the patch around every place.
+  // A linear layer on the patch around every place; of an odd number of places the last counts twice.
   convolution(out, [x], step, weight, bias) {
-    const { before: [channels, rows, columns], shape: [, height, width], kernel, stride, padding } = step;
-    const patch = new Float32Array(channels * kernel * kernel);
-    for (let place = 0; place < height * width; place++) {
-      const top = Math.floor(place / width) * stride - padding, left = (place % width) * stride - padding;
-      for (let channel = 0, at = 0; channel < channels; channel++) {
-        for (let row = top; row < top + kernel; row++) {
-          for (let column = left; column < left + kernel; column++) {
-            const inside = row >= 0 && row < rows && column >= 0 && column < columns;
-            patch[at++] = inside ? x[(channel * rows + row) * columns + column] : 0;
-          }
-        }
-      }
-      multiply(out, place, height * width, weight, bias, patch);
+    const { before, shape: [, height, width], kernel, stride, padding } = step, places = height * width;
+    const patches = [0, 1].map(() => new Float64Array(before[0] * kernel * kernel));
+    for (let place = 0; place < places; place += 2) {
+      const pair = [place, Math.min(place + 1, places - 1)];
+      pair.forEach((at, i) => {
+        cut(patches[i], x, before, kernel, Math.floor(at / width) * stride - padding, (at % width) * stride - padding);
+      });
+      multiplyTwo(out, ...pair, places, weight, bias, ...patches);
     }
   },
   shuffle(out, [x], { shape: [channels, height, width], factor }) {       // channels become pixels
