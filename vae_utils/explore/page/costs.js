@@ -44,7 +44,7 @@ export class Costs {
   show({ distortion, rate }) {
     for (const { of, sorted, end, number: text, mark } of this.rows) {
       const value = of([distortion, rate]), share = sorted.filter((other) => other < value).length / sorted.length;
-      text.textContent = `${number(value, 1)} nats${sorted.length ? `, ${percent(share)} cost less` : ""}`;
+      text.textContent = `${inNats(value)} nats${sorted.length ? `, ${percent(share)} cost less` : ""}`;
       mark.setAttribute("transform", `translate(${WIDTH_OF_COSTS * clamp(value / end, 0, 1)} 0)`);
     }
     this.drawing.setAttribute("aria-label", this.say({ distortion, rate }));
@@ -55,12 +55,16 @@ export class Costs {
     const [, , { sorted }] = this.rows, bound = distortion + rate;
     const share = sorted.filter((other) => other < bound).length / sorted.length;
     const beside = this.count ? `; ${percent(share)} of ${this.count.toLocaleString("en")} test images cost less` : "";
-    return `−ELBO ${number(bound, 1)} nats = distortion ${number(distortion, 1)} + KL ${number(rate, 1)}${beside}`;
+    return `−ELBO ${inNats(bound)} nats = distortion ${inNats(distortion)} + KL ${inNats(rate)}${beside}`;
   }
 }
 
+// Nats in words; a model may find an image from another world absurdly dear.
+const inNats = (value) => (value < 1e5 ? number(value, 1) : value.toExponential(1).replace(/e\+(\d+)/, (_, power) =>
+  ` × 10${power.replace(/\d/g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit])}`));
+
 // A share in words that round neither to none nor to all.
 function percent(share) {
-  if (share === 1) return "all";
+  if (share === 0 || share === 1) return share ? "all" : "none";
   return `${share > 0.99 ? number(Math.min(99.9, 100 * share), 1) : number(100 * share, 0)}%`;
 }

@@ -60,15 +60,23 @@ export class DrawingPad {
     const part = (order, ...children) => make("div", { style: `order: ${order}` }, ...children);
     root.classList.add("vae-drawing");
     root.append(make("div", { class: "vae-sides" },
-      column(part(1, this.pen.element, this.hints), part(3, this.tools())),
+      column(part(1, this.pen.element, this.changes(), this.hints), part(3, this.tools())),
       column(part(2, make("div", { class: "vae-pictures" }, ...pictures)), part(4, this.costs.element)),
       column(part(5, this.draws(), ...posterior, this.bars.element))),
       this.readout, make("div", { class: "vae-where" }, this.where));
   }
 
-  // Whatever changes the sheet at once.
+  // A button that changes the sheet.
+  change(action, text, act) {
+    return makeButton(action, text, () => this.guard(() => { act(); this.touch(); }));
+  }
+
+  changes() {
+    return make("div", { class: "vae-line" }, this.change("undo", "undo", () => this.sheet.undo()),
+      this.change("clear", "clear", () => this.sheet.clear()), this.change("invert", "invert", () => this.sheet.invert()));
+  }
+
   tools() {
-    const change = (action, text, act) => makeButton(action, text, () => this.guard(() => { act(); this.touch(); }));
     const input = make("input", { type: "file", accept: "image/*", hidden: true, onchange: () => {
       if (input.files.length) this.open(input.files[0]);
       input.value = "";                                    // or the same file could not be chosen again
@@ -85,17 +93,16 @@ export class DrawingPad {
     slider.show(this.pen.thickness);
     const first = [...Array(10).keys()].filter((digit) => this.starts(digit).length);
     const digits = first.map((digit) => {
-      const button = change(`digit-${digit}`, String(digit), () => this.sheet.put(this.next(digit)));
+      const button = this.change(`digit-${digit}`, String(digit), () => this.sheet.put(this.next(digit)));
       button.setAttribute("aria-label", `start from a ${digit} of the test set`);
       return button;
     });
     return make("div", {},
-      make("div", { class: "vae-line" }, change("undo", "undo", () => this.sheet.undo()),
-        change("clear", "clear", () => this.sheet.clear()), change("invert", "invert", () => this.sheet.invert()),
-        makeButton("open", "open a picture", () => input.click()), input),
       slider.element,
       make("div", { class: "vae-line" }, make("label", {}, box, "centre and scale as MNIST's were")),
-      ...(digits.length ? [make("div", { class: "vae-line vae-digits" }, "start from a test image:", ...digits)] : []));
+      make("div", { class: "vae-line" }, makeButton("open", "open a picture", () => input.click()), input),
+      ...(digits.length ? [make("div", { class: "vae-line vae-digits" }, "start from a test image:", ...digits)] : []),
+      this.pen.help);
   }
 
   // The numbers of the test images of this digit whose pixels are here, and the pixels of each by turns.

@@ -20,13 +20,14 @@ export class Pen {
       class: "vae-sheet", tabindex: 0, role: "application",
       "aria-label": `sheet of ${PIXELS} by ${PIXELS} pixels to draw on; ${KEYS}`,
       onpointerdown: guarded((event) => this.press(event)), onpointermove: guarded((event) => this.drag(event)),
-      onpointerup: guarded(() => this.release()), onpointercancel: guarded(() => this.release()),
+      onlostpointercapture: guarded(() => this.release()),          // however the line ends
       onkeydown: guarded((event) => this.key(event)), onblur: guarded(() => this.lift()),
     }, []);
     this.tip = make("div", { class: "vae-pen", "aria-hidden": "true" });
     this.place = make("div", { class: "vae-readout vae-place", role: "status" });
-    const help = make("details", {}, make("summary", {}, "by keyboard"), `On the sheet, ${KEYS}.`);
-    this.element = make("div", {}, make("div", { class: "vae-paper" }, this.canvas, this.tip), this.place, help);
+    this.element = make("div", { class: "vae-paper" }, this.canvas, this.tip);
+    const words = make("details", {}, make("summary", {}, "by keyboard"), `On the sheet, ${KEYS}.`);
+    this.help = make("div", {}, words, this.place);
   }
 
   position(event) {

@@ -100,7 +100,7 @@ export class PosteriorBars {
         set(made.q, { x: left, width: Math.max(2, right - left) });
         set(made.z, { x: place(z[made.j]) - 1.5 });
         set(made.nats, { width: along(costs[made.j]) });
-        made.number.textContent = number(costs[made.j]);
+        made.number.textContent = costs[made.j] < 1e5 ? number(costs[made.j]) : costs[made.j].toExponential(0);
       }
       const unused = collapsed.reduce((sum, j) => sum + costs[j], 0);
       this.rest.textContent = collapsed.length ? `${collapsed.length} collapsed latents: KL ${number(unused)} in all` : "";
