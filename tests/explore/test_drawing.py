@@ -75,7 +75,9 @@ def test_the_drawing_is_a_tensor_in_python(vae, toy_mnist):
     assert (pad.image - toy_mnist.test[:1]).abs().max() <= 0.51 / 255
     given = torch.zeros(1, 28, 28)
     given[0, 3, 4] = 0.2
-    assert torch.equal(DrawingPad(vae, image=given).image[0], given)
+    started = DrawingPad(vae, image=given)
+    assert torch.equal(started.image[0], given)
+    assert torch.equal(DrawingPad(vae, image=started.image).image, started.image)
     evaluate(vae, pad.image, device="cpu")  # it is an image as others are
 
 
@@ -101,6 +103,7 @@ class Branching(nn.Module):
         ((conv_vae(2, (128, 256), 512),), "too many for a page"),
         ((mlp_vae(2, (4,)), None, torch.zeros(28, 28)), "images were expected"),
         ((mlp_vae(2, (4,)), None, torch.full((1, 28, 28), 255.0)), "pixels were expected in"),
+        ((mlp_vae(2, (4,)), None, torch.zeros(2, 1, 28, 28)), "one image was expected to start from, got 2"),
         ((mlp_vae(2, (4,)), torch.zeros(3, 1, 28, 28)), "data was expected to be"),
         ((nn.Linear(2, 2),), "vae was expected to be a VAE, got a Linear"),
     ],

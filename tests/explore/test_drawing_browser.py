@@ -116,6 +116,7 @@ def on_sheet(root, place):
 
 
 def draw(root, *lines):
+    bring(root.locator(".vae-sheet"))
     mouse = root.page.mouse
     for start, *rest in lines:
         mouse.move(*on_sheet(root, start))

@@ -1,7 +1,9 @@
 """A digit of one's own on its way through a model: a sheet to draw on, and what the two networks make of it.
 
-pad = DrawingPad(vae, data=mnist)    draw, and watch q(z|x), the reconstruction and the bound
-pad.image                            the drawing as a tensor, in a later cell
+    pad = DrawingPad(vae, data=mnist)    draw, and watch q(z|x), the reconstruction and the bound
+    pad.image                            the drawing as a tensor, in a later cell
+
+`page/drawing.js` and the modules that it imports are the page's half.
 """
 
 import copy
@@ -68,7 +70,8 @@ class DrawingPad(LiveWidget):
     Args:
         vae: a model of 28 x 28 pixels that are black or white (`Bernoulli`) or have a grey cross-entropy.
         data: test images to compare with and to start from, as `load_mnist()` returns them; None for none.
-        image: grey image to start from, shape [1, 28, 28]; if None the first of the test images, or an empty sheet.
+        image: grey image to start from, shape [1, 28, 28] or [1, 1, 28, 28]; if None the first of the test images, or
+            an empty sheet.
 
     Raises:
         ValueError: if the model is of another kind or cannot be computed in a page, or `image` is no such image.
@@ -103,7 +106,10 @@ class DrawingPad(LiveWidget):
         spec |= _words(family, sum(map(len, weights)) / 1e6)
         if image is None:
             image = torch.zeros(IMAGE_SHAPE) if data is None else data.test[0]
-        require_images(image[None], IMAGE_SHAPE)
+        image = image if image.ndim == 4 else image[None]
+        require_images(image, IMAGE_SHAPE)
+        if len(image) > 1:
+            raise ValueError(refusal("one image", "to start from", len(image), "take one by an index"))
         sent |= {"pixels": _bytes(image).flatten().tolist(), "noise": self._noise.tolist(), "weights": weights}
         super().__init__(kind="draw", spec=spec, thresholds=_thresholds().numpy().tobytes(), **sent)
 
@@ -237,11 +243,9 @@ def _words(family, megabytes):
     where = f"Encoded and decoded in this page: {megabytes:.1f} MB of weights, sent once. "
     if family == "Bernoulli":
         observed = "x: each grey pixel black or white, by one fixed draw"
-        where += (
-            "The model is one of black and white pixels: a grey of 0.3 is black with probability 0.3. The draw that "
-            "decides is the same for every drawing, and is the one by which test images are measured."
-        )
+        where += "The model is one of black and white pixels: a grey of 0.3 is black with probability 0.3. "
     else:
         observed = "x: the grey pixels as they are"
-        where += "Grey pixels enter as they are: the bound is a cross-entropy, not a log-likelihood."
-    return {"observed_words": observed, "where": f"{where} One draw of z; numbers in nats."}
+        where += "Grey pixels enter as they are: the bound is a cross-entropy, not a log-likelihood. "
+    same = "All draws are those of evaluate(vae, image), and so are the numbers, in nats, until you draw z again."
+    return {"observed_words": observed, "where": where + same}

@@ -1,4 +1,4 @@
-// Lessons 02 to 04: a digit of one's own on its way through a model.
+// A digit of one's own on its way through a model.
 
 import { gaussianDraw, rows } from "./gaussians.js";
 import { Picture, ink, make, makeButton, makeSlider, number, saveSoon } from "./elements.js";
@@ -35,9 +35,10 @@ export class DrawingPad {
   }
 
   build(root) {
-    const changed = () => this.touch();
-    this.pen = new Pen(this.sheet, { guard: this.guard, changed, lost: () => this.hint(
-      "Part of this line lies beyond the sheet and is lost; undo takes the line back.") });
+    this.pen = new Pen(this.sheet, { guard: this.guard, changed: () => this.changed(), beyond: () => {
+      this.warning = "Part of this line lies beyond the sheet and is lost; undo takes the line back.";
+      this.touch();
+    } });
     const size = [PIXELS, PIXELS];
     this.fitted = new Picture("", size);
     this.observed = new Picture(this.observed_words, size);
@@ -68,7 +69,12 @@ export class DrawingPad {
 
   // A button that changes the sheet.
   change(action, text, act) {
-    return makeButton(action, text, () => this.guard(() => { act(); this.touch(); }));
+    return makeButton(action, text, () => this.guard(() => { act(); this.changed(); }));
+  }
+
+  changed() {
+    this.warning = null;
+    this.touch();
   }
 
   changes() {
@@ -137,16 +143,11 @@ export class DrawingPad {
     } catch (problem) {
       return this.guard(() => { throw problem; });
     }
-    return this.guard(() => this.touch());
-  }
-
-  hint(words) {
-    if (this.hints.textContent !== words) this.hints.textContent = words;
+    return this.guard(() => this.changed());
   }
 
   // Draw with the next frame, once, however many events come before it.
   touch() {
-    this.hint("");
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
       this.guard(() => this.show());
@@ -168,19 +169,18 @@ export class DrawingPad {
     if (this.plane) this.plane.show(passage, this.noises);
     this.bars.show(passage);
     this.costs.show(passage);
-    this.advise();
+    const advice = this.warning ?? this.advice();
+    if (this.hints.textContent !== advice) this.hints.textContent = advice;          // or it would be read out again
     clearTimeout(this.rest);
     this.rest = setTimeout(() => { this.readout.textContent = this.costs.say(passage); }, 400);      // read out once
     if (this.pixels.join() !== before) saveSoon(this, "pixels", () => this.lost());
   }
 
-  // What the reader may not have meant.
-  advise() {
-    if (this.sheet.empty) this.hint("Nothing is drawn: these are the numbers of a blank image. Draw a digit here.");
-    else if (this.sheet.mostlyInk) {
-      this.hint("Most of this picture counts as ink. A photo of dark ink on light paper has to be inverted: in MNIST ink "
-        + "is 1 and paper is 0.");
-    }
+  // About what the reader may not have meant.
+  advice() {
+    if (this.sheet.empty) return "Nothing is drawn: these are the numbers of a blank image. Draw a digit on the sheet.";
+    return this.sheet.mostlyInk ? "Most of this picture counts as ink. A photo of dark ink on light paper has to be "
+      + "inverted: in MNIST ink is 1 and paper is 0." : "";
   }
 
   lost() {

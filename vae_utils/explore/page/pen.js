@@ -8,9 +8,9 @@ const KEYS = "arrow keys move the pen, with Shift by a quarter of a pixel; Space
   + "clears; Ctrl+Z takes back";
 
 export class Pen {
-  // changed(): the sheet has; lost(): ink went beyond its edge.
-  constructor(sheet, { guard, changed, lost }) {
-    Object.assign(this, { sheet, changed, lost });
+  // changed(): the sheet has; beyond(): a line that ends now went over its edge.
+  constructor(sheet, { guard, changed, beyond }) {
+    Object.assign(this, { sheet, changed, beyond });
     this.thickness = 2.5;                                  // in pixels, about MNIST's
     this.at = [PIXELS / 2, PIXELS / 2];                    // of the keyboard's pen
     this.down = false;                                     // and whether it writes
@@ -43,7 +43,7 @@ export class Pen {
     event.preventDefault();
     this.lift();
     this.sheet.remember();
-    this.beyond = false;
+    this.left = false;                                     // the sheet, so far
     this.last = this.position(event);
     this.lineTo(this.last);
   }
@@ -56,15 +56,14 @@ export class Pen {
 
   lineTo(place) {
     this.sheet.line(this.last, place, this.thickness);
-    this.beyond ||= place.some((value) => value < 0 || value > PIXELS);
+    this.left ||= place.some((value) => value < 0 || value > PIXELS);
     this.last = place;
     this.changed();
   }
 
   release() {
     this.pointer = undefined;
-    if (this.beyond) this.lost();
-    this.beyond = false;
+    if (this.left) this.beyond();
   }
 
   key(event) {
