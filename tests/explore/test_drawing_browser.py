@@ -529,7 +529,7 @@ def test_a_file_that_cannot_be_drawn_is_refused_in_a_sentence(bench, name, conte
         HUGE.save(file, "PNG")
         content = file.getvalue()
     open_file(root, name, content)
-    said = root.locator(".vae-error")
+    said = root.locator(".vae-hint")
     said.filter(has_text=sentence).wait_for()
     assert re.fullmatch(r".* was expected.*, got .*; .*", said.text_content())
     if name == HARMFUL:

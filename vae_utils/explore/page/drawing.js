@@ -140,10 +140,11 @@ export class DrawingPad {
   async open(file) {
     try {
       this.sheet.putScan(await readPicture(file));
+      this.changed();
     } catch (problem) {
-      return this.guard(() => { throw problem; });
+      this.warning = problem.message;                      // until the sheet changes
+      this.touch();
     }
-    return this.guard(() => this.changed());
   }
 
   // Draw with the next frame, once, however many events come before it.

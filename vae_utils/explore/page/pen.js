@@ -20,7 +20,7 @@ export class Pen {
       class: "vae-sheet", tabindex: 0, role: "application",
       "aria-label": `sheet of ${PIXELS} by ${PIXELS} pixels to draw on; ${KEYS}`,
       onpointerdown: guarded((event) => this.press(event)), onpointermove: guarded((event) => this.drag(event)),
-      onlostpointercapture: guarded(() => this.release()),          // however the line ends
+      onlostpointercapture: guarded((event) => this.release(event)),          // however the line ends
       onkeydown: guarded((event) => this.key(event)), onblur: guarded(() => this.lift()),
     }, []);
     this.tip = make("div", { class: "vae-pen", "aria-hidden": "true" });
@@ -61,7 +61,8 @@ export class Pen {
     this.changed();
   }
 
-  release() {
+  release(event) {
+    if (event.pointerId !== this.pointer) return;
     this.pointer = undefined;
     if (this.left) this.beyond();
   }
