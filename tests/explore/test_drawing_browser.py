@@ -105,8 +105,8 @@ def start_anew(root):
 
 
 def settle(root):
-    """Until the frame after this one has been drawn."""
-    evaluate(root.page, "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    """Until the next frame is drawn, and its words have followed."""
+    evaluate(root.page, "() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 200)))")
 
 
 def on_sheet(root, place):

@@ -42,16 +42,21 @@ export class Costs {
   }
 
   show({ distortion, rate }) {
-    for (const { of, sorted, end, number: text, mark } of this.rows) {
-      const value = of([distortion, rate]), share = sorted.filter((other) => other < value).length / sorted.length;
-      text.textContent = `${inNats(value)} nats${sorted.length ? `, ${percent(share)} cost less` : ""}`;
-      mark.setAttribute("transform", `translate(${WIDTH_OF_COSTS * clamp(value / end, 0, 1)} 0)`);
+    for (const { of, end, mark } of this.rows) {
+      const place = WIDTH_OF_COSTS * clamp(of([distortion, rate]) / end, 0, 1);
+      mark.setAttribute("transform", `translate(${place} 0)`);
     }
-    this.drawing.setAttribute("aria-label", this.say({ distortion, rate }));
   }
 
-  // The same in one sentence.
   say({ distortion, rate }) {
+    for (const { of, sorted, number: text } of this.rows) {
+      const value = of([distortion, rate]), share = sorted.filter((other) => other < value).length / sorted.length;
+      text.textContent = `${inNats(value)} nats${sorted.length ? `, ${percent(share)} cost less` : ""}`;
+    }
+    this.drawing.setAttribute("aria-label", this.sentence({ distortion, rate }));
+  }
+
+  sentence({ distortion, rate }) {
     const [, , { sorted }] = this.rows, bound = distortion + rate;
     const share = sorted.filter((other) => other < bound).length / sorted.length;
     const beside = this.count ? `; ${percent(share)} of ${this.count.toLocaleString("en")} test images cost less` : "";

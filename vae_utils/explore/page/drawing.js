@@ -161,7 +161,6 @@ export class DrawingPad {
     this.pixels = Array.from(image, (value) => Math.round(255 * value));
     const greys = this.pixels.map((value) => value / 255), passage = this.passage(greys, this.noises.at(-1));
     this.pen.picture.show(ink(drawn));
-    this.fitted.say(this.fit ? fittingWords(done) : "as it was drawn");
     this.fitted.show(ink(greys));
     this.observed.show(ink(passage.x));
     this.decoded.show(ink(passage.decoded));
@@ -170,17 +169,28 @@ export class DrawingPad {
     if (this.plane) this.plane.show(passage, this.noises);
     this.bars.show(passage);
     this.costs.show(passage);
-    const advice = this.warning ?? this.advice();
-    if (this.hints.textContent !== advice) this.hints.textContent = advice;          // or it would be read out again
+    // Words cost the browser a new layout: they follow ten times a second, and are read out when the hand rests.
+    this.say = () => {
+      clearTimeout(this.saying);
+      this.saying = null;
+      this.fitted.say(this.fit ? fittingWords(done) : "as it was drawn");
+      if (this.plane) this.plane.say(passage, this.noises);
+      this.bars.say(passage);
+      this.costs.say(passage);
+      const advice = this.warning ?? this.advice(drawn);
+      if (this.hints.textContent !== advice) this.hints.textContent = advice;        // or it would be read out again
+    };
+    this.saying ??= setTimeout(() => this.guard(() => this.say()), 100);
     clearTimeout(this.rest);
-    this.rest = setTimeout(() => { this.readout.textContent = this.costs.say(passage); }, 400);      // read out once
+    this.rest = setTimeout(() => { this.readout.textContent = this.costs.sentence(passage); }, 400);
     if (this.pixels.join() !== before) saveSoon(this, "pixels", () => this.lost());
   }
 
   // About what the reader may not have meant.
-  advice() {
-    if (this.sheet.empty) return "Nothing is drawn: these are the numbers of a blank image. Draw a digit on the sheet.";
-    return this.sheet.mostlyInk ? "Most of this picture counts as ink. A photo of dark ink on light paper has to be "
+  advice(drawn) {
+    const inked = drawn.reduce((sum, value) => sum + value, 0) / drawn.length;
+    if (inked === 0) return "Nothing is drawn: these are the numbers of a blank image. Draw a digit on the sheet.";
+    return inked > 0.5 ? "Most of this picture counts as ink. A photo of dark ink on light paper has to be "
       + "inverted: in MNIST ink is 1 and paper is 0." : "";
   }
 
@@ -191,6 +201,7 @@ export class DrawingPad {
   close() {
     clearTimeout(this.timer);
     clearTimeout(this.rest);
+    clearTimeout(this.saying);
     clearInterval(this.drawing);
     if (this.frame) cancelAnimationFrame(this.frame);
     this.model.off("comm_live_update", this.ended);

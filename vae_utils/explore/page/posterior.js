@@ -41,19 +41,27 @@ export class PosteriorPlane extends LatentAxes {
     this.clouds = [new Cloud(), new Cloud()];
     const dots = draw("g", { opacity: 0.6 }, ...this.dots());
     const backdrop = [...this.axes(), dots, ...[1, 2, 3].flatMap((sigma) => this.contour(sigma))];
-    this.plane = draw("svg", { class: "vae-plane vae-still vae-latents", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" },
-      draw("g", { "aria-hidden": "true" }, ...backdrop), this.clouds[0].element);
+    // Two drawings, one over the other: the thousand dots are not painted again when the cloud moves.
+    const layer = (name, ...parts) => draw("svg", {
+      class: `vae-plane vae-still ${name}`, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "aria-hidden": "true",
+    }, ...parts);
+    this.plane = make("div", { class: "vae-latents", role: "img" },
+      layer("", ...backdrop), layer("vae-over", this.clouds[0].element));
     this.near = draw("svg", { class: "vae-plane vae-still vae-near", viewBox: "-60 -60 120 120", role: "img" },
       draw("rect", { ...LINE, x: -59.5, y: -59.5, width: 119, height: 119 }), this.clouds[1].element);
     this.caption = make("figcaption");
     this.element = make("div", {}, this.plane, make("figure", { class: "vae-magnified" }, this.near, this.caption));
   }
 
-  show({ mean, sigma, z }, noises) {
-    const unit = SIDE / (2 * this.extent), largest = Math.max(...sigma), times = 18 / (largest * unit);
+  show({ mean, sigma }, noises) {
+    const unit = SIDE / (2 * this.extent), largest = Math.max(...sigma);
     for (const cloud of this.clouds) cloud.show(noises);
     this.clouds[0].stand(this.place(mean), sigma.map((value) => value * unit));
     this.clouds[1].stand([0, 0], sigma.map((value) => 18 * value / largest));
+  }
+
+  say({ mean, sigma, z }, noises) {
+    const unit = SIDE / (2 * this.extent), times = 18 / (Math.max(...sigma) * unit);
     const words = (pair) => `(${pair.map((value) => number(value)).join(", ")})`;
     this.caption.textContent = `μ = ${words(mean)}, σ = ${words(sigma)}: blue, at 1σ and 2σ, here `
       + `${times < 10 ? number(times, 1) : number(times, 0)} times as large. Red: z = μ + σε = ${words(z)}; `
@@ -100,6 +108,10 @@ export class PosteriorBars {
         set(made.q, { x: left, width: Math.max(2, right - left) });
         set(made.z, { x: place(z[made.j]) - 1.5 });
         set(made.nats, { width: along(costs[made.j]) });
+      }
+    };
+    this.say = ({ kl: costs }) => {
+      for (const made of this.rows) {
         made.number.textContent = costs[made.j] < 1e5 ? number(costs[made.j]) : costs[made.j].toExponential(0);
       }
       const unused = collapsed.reduce((sum, j) => sum + costs[j], 0);

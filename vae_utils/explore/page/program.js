@@ -26,11 +26,13 @@ export function makeProgram(steps, weights) {
   const results = [null, ...sizes.map((size) => new Float32Array(size))];          // results[0] will be the input
   const actions = steps.map((step, k) => {
     const bias = step.bias && part(step.bias);
-    let weight = step.weight && part(step.weight);
-    // JavaScript computes with 64 bits, and these are read again and again: better convert them once.
-    if (step.op === "convolution") weight = Float64Array.from(weight);
+    let weight = step.weight && part(step.weight), seen = null;
+    if (step.op === "convolution") {
+      weight = Float64Array.from(weight);      // JavaScript computes with 64 bits, and these are read again and again
+      seen = patchesOf(step);
+    }
     if (step.op === "constant") results[k + 1].set(weight);
-    return () => OPERATIONS[step.op](results[k + 1], step.inputs.map((i) => results[i]), step, weight, bias);
+    return () => OPERATIONS[step.op](results[k + 1], step.inputs.map((i) => results[i]), step, weight, bias, seen);
   });
   return (input) => {
     results[0] = Float32Array.from(input);                 // of the same type as the others: one fast path
@@ -106,17 +108,22 @@ function multiplyTwo(out, toX, toY, step, weight, bias, x, y) {
   }
 }
 
-// Into `patch` what a kernel sees of the channels x from one place on: 0 outside of them.
-function cut(patch, x, [channels, rows, columns], kernel, top, left) {
-  let at = 0;
-  for (let channel = 0; channel < channels; channel++) {
-    for (let row = top; row < top + kernel; row++) {
-      const first = (channel * rows + row) * columns, isInside = row >= 0 && row < rows;
-      for (let column = left; column < left + kernel; column++) {
-        patch[at++] = isInside && column >= 0 && column < columns ? x[first + column] : 0;
+// For each place of a convolution's result, which numbers of its input the kernel sees there; those outside of it are
+// the one after its last.
+function patchesOf({ before: [channels, rows, columns], shape: [, height, width], kernel, stride, padding }) {
+  const seen = new Int32Array(height * width * channels * kernel * kernel);
+  for (let place = 0, at = 0; place < height * width; place++) {
+    const top = Math.floor(place / width) * stride - padding, left = (place % width) * stride - padding;
+    for (let channel = 0; channel < channels; channel++) {
+      for (let row = top; row < top + kernel; row++) {
+        for (let column = left; column < left + kernel; column++) {
+          const inside = row >= 0 && row < rows && column >= 0 && column < columns;
+          seen[at++] = inside ? (channel * rows + row) * columns + column : channels * rows * columns;
+        }
       }
     }
   }
+  return seen;
 }
 
 // Each writes its result into `out`.
@@ -143,15 +150,17 @@ const OPERATIONS = {
     for (let i = 0; i < out.length; i++) out[i] = (x[i] - mean) * scale * weight[i] + bias[i];
   },
   // A linear layer on the patch around every place; of an odd number of places the last counts twice.
-  convolution(out, [x], step, weight, bias) {
-    const { before, shape: [, height, width], kernel, stride, padding } = step, places = height * width;
-    const patches = [0, 1].map(() => new Float64Array(before[0] * kernel * kernel));
+  convolution(out, [x], step, weight, bias, seen) {
+    const places = step.shape[1] * step.shape[2], length = seen.length / places;
+    const input = new Float64Array(x.length + 1), first = new Float64Array(length), second = new Float64Array(length);
+    input.set(x);
     for (let place = 0; place < places; place += 2) {
-      const pair = [place, Math.min(place + 1, places - 1)];
-      pair.forEach((at, i) => {
-        cut(patches[i], x, before, kernel, Math.floor(at / width) * stride - padding, (at % width) * stride - padding);
-      });
-      multiplyTwo(out, ...pair, places, weight, bias, ...patches);
+      const next = Math.min(place + 1, places - 1);
+      for (let i = 0, a = place * length, b = next * length; i < length; i++, a++, b++) {
+        first[i] = input[seen[a]];
+        second[i] = input[seen[b]];
+      }
+      multiplyTwo(out, place, next, places, weight, bias, first, second);
     }
   },
   shuffle(out, [x], { shape: [channels, height, width], factor }) {       // channels become pixels

@@ -19,10 +19,6 @@ export class Sheet {
     this.past = [];
   }
 
-  get empty() {
-    return this.ink.every((value) => value === 0);
-  }
-
   // Call it before a change that one may want to take back.
   remember() {
     this.past.push({ ink: this.ink.slice(), scanned: this.scanned });
@@ -75,11 +71,6 @@ export class Sheet {
     this.remember();
     this.ink.set(picture);
     this.scanned = true;
-  }
-
-  // Whether most of it is ink, as where paper is white and white counts as ink.
-  get mostlyInk() {
-    return this.ink.reduce((sum, value) => sum + value, 0) > this.ink.length / 2;
   }
 }
 
