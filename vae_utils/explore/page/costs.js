@@ -1,7 +1,7 @@
 // What an image costs, in nats, beside what test images cost.
 
 import { clamp } from "./gaussians.js";
-import { draw, make, number } from "./elements.js";
+import { draw, inNats, make, number } from "./elements.js";
 
 const WIDTH_OF_COSTS = 280, BINS = 40, HIGH = 26, ROW_OF_COSTS = HIGH + 36;
 
@@ -64,12 +64,9 @@ export class Costs {
   }
 }
 
-// Nats in words; a model may find an image from another world absurdly dear.
-const inNats = (value) => (value < 1e5 ? number(value, 1) : value.toExponential(1).replace(/e\+(\d+)/, (_, power) =>
-  ` × 10${power.replace(/\d/g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit])}`));
-
 // A share in words that round neither to none nor to all.
 function percent(share) {
   if (share === 0 || share === 1) return share ? "all" : "none";
-  return `${share > 0.99 ? number(Math.min(99.9, 100 * share), 1) : number(100 * share, 0)}%`;
+  const extreme = share < 0.01 || share > 0.99;
+  return `${number(clamp(100 * share, 0.1, 99.9), extreme ? 1 : 0)}%`;
 }

@@ -41,6 +41,10 @@ export function makeSlider(name, { min, max, step, index, label = name, describe
 
 // A number for readers: with a true minus sign, and without one before a zero.
 export const number = (value, digits = 2) => value.toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "−");
+// Nats, also of an image from another world, which a model may find absurdly dear.
+export const inNats = (value, digits = 1) => (value < 1e5 ? number(value, digits)
+  : value.toExponential(1).replace(/e\+(\d+)/, (_, power) => ` × 10${superscript(power)}`));
+const superscript = (power) => power.replace(/\d/g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]);
 export const subscript = (i) => String(i).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
 
 // Tell Python what owner[name] is, when the hand rests: the timer starts again at each call. Only then is it

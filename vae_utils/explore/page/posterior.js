@@ -2,7 +2,7 @@
 
 import { HEIGHT, LatentAxes, SIDE, WIDTH } from "./axes.js";
 import { clamp } from "./gaussians.js";
-import { LINE, draw, make, number, subscript } from "./elements.js";
+import { LINE, draw, inNats, make, number, subscript } from "./elements.js";
 
 const BLUE = "#0072B2", RED = "#D55E00", GREY = "#767676";
 
@@ -112,11 +112,11 @@ export class PosteriorBars {
     };
     this.say = ({ kl: costs }) => {
       for (const made of this.rows) {
-        made.number.textContent = costs[made.j] < 1e5 ? number(costs[made.j]) : costs[made.j].toExponential(0);
+        made.number.textContent = inNats(costs[made.j], 2);
       }
       const unused = collapsed.reduce((sum, j) => sum + costs[j], 0);
-      this.rest.textContent = collapsed.length ? `${collapsed.length} collapsed latents: KL ${number(unused)} in all` : "";
-      const used = rows.map((j) => `z${j + 1} ${number(costs[j], 1)}`).join(", ");
+      this.rest.textContent = collapsed.length ? `${collapsed.length} collapsed latents: KL ${inNats(unused, 2)} in all` : "";
+      const used = rows.map((j) => `z${j + 1} ${inNats(costs[j])}`).join(", ");
       this.drawing.setAttribute("aria-label", `KL of each latent in nats: ${used}`);
     };
     this.drawing = draw("svg", { class: "vae-plane vae-still", viewBox: `0 0 ${BARS_WIDTH} ${height}`, role: "img" },
