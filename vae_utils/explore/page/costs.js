@@ -42,16 +42,10 @@ export class Costs {
   }
 
   show({ distortion, rate }) {
-    for (const { of, end, mark } of this.rows) {
-      const place = WIDTH_OF_COSTS * clamp(of([distortion, rate]) / end, 0, 1);
-      mark.setAttribute("transform", `translate(${place} 0)`);
-    }
-  }
-
-  say({ distortion, rate }) {
-    for (const { of, sorted, number: text } of this.rows) {
+    for (const { of, sorted, end, number: text, mark } of this.rows) {
       const value = of([distortion, rate]), share = sorted.filter((other) => other < value).length / sorted.length;
       text.textContent = `${inNats(value)} nats${sorted.length ? `, ${percent(share)} cost less` : ""}`;
+      mark.setAttribute("transform", `translate(${WIDTH_OF_COSTS * clamp(value / end, 0, 1)} 0)`);
     }
     this.drawing.setAttribute("aria-label", this.sentence({ distortion, rate }));
   }

@@ -167,21 +167,18 @@ export class DrawingPad {
     this.decoded.canvas.dataset.z = passage.z.join();
     this.heat.paint(passage.costs.map(heatOf));
     if (this.plane) this.plane.show(passage, this.noises);
-    this.bars.show(passage);
-    this.costs.show(passage);
-    // Words cost the browser a new layout: they follow ten times a second, and are read out when the hand rests.
-    this.say = () => {
-      clearTimeout(this.saying);
-      this.saying = null;
+    // Words and bars cost the browser most: they follow twenty times a second.
+    this.follow = () => {
+      this.following = null;
       this.fitted.say(this.fit ? fittingWords(done) : "as it was drawn");
       if (this.plane) this.plane.say(passage, this.noises);
-      this.bars.say(passage);
-      this.costs.say(passage);
+      this.bars.show(passage);
+      this.costs.show(passage);
       const advice = this.warning ?? this.advice(drawn);
       if (this.hints.textContent !== advice) this.hints.textContent = advice;        // or it would be read out again
     };
-    this.saying ??= setTimeout(() => this.guard(() => this.say()), 100);
-    clearTimeout(this.rest);
+    this.following ??= setTimeout(() => this.guard(() => this.follow()), 50);
+    clearTimeout(this.rest);                               // what is read out waits until the hand rests
     this.rest = setTimeout(() => { this.readout.textContent = this.costs.sentence(passage); }, 400);
     if (this.pixels.join() !== before) saveSoon(this, "pixels", () => this.lost());
   }
@@ -201,7 +198,7 @@ export class DrawingPad {
   close() {
     clearTimeout(this.timer);
     clearTimeout(this.rest);
-    clearTimeout(this.saying);
+    clearTimeout(this.following);
     clearInterval(this.drawing);
     if (this.frame) cancelAnimationFrame(this.frame);
     this.model.off("comm_live_update", this.ended);

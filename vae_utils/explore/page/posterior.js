@@ -108,10 +108,6 @@ export class PosteriorBars {
         set(made.q, { x: left, width: Math.max(2, right - left) });
         set(made.z, { x: place(z[made.j]) - 1.5 });
         set(made.nats, { width: along(costs[made.j]) });
-      }
-    };
-    this.say = ({ kl: costs }) => {
-      for (const made of this.rows) {
         made.number.textContent = inNats(costs[made.j], 2);
       }
       const unused = collapsed.reduce((sum, j) => sum + costs[j], 0);
