@@ -4,9 +4,7 @@ Set VAE_SCREENSHOTS to a folder to keep the pictures of the pages.
 """
 
 import base64
-import contextlib
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -34,12 +32,22 @@ from vae_utils.authoring.explorer_speed import KEPT_IN_KERNEL
 from vae_utils.authoring.lesson import read
 from vae_utils.data import load_mnist
 from vae_utils.evaluation import active_units, posterior_parameters
-from vae_utils.explore.program import decoder_program
+from vae_utils.explore.program import decoder_program, encoder_program
 from vae_utils.explore.widgets import MEASURED, NUM_SHOWN, GapExplorer
 from vae_utils.likelihoods import PixelGaussian
 from vae_utils.models import load_vae, paper_vae, save_vae
 
 from browser import chromium, chromium_or_skip, jupyter_lab, page  # noqa: F401  (fixtures)
+from live_widgets import (
+    assert_every_control_has_a_name,
+    assert_fits_and_can_be_read,
+    assert_tab_reaches_every_control,
+    bring,
+    explore_js,
+    keep_screenshot,
+    notebook,
+    numbers,
+)
 
 pytestmark = pytest.mark.slow  # each drives a browser
 
@@ -82,18 +90,6 @@ def vae():
 @pytest.fixture(scope="module")
 def mnist():
     return load_mnist()
-
-
-@contextlib.contextmanager
-def notebook(chromium, jupyter_lab, name, *cells, widgets=1, in_notebook_7=False, **options):
-    """A page, with `options` of `new_page`, and a notebook that has run: of these cells, or from the lab's folder."""
-    if cells:
-        jupyter_lab.write(name, *cells)
-    page = new_page(chromium, **options)
-    open_notebook(page, jupyter_lab, name, in_notebook_7)
-    run_all(page, widgets)
-    yield page
-    page.context.close()
 
 
 @pytest.fixture(scope="module")
@@ -144,19 +140,6 @@ def widget(page, name):
     return root
 
 
-def bring(element):
-    """Scroll an element to the middle of the screen, and wait until nothing moves any more."""
-    element.wait_for()
-    # Again and again: cells on the way get their true height only when they come into view.
-    element.evaluate("""async element => {
-        for (let top = NaN, still = 0; still < 5; top = element.getBoundingClientRect().top) {
-            element.scrollIntoView({ block: "center" });
-            await new Promise(requestAnimationFrame);
-            still = element.getBoundingClientRect().top === top ? still + 1 : 0;
-        }
-    }""")
-
-
 # --- what a widget shows
 
 LOOK = """(root, which) => {
@@ -191,11 +174,6 @@ def seen(root, which=0):
 def ink_on_paper(vae, z):
     """What the decoder says, as grey levels before they are rounded: [28, 28], 255 is white."""
     return 255 - 255 * vae.decode(torch.tensor(z)).mean[0]
-
-
-def numbers(text):
-    """All numbers in a text that is written for readers, with a true minus sign."""
-    return [float(number.replace("−", "-")) for number in re.findall(r"[−-]?\d+(?:\.\d+)?", text)]
 
 
 def assert_shows_its_decoder(root, vae, which=0):
@@ -253,13 +231,6 @@ def wait_for_z(root, z, which=0):
     shows = """([canvas, z]) => canvas.dataset.z
         && canvas.dataset.z.split(",").every((value, i) => Math.abs(value - z[i]) < 0.02)"""
     root.page.wait_for_function(shows, arg=[canvas, list(z)], timeout=10_000)
-
-
-def keep_screenshot(page, name):
-    """For eyes: where VAE_SCREENSHOTS says."""
-    if folder := os.environ.get("VAE_SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=Path(folder) / f"{name}.png")
 
 
 # --- the browser, JupyterLab and lesson 04
@@ -378,34 +349,15 @@ def test_arrow_keys_move_the_point_and_nothing_else(workshop, vae):
     assert evaluate(workshop, "() => document.activeElement.classList.contains('vae-point')")
 
 
-CONTROLS = "button, input, select, summary, [tabindex='0']"
-
-
 @pytest.mark.parametrize("name", ["one", "many", "gap", "frames", "pair"])
 def test_tab_reaches_every_control_in_order_and_shows_where_it_is(workshop, name):
-    controls = widget(workshop, name).locator(f":is({CONTROLS}) >> visible=true").all()
-    controls[0].focus()
-    for control in controls:
-        assert control.evaluate("control => control === document.activeElement"), control.evaluate("it => it.outerHTML")
-        ring = control.locator(".vae-ring")
-        part, names = (ring, ["stroke", "strokeWidth"]) if ring.count() else (control, ["outlineStyle", "outlineWidth"])
-        look_of_it = "(part, names) => names.map(name => getComputedStyle(part)[name])"
-        style, width = part.evaluate(look_of_it, names)
-        assert style in ("solid", "rgb(0, 114, 178)") and float(width.removesuffix("px")) >= 3
-        workshop.keyboard.press("Tab")
-        assert part.evaluate(look_of_it, names) != [style, width]
+    assert_tab_reaches_every_control(widget(workshop, name))
     assert_healthy(workshop)
 
 
 def test_a_screen_reader_gets_a_name_for_every_control_and_a_value_for_every_slider(workshop):
     for name in ("one", "many", "gap", "frames", "pair"):
-        root = widget(workshop, name)
-        assert root.get_attribute("role") == "group" and root.get_attribute("aria-label")
-        for control in root.locator(f":is({CONTROLS}, [role=img]):not([hidden] *)").all():
-            told = control.evaluate("""control => [
-                control.getAttribute("aria-label") || control.labels?.[0]?.textContent || control.textContent,
-                control.matches("[type=range], [role=slider]") ? control.ariaValueText : "no slider"]""")
-            assert all(text and text.strip() for text in told), (told, control.evaluate("c => c.outerHTML"))
+        assert_every_control_has_a_name(widget(workshop, name))
     gap = widget(workshop, "gap")
     gap.locator(".vae-slider").first.press("ArrowRight")
     said = gap.get_by_role("status").first.text_content()  # read out when it changes
@@ -700,53 +652,13 @@ def test_every_widget_fits_and_can_be_seen(workshop, size, theme):
     set_theme(workshop, f"JupyterLab {theme}")
     for name in ("one", "many", "gap", "frames", "pair"):
         root = widget(workshop, name)
-        outside = root.evaluate("""root => {
-            const room = root.closest(".jp-OutputArea-output").getBoundingClientRect();
-            const parts = root.querySelectorAll(".vae-plane, canvas, input, button, select, .vae-readout");
-            return Array.from(parts)
-                .filter(part => part.checkVisibility())
-                .filter(part => part.getBoundingClientRect().left < room.left - 1
-                             || part.getBoundingClientRect().right > room.right + 1)
-                .map(part => part.outerHTML);
-        }""")
-        assert outside == []
-        assert root.evaluate("root => root.scrollWidth <= root.clientWidth")
-        for words in root.locator(WORDS).all():
-            assert contrast(words) > 4.5, words.inner_text()
-        smallest = root.evaluate("""root => Math.min(...Array.from(root.querySelectorAll("svg.vae-plane"), plane =>
-            parseFloat(getComputedStyle(plane).fontSize) * plane.getScreenCTM().a))""")  # Infinity where is none
-        assert smallest > 8  # in pixels of the page: at 200% twice as many
+        assert_fits_and_can_be_read(root)
         keep_screenshot(workshop, f"{name}-{size[0]}-{theme.lower()}")
     one = widget(workshop, "one")
     for part in (one.locator(".vae-plane"), one.locator("canvas.vae-picture").first):
         box = part.bounding_box()
         assert min(box["width"], box["height"]) >= 150
     workshop.set_viewport_size({"width": 1280, "height": 720})
-
-
-# What is read, but for words in drawings, which are black on white in every theme.
-WORDS = (
-    "button, select, label, summary, figcaption, .vae-coordinate span, .vae-readout, .vae-where, .vae-legend, "
-    ".vae-path >> visible=true"
-)
-
-
-def contrast(element):
-    """Of a text and what lies behind it: WCAG 2.1's ratio, 4.5 for what everybody can read."""
-    ink, paper = element.evaluate("""element => {
-        let behind = element;
-        while (getComputedStyle(behind).backgroundColor === "rgba(0, 0, 0, 0)") behind = behind.parentElement;
-        return [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor];
-    }""")
-    ink, paper = ([float(c) for c in re.findall(r"[\d.]+", colour)] for colour in (ink, paper))
-    assert paper[3:] in ([], [1.0]), paper  # what shows through it is not looked at
-    (opacity,) = ink[3:] or [1.0]
-    light = []
-    for colour in ([opacity * a + (1 - opacity) * b for a, b in zip(ink[:3], paper)], paper[:3]):
-        channels = torch.tensor(colour) / 255
-        linear = torch.where(channels <= 0.03928, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-        light.append((linear * torch.tensor([0.2126, 0.7152, 0.0722])).sum().item())
-    return (max(light) + 0.05) / (min(light) + 0.05)
 
 
 def test_a_finger_taps_and_drags_on_a_phone(chromium, jupyter_lab, vae):
@@ -841,16 +753,6 @@ def test_an_exported_page_draws_a_light_picture_that_is_not_square(offline, expo
 # --- the arithmetic of the page
 
 
-def explore_js(page, body, **given):
-    """What the body of an async JavaScript function makes of `given`; `js` has the names that explore.js exports."""
-    function = f"""async ({{ source, given }}) => {{
-        const js = await import(URL.createObjectURL(new Blob([source], {{ type: "text/javascript" }})));
-        {body}
-    }}"""
-    source = (PROJECT / "vae_utils" / "explore" / "explore.js").read_text("utf-8")
-    return evaluate(page, function, {"source": source, "given": given}, seconds=120)
-
-
 def test_a_path_along_the_sphere_turns_evenly_and_its_length_goes_evenly(page):
     """Held against the turning of the plane by hand; opposite ends and the origin have no one way to turn."""
     ends = [[[1, 0], [-1.5, 0.01]], [[3, 0], [0, 0.1]], [[1, 2], [2, -1]], [[1, 0], [-2, 0]], [[0, 0], [1, 1]]]
@@ -867,27 +769,47 @@ def test_a_path_along_the_sphere_turns_evenly_and_its_length_goes_evenly(page):
             torch.testing.assert_close(way[2], (a + b) / 2)
 
 
+RUN = """
+    const bytes = Uint8Array.from(atob(given.weights), character => character.charCodeAt(0));
+    const run = js.makeProgram(given.steps, js.readHalf(new DataView(bytes.buffer)));
+    const made = given.inputs.map(input => run(input).slice()), length = made[0].length;
+    const all = new Float32Array(length * made.length);
+    made.forEach((numbers, i) => all.set(numbers, length * i));
+    const url = await new Promise(resolve => {
+        const reader = new FileReader();
+        reader.onload = () => resolve(reader.result);
+        reader.readAsDataURL(new Blob([all]));
+    });
+    return url.slice(url.indexOf(",") + 1);
+"""
+
+
+def run_in_page(page, program, inputs):
+    """What the page makes of inputs [N, ...]: float32 [N, length of the output]."""
+    given = {"steps": program.steps, "weights": base64.b64encode(program.weights).decode()}
+    answer = explore_js(page, RUN, **given, inputs=inputs.flatten(1).tolist())
+    return torch.from_numpy(np.frombuffer(base64.b64decode(answer), np.float32).copy()).reshape(len(inputs), -1)
+
+
 @pytest.mark.parametrize("name", ["manifold", "mlp", "conv"])
+@torch.no_grad()
 def test_the_pages_decoder_agrees_with_pytorch_on_1000_codes(page, name):
     vae = load_vae(name)
-    program = decoder_program(vae)
     codes = vae.prior.sample([1000])
-    run = """
-        const { steps, weights, codes } = given;
-        const bytes = Uint8Array.from(atob(weights), character => character.charCodeAt(0));
-        const decode = js.makeDecoder(steps, js.readHalf(new DataView(bytes.buffer)));
-        const means = new Float32Array(784 * codes.length);
-        codes.forEach((z, i) => means.set(decode(z), 784 * i));
-        const url = await new Promise(resolve => {
-            const reader = new FileReader();
-            reader.onload = () => resolve(reader.result);
-            reader.readAsDataURL(new Blob([means]));
-        });
-        return url.slice(url.indexOf(",") + 1);"""
-    weights = base64.b64encode(program.weights).decode()
-    answer = explore_js(page, run, steps=program.steps, weights=weights, codes=codes.tolist())
-    means = torch.from_numpy(np.frombuffer(base64.b64decode(answer), np.float32).copy())
-    with torch.no_grad():
-        expected = vae.decode(codes).mean
+    expected = vae.decode(codes).mean.flatten(1)
     assert expected.std() > 0.1  # pictures, not blank sheets
-    assert (means.reshape(expected.shape) - expected).abs().max() <= 1 / 255
+    assert (run_in_page(page, decoder_program(vae), codes) - expected).abs().max() <= 1 / 255
+
+
+@pytest.mark.parametrize("name", ["manifold", "mlp", "conv"])
+@torch.no_grad()
+def test_the_pages_encoder_agrees_with_pytorch_on_1000_images(page, name, mnist):
+    """And so does the way of these images through both networks."""
+    vae, images = load_vae(name), mnist.test[:1000]
+    x = vae.observe(images, torch.Generator().manual_seed(0))
+    mean, log_variance = run_in_page(page, encoder_program(vae), x).chunk(2, 1)
+    q = vae.encode(x).base_dist
+    assert q.loc.std() > 0.5
+    assert (mean - q.loc).abs().max() <= 1e-3 and (log_variance - 2 * q.scale.log()).abs().max() <= 1e-3
+    decoded = run_in_page(page, decoder_program(vae), mean)
+    assert (decoded - vae.decode(q.loc).mean.flatten(1)).abs().max() <= 1 / 255

@@ -1,4 +1,4 @@
-"""Decoders as plain data: which can leave PyTorch, and with what. test_browser.py runs the programs."""
+"""Networks as plain data: which can leave PyTorch, and with what. test_browser.py runs the programs."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from vae_utils.explore.program import MOST_BYTES, NotPortable, decoder_program
+from vae_utils.explore.program import MOST_BYTES, NotPortable, decoder_program, encoder_program
 from vae_utils.likelihoods import ContinuousBernoulli, Gaussian, PixelGaussian
 from vae_utils.models import VAE, conv_vae, load_vae, mlp_vae, paper_vae
 
@@ -19,14 +19,38 @@ def with_decoder(decoder):
 @pytest.mark.parametrize(
     "vae", [mlp_vae(3, (8, 6)), paper_vae(5, 7), conv_vae(4, (4, 4), 8, (0, 1))], ids=["mlp", "paper", "conv"]
 )
-def test_a_program_holds_all_weights_of_the_decoder_in_half_precision(vae):
-    program = decoder_program(vae)
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_a_program_holds_all_weights_of_its_network_in_half_precision(vae, kind):
+    program = {"encoder": encoder_program, "decoder": decoder_program}[kind](vae)
     stored = np.sort(program.weights)
-    given = torch.cat([parameter.detach().flatten() for parameter in vae.decoder.parameters()])
+    given = torch.cat([parameter.detach().flatten() for parameter in getattr(vae, kind).parameters()])
     added = len(stored) - len(given)  # zeros, for layers without a bias
     given = np.sort(np.concatenate([given.half().numpy(), np.zeros(added, np.float16)]))
     assert program.weights.dtype == np.float16 and (stored == given).all()
     assert json.loads(json.dumps(program.steps)) == program.steps
+
+
+def test_an_encoder_ends_in_two_numbers_for_each_latent():
+    for vae in (mlp_vae(3, (8, 6)), conv_vae(3, (4, 4), 8, (1, 0))):
+        program = encoder_program(vae)
+        assert program.steps[-1]["op"] == "linear" and program.steps[-1]["shape"] == [6]
+    first, second, blocks = 4 * 16 * 14 * 14, 4 * 4 * 16 * 7 * 7, 2 * 4 * 4 * 9 * 7 * 7
+    assert program.products == first + second + blocks + 4 * 7 * 7 * 8 + 8 * 6
+
+
+def test_a_decoder_may_stop_at_its_features():
+    vae = mlp_vae(2, (4,))
+    whole, features = decoder_program(vae), decoder_program(vae, features=True)
+    assert whole.steps[:-1] == features.steps and whole.steps[-1]["op"] == "sigmoid"
+
+
+def test_an_encoder_that_cannot_leave_says_why():
+    for encoder, reason in (
+        (Branching(), "list of layers"),
+        (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(784)), "does not know"),
+    ):
+        with pytest.raises(NotPortable, match=reason):
+            encoder_program(VAE(encoder, nn.Linear(2, 784), None, 2))
 
 
 @pytest.mark.parametrize("vae", [mlp_vae(3, (8, 6)), conv_vae(4, (4, 4), 8, (0, 1))], ids=["mlp", "conv"])

@@ -1,4 +1,4 @@
-"""How fast the picture follows the hand: four designs, one browser, one run.
+"""How fast the picture follows the hand, in several designs: one browser, one run.
 
     python -m vae_utils.authoring.explorer_speed [--moves 240] [--seconds 3] [--out assets]
 
@@ -36,10 +36,12 @@ PREPARE = """
 import ipywidgets
 import matplotlib.pyplot as plt
 import torch
+from vae_utils.data import load_mnist
+from vae_utils.explore.drawing import DrawingPad
 from vae_utils.explore.widgets import LatentExplorer
 from vae_utils.models import VAE, load_vae
 
-vae = load_vae("manifold")
+vae, mnist = load_vae("manifold"), load_mnist()
 """
 INTERACT = """
 @torch.no_grad()
@@ -71,6 +73,9 @@ DESIGNS = {
     "LatentExplorer, MLP (2 latents) in the page": ("LatentExplorer(vae)", "manifold", "point"),
     "LatentExplorer, conv (32 latents) in the page": ("LatentExplorer(load_vae('conv'))", "conv", "slider"),
     "LatentExplorer, the same MLP in the kernel": (KERNEL, "manifold", "point"),
+    "DrawingPad, MLP (2 latents)": ("DrawingPad(vae, data=mnist)", "manifold", "pen"),
+    "DrawingPad, MLP (32 latents)": ("DrawingPad(load_vae('mlp'), data=mnist)", "mlp", "pen"),
+    "DrawingPad, conv (32 latents)": ("DrawingPad(load_vae('conv'), data=mnist)", "conv", "pen"),
 }
 
 # For each way to move: a function of the step's number that sends one event to the cell's widget, and the
@@ -93,12 +98,21 @@ const movers = {
         slider.value = -3 + 0.05 * (7 * i % 120);          // it would stop at its own steps anyway
         slider.dispatchEvent(new Event("input", { bubbles: true }));
     },
+    pen(i) {                                               // to and fro over the sheet, each time on blank paper
+        const sheet = cell.querySelector(".vae-sheet"), box = sheet.getBoundingClientRect();
+        const row = Math.floor(i / 10) % 9, column = row % 2 ? 9 - i % 10 : i % 10;
+        const clientX = box.left + box.width * (0.05 + 0.1 * column);
+        const clientY = box.top + box.height * (0.05 + 0.11 * row);
+        sheet.dispatchEvent(
+            new PointerEvent("pointermove", { bubbles: true, pointerId: 1, buttons: 1, clientX, clientY }));
+        if (i % 90 === 0) cell.querySelector("[data-action=clear]").click();
+    },
     keys(i) {
         cell.querySelector(".noUi-handle").dispatchEvent(new KeyboardEvent("keydown", { bubbles: true,
             key: i % 100 < 50 ? "ArrowRight" : "ArrowLeft" }));
     },
 };
-const canvas = cell.querySelector("canvas.vae-picture");
+const canvas = cell.querySelector("canvas[data-z]");
 // What tells one picture from another: for a canvas its z, for a figure its bytes.
 const shown = () => canvas ? canvas.dataset.z : cell.querySelector(".jp-OutputArea-output img")?.src;
 const pixels = () => canvas && canvas.getContext("2d").getImageData(0, 0, 28, 28).data.join();
@@ -180,11 +194,11 @@ FLOOD = in_harness("""
 def measure(page, index, name, mover, moves, seconds):
     """One design, whose cell has this index: a row of the table."""
     cell = page.locator(".jp-Notebook .jp-Cell").nth(index)
-    target = cell.locator(".vae-plane, .vae-slider, .noUi-handle").first
+    target = cell.locator(".vae-sheet, .vae-plane, .vae-slider, .noUi-handle").first
     target.wait_for()
     target.evaluate("element => element.scrollIntoView({ block: 'center' })")
     page.wait_for_timeout(1000)  # for the picture, and for the kernel to rest
-    if mover == "point":  # a real press: the moves that follow are a drag
+    if mover in ("point", "pen"):  # a real press: the moves that follow are a drag
         target.hover()
         page.mouse.down()
     design = {"index": index, "mover": mover, "moves": moves, "seconds": seconds}
@@ -238,7 +252,7 @@ def main():
         lab.write("speed.ipynb", PREPARE, *(cell for cell, _, _ in DESIGNS.values()))
         page = browser.new_page(chromium)
         browser.open_notebook(page, lab, "speed.ipynb")
-        browser.run_all(page, widgets=3)
+        browser.run_all(page, widgets=6)
         print(
             f"{'ms from event to':46} new pixels: median, p95   next frame: median, p95   frames/s     lag", flush=True
         )

@@ -1,6 +1,6 @@
-"""A decoder as plain data: a list of steps and one array of weights, for a machine that has no PyTorch.
+"""A network as plain data: a list of steps and one array of weights, for a machine that has no PyTorch.
 
-`explore.js` carries the steps out in a web page, so that a drag needs no answer from Python.
+`page/program.js` carries the steps out in a web page, so that a drag needs no answer from Python.
 """
 
 import copy
@@ -21,19 +21,19 @@ UNCHANGED_METHODS = ("flatten", "unflatten", "reshape", "view")
 
 
 class NotPortable(Exception):
-    """Why a decoder cannot leave PyTorch, in words that end the sentence "decoded by the kernel, because"."""
+    """Why a network cannot leave PyTorch, in words that end the sentence "computed by the kernel, because"."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """What computes the mean image of p(x|z).
+    """What computes a network's output for one input.
 
     Attributes:
         steps: dicts that JSON can hold. Each has its `op`; `inputs`, the numbers of the results that it reads
-            (0 is z, k is what step k - 1 made); the `shape` of its result; and what else its `op` needs. A tensor of
-            weights is given as [first, length] in `weights`.
+            (0 is the input, k is what step k - 1 made); the `shape` of its result; and what else its `op` needs. A
+            tensor of weights is given as [first, length] in `weights`.
         weights: float16 array.
-        products: multiplications for one image.
+        products: multiplications for one input.
     """
 
     steps: list
@@ -41,7 +41,7 @@ class Program:
     products: int
 
 
-def decoder_program(vae):
+def decoder_program(vae, features=False):
     """Translate the decoder of `vae`, and the function from its features to the mean of p(x|z).
 
     Weights are rounded to half precision. Those from `models.load_vae` were stored so and do not change; in
@@ -50,29 +50,55 @@ def decoder_program(vae):
     Args:
         vae: a model whose decoder is made of Linear, LayerNorm, Conv2d and PixelShuffle layers, of the usual
             activations, and of sums.
+        features: whether to stop at the features, from which the page can compute log p(x|z) without loss.
 
     Returns:
-        Program.
+        Program: from a code [D] to means or features, one for each pixel.
 
     Raises:
         NotPortable: if the decoder holds something else, or is too large for a web page.
     """
     if vae.likelihood.link is None:
         raise NotPortable(f"the mean of a {type(vae.likelihood).__name__} is computed there")
+    writer = _written(vae.decoder, (vae.latent_size,))
+    if vae.likelihood.features_per_pixel > 1:  # the first of them make the mean
+        writer.step("first", [len(writer.steps)], vae.image_shape)
+    if vae.likelihood.link == "sigmoid" and not features:
+        writer.step("sigmoid", [len(writer.steps)], writer.steps[-1]["shape"])
+    return _finished(writer)
+
+
+def encoder_program(vae):
+    """Translate the encoder of `vae`.
+
+    Args:
+        vae: a model whose encoder is made as `decoder_program` asks of a decoder.
+
+    Returns:
+        Program: from an image, its pixels in a row, to the means of q(z|x), and after them the log-variances [2D].
+
+    Raises:
+        NotPortable: as `decoder_program`.
+    """
+    return _finished(_written(vae.encoder, vae.image_shape))
+
+
+def _written(network, shape):
+    """A writer that has gone through the network, whose input has this shape (without the batch)."""
     try:
-        decoder = copy.deepcopy(vae.decoder).to("cpu", torch.float32).eval()
-        graph = fx.symbolic_trace(decoder)
-        _Shapes(graph).run(torch.zeros(1, vae.latent_size, dtype=torch.float32))
-    except Exception as error:  # whatever a decoder's own code does when it is given a symbol
+        network = copy.deepcopy(network).to("cpu", torch.float32).eval()
+        graph = fx.symbolic_trace(network)
+        _Shapes(graph).run(torch.zeros(1, *shape, dtype=torch.float32))
+    except Exception as error:  # whatever a network's own code does when it is given a symbol
         raise NotPortable(f"its network cannot be written as a list of layers ({error})") from error
     writer = _Writer(graph)
     for node in graph.graph.nodes:
         writer.add(node)
-    if vae.likelihood.features_per_pixel > 1:  # the first of them make the mean
-        writer.step("first", [len(writer.steps)], vae.image_shape)
-    if vae.likelihood.link == "sigmoid":
-        writer.step("sigmoid", [len(writer.steps)], writer.steps[-1]["shape"])
-    weights = np.concatenate([tensor.detach().numpy().ravel() for tensor in writer.tensors])
+    return writer
+
+
+def _finished(writer):
+    weights = np.concatenate([np.zeros(0), *(tensor.detach().numpy().ravel() for tensor in writer.tensors)])
     with np.errstate(over="ignore"):  # what overflows is refused below
         weights = weights.astype(np.float16)
     if weights.nbytes > MOST_BYTES or writer.products > MOST_PRODUCTS:

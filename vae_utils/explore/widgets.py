@@ -7,7 +7,7 @@
 Each is an anywidget: Python sends numbers once, and `explore.js`, beside this file, answers every move in the reader's
 browser; `explore.css` says how that looks. Only a decoder that `program` cannot translate stays here and answers
 through the kernel. In a notebook that is stored or reopened, and on a page that runs no code, each leaves a still
-picture.
+picture. A fourth, DrawingPad, has a file of its own: `drawing`.
 """
 
 import base64
@@ -29,6 +29,7 @@ from PIL import Image
 
 from vae_utils.evaluation import active_units, kl_per_dimension, manifold, posterior_parameters
 from vae_utils.explore.program import NotPortable, decoder_program
+from vae_utils.explore.scripts import bundled
 from vae_utils.figures import COLOURS, DIGIT_COLOURS, GREY, figure_png, image_wall, scatter_codes, show_images
 from vae_utils.models import VAE
 
@@ -50,7 +51,7 @@ _made_in_cell = {}  # from a cell of the notebook to the request that ran it and
 class LiveWidget(anywidget.AnyWidget):
     """What all pieces share: the page's half, the still picture, and an end when their cell runs again."""
 
-    _esm = Path(__file__).with_name("explore.js")
+    _esm = bundled(Path(__file__).with_name("explore.js"))
     _css = Path(__file__).with_name("explore.css")
     kind = traitlets.Unicode().tag(sync=True)
     spec = traitlets.Dict().tag(sync=True)
