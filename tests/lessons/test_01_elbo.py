@@ -308,6 +308,7 @@ def test_bound_is_the_papers_eq_10(digits):
     torch.testing.assert_close(ours, 0.5 * (1 + log_var - mean**2 - log_var.exp()).sum(-1) + fit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("baseline", [False, True])
 def test_both_estimators_have_one_gradient_on_average(digits, baseline):
     """The minibatch's own mean as a baseline shrinks the score function's by 1 in M, which is 4,000 here."""
@@ -336,6 +337,7 @@ def test_training_raises_the_bound_of_held_out_images(digits):
     assert -543 < bounds[0] < bounds[1] < -784 * 0.4  # of a fair coin, and a little above the entropy of what is seen
 
 
+@pytest.mark.slow
 def test_the_windows_hold_the_posteriors():
     """The lesson's quadrature covers a small part of the plane: what lies outside must not matter."""
     mnist, vae = load_mnist(), load_vae("manifold").float()
