@@ -96,6 +96,15 @@ def test_freed_memory_goes_back_to_the_system(way, least, most):
     assert least <= int(child.stdout.split()[-1]) < most
 
 
+def said_with_and_without(program, leave_out):
+    """The lines that a program prints as it is, and those after a call of this function of `memory`."""
+    said = []
+    for first in ("", f"from vae_utils.support.memory import {leave_out}; {leave_out}()"):
+        child = subprocess.run([sys.executable, "-c", program.format(first=first)], capture_output=True, text=True)
+        said.append(child.stdout.splitlines())
+    return said
+
+
 TRAINING = """
 import sys, torch
 {first}
@@ -119,11 +128,7 @@ print(torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)).item())
 
 @pytest.mark.slow
 def test_optimisers_leave_the_compiler_out_and_do_the_same():
-    without = "from vae_utils.support.memory import leave_compiler_out; leave_compiler_out()"
-    said = []
-    for first in ("", without):
-        child = subprocess.run([sys.executable, "-c", TRAINING.format(first=first)], capture_output=True, text=True)
-        said.append(child.stdout.splitlines())
+    said = said_with_and_without(TRAINING, "leave_compiler_out")
     assert said[0][:-2] == said[1][:-2] and len(said[1]) == 7
     assert said[1][-2:] == ["False", "2.0"]  # and who wants the compiler has it
 
@@ -145,10 +150,6 @@ print("sympy" in sys.modules)
 
 @pytest.mark.slow
 def test_the_multivariate_normal_leaves_algebra_out_and_is_the_same():
-    without = "from vae_utils.support.memory import leave_algebra_out; leave_algebra_out()"
-    said = []
-    for first in ("", without):
-        child = subprocess.run([sys.executable, "-c", SHAPES.format(first=first)], capture_output=True, text=True)
-        said.append(child.stdout.splitlines())
+    said = said_with_and_without(SHAPES, "leave_algebra_out")
     assert said[0][:-1] == said[1][:-1] and len(said[1]) == 8
     assert said[0][-1] == "True" and said[1][-1] == "False"

@@ -184,8 +184,8 @@ def _finite(encoder, decoder, watch, **_):
     """Whether the numbers stay numbers."""
     for step in (*watch.steps, watch.last):
         numbers = _numbers(step, encoder, decoder)
-        narrowest = _std(numbers[2]).min()
-        if not (narrowest > 0 and all(part.isfinite().all() for part in (*numbers, _std(numbers[2])))):
+        std = _std(numbers[2])
+        if not ((std > 0).all() and all(part.isfinite().all() for part in (*numbers, std))):
             when = f"by step {STEPS}" if step is watch.last else "in the first steps already"
             return (
                 f"Training diverges: {when}, your networks give inf or nan, or a σ of 0 or inf. Look at the step size "

@@ -299,7 +299,7 @@ class _Outcome:
     gradients: list[Tensor | None] = field(default_factory=list)
     shapes: list[tuple] | None = None  # of the result before `view`; None if it is no tensors
     problem: str = ""
-    changed: list[int] = field(default_factory=list)  # places of the arguments that the function itself has changed
+    changed: list[int] = field(default_factory=list)  # places of arguments that a learner's function spoils
 
 
 def _run(function, case, learner=False, differentiate=True):
@@ -325,7 +325,7 @@ def _run(function, case, learner=False, differentiate=True):
             gradients = _gradients(compared, arguments) if differentiate else []
         except Exception as error:
             return _Outcome(problem=f"returns numbers whose gradient fails with a {_describe(error)}", shapes=shapes)
-        pairs = enumerate(zip(arguments, case.arguments))
+        pairs = enumerate(zip(arguments, case.arguments)) if learner else ()
         changed = [place for place, (now, then) in pairs if isinstance(then, Tensor) and not torch.equal(now, then)]
         return _Outcome([leaf.detach().cpu() for leaf in compared], gradients, shapes, changed=changed)
 

@@ -21,7 +21,7 @@ from torch.distributions import Normal, kl_divergence
 from vae_utils.data import MNIST, require_images
 from vae_utils.evaluation import active_units, elbo_of_set, posterior_parameters
 from vae_utils.explore.program import NotPortable, decoder_program, encoder_program
-from vae_utils.explore.widgets import LEAST_EXTENT, NUM_SHOWN, LiveWidget
+from vae_utils.explore.widgets import LEAST_EXTENT, NUM_SHOWN, LiveWidget, as_bytes, extent_of
 from vae_utils.figures import COLOURS, DIGIT_COLOURS, GREY, figure_png, scatter_codes
 from vae_utils.models import IMAGE_SHAPE, VAE
 from vae_utils.runtime import fixed_seed
@@ -30,9 +30,7 @@ from vae_utils.support.kinds import checked
 
 NUM_STARTS = 100  # test images that a drawing can start from
 LIKELIHOODS = ("Bernoulli", "GreyCrossEntropy")  # those that page/bound.js knows
-# As in page/drawing.js: from 0 to 4 nats a pixel.
-HEAT = LinearSegmentedColormap.from_list("cost", ["#ffffff", "#f0e442", "#e69f00", "#d55e00", "#641e00"])
-DEAREST = 4
+HEAT, DEAREST = ("#ffffff", "#f0e442", "#e69f00", "#d55e00", "#641e00"), 4  # of a pixel, evenly from 0 to 4 nats
 
 
 class Passage(NamedTuple):
@@ -102,7 +100,7 @@ class DrawingPad(LiveWidget):
         self._noise = _first_noise(vae)
         spec, sent = _compared(vae, data)
         spec |= {"steps": [program.steps for program in programs], "likelihood": family}
-        spec |= {"latent_size": vae.latent_size, "colours": list(DIGIT_COLOURS)}
+        spec |= {"latent_size": vae.latent_size, "colours": list(DIGIT_COLOURS), "ramp": HEAT, "dearest": DEAREST}
         spec |= _words(family, sum(map(len, weights)) / 1e6)
         if image is None:
             image = torch.zeros(IMAGE_SHAPE) if data is None else data.test[0]
@@ -110,7 +108,7 @@ class DrawingPad(LiveWidget):
         require_images(image, IMAGE_SHAPE)
         if len(image) > 1:
             raise ValueError(refusal("one image", "to start from", len(image), "take one by an index"))
-        sent |= {"pixels": _bytes(image).flatten().tolist(), "noise": self._noise.tolist(), "weights": weights}
+        sent |= {"pixels": as_bytes(image).flatten().tolist(), "noise": self._noise.tolist(), "weights": weights}
         super().__init__(kind="draw", spec=spec, thresholds=_thresholds().numpy().tobytes(), **sent)
 
     @property
@@ -122,7 +120,7 @@ class DrawingPad(LiveWidget):
         """
         if not any(self.pixels):
             raise ValueError(refusal("a drawing", "on the sheet", "none", "draw a digit and run this cell again"))
-        return (torch.tensor(self.pixels) / 255).reshape(1, *IMAGE_SHAPE)
+        return self._grey()
 
     @torch.no_grad()
     def passage(self, image: Tensor) -> Passage:
@@ -162,7 +160,9 @@ class DrawingPad(LiveWidget):
         for ax, (title, image) in zip("abc", shown.items()):
             axes[ax].imshow(image.numpy(), cmap="gray_r", vmin=0, vmax=1)
             axes[ax].set_title(title)
-        heat = axes["d"].imshow(passage.costs.numpy(), cmap=HEAT, vmin=0, vmax=DEAREST)
+        heat = axes["d"].imshow(
+            passage.costs.numpy(), cmap=LinearSegmentedColormap.from_list("cost", HEAT), vmin=0, vmax=DEAREST
+        )
         axes["d"].set_title("−log p(x|z) by pixel")
         figure.colorbar(heat, ax=axes["d"], label="nats", extend="max", shrink=0.8)
         for ax in "abcd":
@@ -199,10 +199,6 @@ class DrawingPad(LiveWidget):
         ax.legend()
 
 
-def _bytes(images):
-    return (images * 255).round().to(torch.uint8)
-
-
 def _thresholds():
     """Of the fixed draw by which `vae_utils.data.binarise` makes one image black and white: float32 [1, 28, 28]."""
     return torch.rand(1, *IMAGE_SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float32)[0]
@@ -229,13 +225,13 @@ def _compared(vae, data):
     about["most_kl"] = max(1.0, math.ceil(1.2 * kl.max().item()))
     codes = b""
     if vae.latent_size == 2:
-        about["extent"] = max(LEAST_EXTENT, math.ceil(2 * mean.abs().quantile(0.998).item()) / 2)
+        about["extent"] = extent_of(mean)
         codes = mean.numpy().tobytes()
     else:
         about["order"] = kl.mean(0).argsort(descending=True).tolist()
         about["collapsed"] = (~active_units(vae, images)).nonzero()[:, 0].tolist() if len(images) > 1 else []
     costs = torch.stack([terms.distortion, terms.rate], 1).numpy().tobytes()
-    return about, {"codes": codes, "costs": costs, "digits": _bytes(images[:NUM_STARTS]).numpy().tobytes()}
+    return about, {"codes": codes, "costs": costs, "digits": as_bytes(images[:NUM_STARTS]).numpy().tobytes()}
 
 
 def _words(family, megabytes):

@@ -276,17 +276,24 @@ def _encode(models, data):
     measured = data.test[:MEASURED].to("cpu", torch.float32)
     images, labels = measured[:NUM_SHOWN], data.test_labels[:NUM_SHOWN]
     codes = [posterior_parameters(model, images)[0] for model in models.values()]
-    reach = torch.cat([code.abs().flatten() for code in codes]).quantile(0.998).item()
-    extent = max(LEAST_EXTENT, math.ceil(2 * reach) / 2)
-    about |= {"labels": labels.tolist(), "typical": _typical(codes[0], labels), "extent": extent}
+    about |= {"labels": labels.tolist(), "typical": _typical(codes[0], labels), "extent": extent_of(torch.cat(codes))}
     if size > 2 and len(measured) > 1:
         # Of several models, the one that uses a latent most counts.
         kl = torch.stack([kl_per_dimension(model, measured) for model in models.values()]).amax(0)
         active = torch.stack([active_units(model, measured) for model in models.values()]).any(0)
         about |= {"kl": kl.tolist(), "order": kl.argsort(descending=True).tolist()}
         about |= {"collapsed": (~active).nonzero()[:, 0].tolist()}
-    pixels = (images * 255).round().to(torch.uint8).numpy().tobytes()
-    return about, {"codes": [code.numpy().tobytes() for code in codes], "images": pixels}
+    return about, {"codes": [code.numpy().tobytes() for code in codes], "images": as_bytes(images).numpy().tobytes()}
+
+
+def extent_of(codes):
+    """How far axes reach that hold nearly all of these codes [N, D], in half units."""
+    return max(LEAST_EXTENT, math.ceil(2 * codes.abs().quantile(0.998).item()) / 2)
+
+
+def as_bytes(images):
+    """Grey images in [0, 1] as a page has them: whole numbers from 0 to 255, uint8."""
+    return (images * 255).round().to(torch.uint8)
 
 
 def _typical(codes, labels):

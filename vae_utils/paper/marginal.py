@@ -289,6 +289,9 @@ def best_gaussian_posterior(vae, x, num_steps=500, learning_rate=0.05, num_sampl
     *approximation gap*, what no diagonal Gaussian can have; the rest, up to the ELBO of q(z|x), is the
     *amortisation gap*, the price of one encoder for all images.
 
+    The ascent begins at q(z|x), and once more with its mean at a likely draw of the prior: where the encoder is far
+    off, an ascent from its q may end on a wrong hill. Of the two ends the one of the higher ELBO counts for each image.
+
     Args:
         vae: the model; its weights stay as they are.
         x: outcomes of p(x|z), shape [B, 1, H, W].
@@ -296,9 +299,6 @@ def best_gaussian_posterior(vae, x, num_steps=500, learning_rate=0.05, num_sampl
         learning_rate: of Adam, for the means (in units of the first q's widths) and the log-widths.
         num_samples: draws of z for each image and step.
         seed: of the draws.
-
-    The ascent begins at q(z|x), and once more with its mean at a likely draw of the prior: where the encoder is far
-    off, an ascent from its q may end on a wrong hill. Of the two ends the one of the higher ELBO counts for each image.
 
     Returns:
         Distribution over codes: batch shape [B], event shape [D], detached.
@@ -308,14 +308,10 @@ def best_gaussian_posterior(vae, x, num_steps=500, learning_rate=0.05, num_sampl
         starts = q, Normal(likely_draws(vae, x), q.scale)
         ends = [_ascend(vae, x, start, num_steps, learning_rate, num_samples) for start in starts]
         with torch.no_grad():
-            better = torch.stack(
-                [importance_log_weights(vae, x, 10 * num_samples, end).mean(0) for end in ends]
-            ).argmax(0)
-    first, second = (end.base_dist for end in ends)
-    take = (better == 0)[:, None]
-    return Independent(
-        Normal(torch.where(take, first.loc, second.loc), torch.where(take, first.scale, second.scale)), 1
-    )
+            bounds = [importance_log_weights(vae, x, 10 * num_samples, end).mean(0) for end in ends]
+    best = torch.stack(bounds).argmax(0), torch.arange(len(x), device=x.device)  # which end, of each image
+    loc, scale = (torch.stack([getattr(end.base_dist, name) for end in ends])[best] for name in ("loc", "scale"))
+    return Independent(Normal(loc, scale), 1)
 
 
 def _ascend(vae, x, start, num_steps, learning_rate, num_samples):

@@ -121,9 +121,7 @@ def leave_algebra_out() -> None:
         if any(isinstance(size, torch.SymInt) for shape in shapes if isinstance(shape, tuple) for size in shape):
             return with_symbols(*shapes)
         nothing = torch.zeros(())
-        return (
-            torch.broadcast_tensors(*(nothing.expand(shape) for shape in shapes))[0].shape if shapes else torch.Size()
-        )
+        return torch.broadcast_tensors(nothing, *(nothing.expand(shape) for shape in shapes))[0].shape
 
     torch.broadcast_shapes = broadcast_shapes
 

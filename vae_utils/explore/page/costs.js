@@ -43,7 +43,7 @@ export class Costs {
 
   show({ distortion, rate }) {
     for (const { of, sorted, end, number: text, mark } of this.rows) {
-      const value = of([distortion, rate]), share = sorted.filter((other) => other < value).length / sorted.length;
+      const value = of([distortion, rate]), share = shareBelow(value, sorted);
       text.textContent = `${inNats(value)} nats${sorted.length ? `, ${percent(share)} cost less` : ""}`;
       mark.setAttribute("transform", `translate(${WIDTH_OF_COSTS * clamp(value / end, 0, 1)} 0)`);
     }
@@ -52,11 +52,12 @@ export class Costs {
 
   sentence({ distortion, rate }) {
     const [, , { sorted }] = this.rows, bound = distortion + rate;
-    const share = sorted.filter((other) => other < bound).length / sorted.length;
-    const beside = this.count ? `; ${percent(share)} of ${this.count.toLocaleString("en")} test images cost less` : "";
+    const beside = this.count ? `; ${percent(shareBelow(bound, sorted))} of ${this.count.toLocaleString("en")} test images cost less` : "";
     return `−ELBO ${inNats(bound)} nats = distortion ${inNats(distortion)} + KL ${inNats(rate)}${beside}`;
   }
 }
+
+const shareBelow = (value, numbers) => numbers.filter((other) => other < value).length / numbers.length;
 
 // A share in words that round neither to none nor to all.
 function percent(share) {

@@ -1,6 +1,6 @@
 // A digit of one's own on its way through a model.
 
-import { gaussianDraw, rows } from "./gaussians.js";
+import { clamp, gaussianDraw, rows } from "./gaussians.js";
 import { Picture, ink, make, makeButton, makeSlider, number, saveSoon } from "./elements.js";
 import { legend } from "./axes.js";
 import { makePassage } from "./bound.js";
@@ -12,13 +12,10 @@ import { PIXELS, Sheet, centred, reduced } from "./sheet.js";
 
 const MOST_DRAWS = 40;                                     // of z that are shown
 const MILLISECONDS_A_DRAW = 250;
-const DEAREST = 4;                                         // nats of a pixel where the colours end
-// Of the heat map, evenly from 0 to DEAREST; explore.css has them too.
-const HEAT = [[255, 255, 255], [240, 228, 66], [230, 159, 0], [213, 94, 0], [100, 30, 0]];
 
 export class DrawingPad {
   constructor(model, root, { guard, tell }) {
-    Object.assign(this, model.get("spec"));                // latent_size, likelihood, extent, order, labels, ...
+    Object.assign(this, model.get("spec"));                // latent_size, likelihood, extent, order, labels, ramp, ...
     Object.assign(this, { model, guard, tell });
     const thresholds = rows(model.get("thresholds"), 1).flat();
     this.passage = makePassage({ steps: this.steps, weights: model.get("weights"), likelihood: this.likelihood, thresholds });
@@ -44,7 +41,9 @@ export class DrawingPad {
     this.observed = new Picture(this.observed_words, size);
     this.decoded = new Picture("decoded: the mean of p(x|z)", size);
     this.heat = new Picture("−log p(x|z) by pixel", size);
-    this.heat.caption.append(make("span", { class: "vae-scale" }, "0", make("span", { class: "vae-heat" }), `${DEAREST} nats`));
+    const ramp = make("span", { class: "vae-heat", style: `background: linear-gradient(to right, ${this.ramp.join()})` });
+    this.heat.caption.append(make("span", { class: "vae-scale" }, "0", ramp, `${this.dearest} nats`));
+    this.heatOf = heatMap(this.ramp, this.dearest);
     this.bars = new PosteriorBars(this);
     this.costs = new Costs(rows(this.model.get("costs"), 2));
     this.hints = make("div", { class: "vae-hint", role: "status" });
@@ -165,7 +164,7 @@ export class DrawingPad {
     this.observed.show(ink(passage.x));
     this.decoded.show(ink(passage.decoded));
     this.decoded.canvas.dataset.z = passage.z.join();
-    this.heat.paint(passage.costs.map(heatOf));
+    this.heat.paint(passage.costs.map(this.heatOf));
     if (this.plane) this.plane.show(passage, this.noises);
     // Words and bars cost the browser most: they follow twenty times a second.
     this.follow = () => {
@@ -212,8 +211,12 @@ function fittingWords({ scale, shift, threshold }) {
   return `${made}scaled by ${number(scale)}, moved by (${x}, ${y}) pixels`;
 }
 
-// From nats to a colour [red, green, blue].
-function heatOf(nats) {
-  const place = Math.min(Math.max(nats / DEAREST, 0), 1) * (HEAT.length - 1), low = Math.min(Math.floor(place), HEAT.length - 2);
-  return HEAT[low].map((value, i) => Math.round(value + (place - low) * (HEAT[low + 1][i] - value)));
+// From nats to a colour [red, green, blue]: between colours such as "#ff8800", which stand evenly from 0 to `dearest`.
+function heatMap(ramp, dearest) {
+  const colours = ramp.map((colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16)));
+  const last = colours.length - 1;
+  return (nats) => {
+    const place = clamp(nats / dearest, 0, 1) * last, low = Math.min(Math.floor(place), last - 1);
+    return colours[low].map((value, i) => Math.round(value + (place - low) * (colours[low + 1][i] - value)));
+  };
 }
