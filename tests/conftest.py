@@ -75,7 +75,7 @@ def toy_mnist():
 def full_toy_mnist(toy_mnist):
     """Stands for `reproduce.common.full_mnist`: held-out images are the first 30 of the training images."""
 
-    def full_mnist(hold_out=0):
+    def full_mnist(hold_out=0, shuffle=True):
         if not hold_out:
             return toy_mnist
         images, labels = toy_mnist.train, toy_mnist.train_labels

@@ -9,8 +9,10 @@ from torch.distributions import Independent, MultivariateNormal, Normal, kl_dive
 
 from vae_utils.likelihoods import Gaussian, GreyCrossEntropy
 from vae_utils.models import VAE, paper_vae
+from vae_utils.paper import kept_chains, marginal
 from vae_utils.paper.hmc import hmc_sample
 from vae_utils.paper.importance import log_likelihood
+from vae_utils.paper.kept_chains import KeptChains
 from vae_utils.paper.marginal import (
     best_gaussian_posterior,
     gaps,
@@ -213,6 +215,63 @@ def test_kernel_density_is_a_density_and_fits_a_gaussian():
     true = Normal(centres, 0.05).log_prob(grid).squeeze(-1)
     divergence = (true.exp() * (true - log_density)).sum(0) / 2000
     assert (divergence.abs() < 0.05).all()
+
+
+# --- Appendix D with chains that are kept
+
+
+def test_chains_of_a_model_that_stays_find_its_evidence():
+    vae = linear_gaussian(2)
+    x = images_of(vae, 40)
+    chains = KeptChains(vae, x)
+    for _ in range(3):  # from draws of the prior into a posterior a fifth as wide
+        estimate = chains.log_likelihood(vae)
+    errors = estimate - exact(vae, x)
+    assert errors.abs().median() < 0.3 and errors.mean().abs() < 0.3
+    assert chains.reports == 3 and 0.01 < chains.step_size < 1
+
+
+def test_chains_go_on_from_where_they_were():
+    """Kept on disk and put back, they say the same; begun anew, they are elsewhere."""
+    vae = linear_gaussian(2)
+    x = images_of(vae, 40)
+    chains = KeptChains(vae, x)
+    chains.log_likelihood(vae)
+    other = KeptChains(vae, x)
+    other.z, other.step_size, other.reports = chains.z.clone(), chains.step_size, chains.reports
+    expected = chains.log_likelihood(vae)
+    assert torch.equal(other.log_likelihood(vae), expected)
+    assert not torch.equal(KeptChains(vae, x).log_likelihood(vae), expected)
+
+
+def test_a_chain_in_the_wrong_mode_reads_low(monkeypatch):
+    """Two modes far apart, one of them a millionth of the mass: chains that begin there report its mass alone."""
+
+    class TwoModes:
+        prior = Normal(torch.zeros(1), torch.ones(1))
+
+    # p(z) p(x|z) proportional to N(z; 3, 0.1) + 1e-6 N(z; -3, 0.1): with log p(x) = log(1 + 1e-6)
+    modes = Normal(torch.tensor([3.0, -3.0]), 0.1)
+
+    def log_joint(vae, x, z):
+        return (modes.log_prob(z) + torch.tensor([1.0, 1e-6]).log()).logsumexp(-1)
+
+    for module in (kept_chains, marginal):
+        monkeypatch.setattr(module, "log_joint", log_joint)
+    chains = KeptChains(TwoModes, torch.zeros(40, 1, 1, 1))
+    chains.z, chains.step_size = torch.cat([torch.full((20, 1), 3.0), torch.full((20, 1), -3.0)]), 0.05
+    estimate = chains.log_likelihood(None)
+    assert estimate[:20].mean().abs() < 0.3
+    assert abs(estimate[20:].mean() - torch.tensor(1e-6).log()) < 0.3
+
+
+def test_the_counts_of_kept_chains_are_checked():
+    vae = linear_gaussian(2)
+    x = images_of(vae, 40)
+    with pytest.raises(ValueError, match="num_samples"):
+        KeptChains(vae, x, num_samples=7)
+    with pytest.raises(ValueError, match="burn_in"):
+        KeptChains(vae, x, burn_in=-1)
 
 
 # --- gaps

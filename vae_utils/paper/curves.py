@@ -46,6 +46,11 @@ def paper_curves(figure, panel):
     return {curve: (np.array(samples), np.array(nats)) for curve, (samples, nats) in panels[figure, panel].items()}
 
 
+def paper_panel(panel):
+    """The paper's panel over which curves of ours are drawn: "MNIST Nz=20" for "MNIST Nz=20 rate 0.02"."""
+    return panel.partition(" rate ")[0].partition(" by ")[0]
+
+
 def rows_of(path, numbers, remedy=""):
     """Lines of a CSV file of curves, as dicts.
 
@@ -104,7 +109,7 @@ def plot_over_paper(ax, figure, panel, curves):
 
     Args:
         ax: Axes to draw on.
-        figure, panel: as in `paper_curves`.
+        figure, panel: as in `paper_curves`, or of a curve of ours (`paper_panel`).
         curves: one panel of `read_curves`.
 
     Returns:
@@ -113,7 +118,7 @@ def plot_over_paper(ax, figure, panel, curves):
     Raises:
         ValueError: if there is no such panel.
     """
-    paper = paper_curves(figure, panel)
+    paper = paper_curves(figure, paper_panel(panel))
     for curve in sorted({*paper, *curves}):
         method, part = curve.split()
         style = {"color": METHOD_COLOURS[method], "marker": METHOD_MARKERS[method]}
@@ -129,7 +134,8 @@ def plot_over_paper(ax, figure, panel, curves):
             common = functools.reduce(np.intersect1d, [samples for samples, _ in seeds])
             nats = np.stack([np.interp(common, *seed) for seed in seeds])
             ax.fill_between(common, nats.min(0), nats.max(0), **BAND)
-    ax.set(xscale="log", title=panel, xlabel="training images evaluated")
+    title = panel.replace(" by ", "\nby ")
+    ax.set(xscale="log", title=title, xlabel="training images evaluated")
     return ax
 
 
@@ -138,7 +144,7 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
 
     Args:
         figure: "Fig2" or "Fig3".
-        panels: names of its panels, as in `paper_curves`; one that `curves` has not is left with the paper's.
+        panels: names of its panels, as in `plot_over_paper`; one that `curves` has not is left with the paper's.
         curves: as `read_curves` returns them.
         y_limits, x_limits: of the axes.
         y_label: what is drawn.
@@ -157,7 +163,7 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
     for ax, panel in zip(axes.flat, panels):
         ours = curves.get((figure, panel), {})
         plot_over_paper(ax, figure, panel, ours)
-        methods |= dict.fromkeys(curve.split()[0] for curve in paper_curves(figure, panel))
+        methods |= dict.fromkeys(curve.split()[0] for curve in paper_curves(figure, paper_panel(panel)))
         ax.set(xlim=x_limits, ylim=y_limits)
     for ax in axes[:, 0]:
         ax.set_ylabel(y_label)

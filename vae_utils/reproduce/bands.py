@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 
+from vae_utils.paper.curves import paper_panel
 from vae_utils.reproduce.curves import METHODS, paper_value
 
 SEEDS = 3  # fewer say too little of a standard deviation
@@ -58,7 +59,7 @@ def bands(figure, rows, at):
     found = {}
     sizes = {panel: int(panel.split("Nz=")[1].split()[0]) for panel in sorted({row[1] for row in rows})}
     for method, (panel, size) in product(METHODS, sorted(sizes.items(), key=lambda item: item[1])):
-        shown, _, rate = panel.partition(" rate ")
+        shown, rate = paper_panel(panel), panel.partition(" rate ")[2]
         ours = [(of, shown, *others) for of, drawn_in, *others in rows if drawn_in == panel]
         points = band(figure, shown, f"{method} test", ours, at)
         found |= {f"{method} {size}" + f" rate {rate}" * bool(rate): points} if points else {}

@@ -135,9 +135,9 @@ def ending_of(checkpoint):
     return checkpoint.with_stem(f"{checkpoint.stem}-ending")
 
 
-def full_mnist(hold_out=0):
-    """MNIST's 70,000 images; numbers made from fewer are not this project's numbers."""
-    mnist = load_mnist(hold_out)
+def full_mnist(hold_out=0, shuffle=True):
+    """MNIST's 70,000 images as `data.load_mnist` gives them; numbers made from fewer are not this project's numbers."""
+    mnist = load_mnist(hold_out, shuffle)
     if not mnist.is_full:
         raise SystemExit(
             "reproduce needs the full MNIST, and only the embedded 5,000 digits were found: connect to the network "

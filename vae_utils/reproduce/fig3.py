@@ -1,20 +1,25 @@
 """Figure 3: log p(x) of models trained by AEVB, wake-sleep and Monte Carlo EM, from few images and from many."""
 
-import json
+import math
 import sys
 import time
+from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 
 from vae_utils.evaluation import evaluate
-from vae_utils.files import write_atomically
+from vae_utils.files import load_tensors, save_tensors
 from vae_utils.likelihoods import GreyCrossEntropy
 from vae_utils.models import paper_vae
+from vae_utils.paper.curves import paper_curves
 from vae_utils.paper.importance import log_likelihood
+from vae_utils.paper.kept_chains import KeptChains
 from vae_utils.paper.marginal import posterior_sample_log_likelihood, quadrature_log_likelihood
 from vae_utils.paper.monte_carlo_em import monte_carlo_em
 from vae_utils.reproduce import curves
+from vae_utils.reproduce.bands import band
 from vae_utils.reproduce.common import Command, full_mnist, say, with_error
 from vae_utils.reproduce.fig2_mnist import HELD_OUT
 from vae_utils.reproduce.precision import fast_products
@@ -22,9 +27,7 @@ from vae_utils.reproduce.resuming import Resume, state_path
 from vae_utils.training import after, fit, paper_adagrad
 
 FIGURE, LATENT_SIZE, HIDDEN, STD = "Fig3", 3, 100, 0.01
-# The first so many training images, as in the paper, and every tenth test image. The paper's are the first 1,000 test
-# images; these have less ink than the rest (a mean brightness of 0.122 against 0.1325), and are measured at the end.
-SCORED = 1000
+SCORED = 1000  # the first training and the first test images, in MNIST's own order, as in the paper
 RUNS = {  # (method, N): training images evaluated, for Monte Carlo EM by its updates
     ("AEVB", 1000): 10**7.25,
     ("WS", 1000): 10**7,
@@ -33,13 +36,54 @@ RUNS = {  # (method, N): training images evaluated, for Monte Carlo EM by its up
     ("WS", 50_000): 10**6.5,
     ("MCEM", 50_000): 10**7.5,
 }
+# A second rate for the first seed: short runs of wake-sleep cannot tell the two apart, and for AEVB the paper's curve
+# has the speed of the smaller one.
+OTHER_RATES = {("AEVB", 50_000): 0.02, ("WS", 1000): 0.02}
+OTHER_SEEDS = 2  # for the scatter
 NUM_LEAPFROG, NUM_UPDATES = 10, 5
 # What an image of ours counts for on the paper's axis: `monte_carlo_em` counts the images of the 5 updates, the paper
 # those of the 10 leapfrog steps too (`unsaid`).
 COUNTS = {"AEVB": 1, "WS": 1, "MCEM": (NUM_LEAPFROG + NUM_UPDATES) / NUM_UPDATES}
 COMPARED_AT = (10**5.5, 10**6, 10**6.5, 10**7, 10**7.5)
+EXACT = " by quadrature"  # ends the name of a panel of the same curves, measured that way
 PROBE_SAMPLES, PROBE_ITERATIONS, PROBE_IMAGES = 200_000, 60, 1000
 IMPORTANCE_SAMPLES, POSTERIOR_SAMPLES, POSTERIOR_LEAPFROG = 500, 50, 4
+
+
+@dataclass(frozen=True)
+class Run:
+    """One curve of the figure.
+
+    Attributes:
+        method, num_images: of the curve.
+        seed: of the first weights and of all draws.
+        rate: of Adagrad, or None for the one that short runs choose.
+        first: whether the seed is the command's own.
+    """
+
+    method: str
+    num_images: int
+    seed: int
+    rate: float | None = None
+    first: bool = True
+
+    @property
+    def name(self):
+        """Such as "AEVB 1000", "AEVB 1000 seed 1" or "AEVB 50000 rate 0.02"."""
+        others = f" rate {self.rate}" if self.rate else "" if self.first else f" seed {self.seed}"
+        return f"{self.method} {self.num_images}{others}"
+
+    @property
+    def panel(self):
+        """What the panel of its curve is called in the CSV: the paper's name, and the rate if another was chosen."""
+        return panel(self.num_images) + (f" rate {self.rate}" if self.rate else "")
+
+
+def runs(seed):
+    """All curves, those of the first seed first: list of `Run`."""
+    found = [Run(*curve, seed) for curve in RUNS]
+    found += [Run(*curve, seed, rate) for curve, rate in OTHER_RATES.items() if curve in RUNS]
+    return found + [Run(*curve, seed + other, first=False) for other in range(1, 1 + OTHER_SEEDS) for curve in RUNS]
 
 
 def panel(num_images):
@@ -50,43 +94,55 @@ def panel(num_images):
 def fig3(options):
     """Figure 3: log p(x) under AEVB, wake-sleep and Monte Carlo EM, 1,000 and 50,000 images, over the paper's.
 
-    log p(x) of the first 1,000 training images and of every tenth test image is measured by quadrature, and at
-    the end of each curve also by Appendix D and by importance sampling. Curves that the record in the output
-    folder already has, at this length and seed, are not trained again.
+    The first 1,000 training and test images are measured where the paper measured, by its estimator with chains that
+    are kept from report to report, and four times a decade by quadrature; at the end of the first seed's curves also
+    by the other estimators. Curves that the record in the output folder already has are not trained again.
     """
-    mnist, test = full_mnist(hold_out=HELD_OUT), full_mnist().test
-    first, test = test[:SCORED], test[:: len(test) // SCORED]
-    stored = curves.StoredRuns(options, lambda runs, rows: {"settings": settings()})
-    for (method, num_images), samples in RUNS.items():
-        samples = round(options.samples or samples)
-        name, images = f"{method} {num_images}", mnist.train[:num_images]
-        if stored.has(name, samples):
+    mnist, test = full_mnist(hold_out=HELD_OUT, shuffle=False), full_mnist().test[:SCORED]
+    stored, protocol, chosen = curves.StoredRuns(options, what_all_share), settings(), {}
+    for curve in runs(options.seed):
+        samples = round(options.samples or RUNS[curve.method, curve.num_images])
+        if stored.has(curve.name, samples, protocol=protocol):
             continue
-        label = f"fig3 {name}"
-        curve = Curve(label, options.seed, images[:SCORED], test, samples)
-        rate, probes = curves.choose_rate(partial(short_run_performance, method, images, options.seed))
-        vae, seconds = train_fig3_curve(method, images, samples, rate, options.seed, curve)
-        at, count = sorted(curve.points), COUNTS[method]
-        counted = [round(point * count) for point in at]
+        images = mnist.train[: curve.num_images]
+        rate, probes = curve.rate, None
+        if rate is None:  # the other seeds' is the first one's
+            if (drawn := (curve.method, curve.num_images)) not in chosen:
+                performance = partial(short_run_performance, curve.method, images, options.seed)
+                chosen[drawn] = curves.choose_rate(performance)
+            rate, probes = chosen[drawn]
+        scored = {"train": images[:SCORED], "test": test}
+        vae, measured, seconds = train_fig3_curve(curve, images, samples, rate, scored)
         found = {
             "asked": samples,
-            "samples": counted[-1],
+            "protocol": protocol,
+            "samples": max(measured.estimated) * COUNTS[curve.method],
+            "seed": curve.seed,
             "learning_rate": rate,
             "probes": probes,
             "seconds": round(seconds),
-            "estimates": estimates(vae, method, images[:SCORED], test),
-            "quadrature_of_the_first_test_images": with_error("mean", quadrature_log_likelihood(vae, first).per_image),
         }
-        lines, points = [], [point * count for point in COMPARED_AT]
-        for part in ("train", "test"):
-            drawn = FIGURE, panel(num_images), f"{method} {part}"
-            nats = [curve.points[point][part] for point in at]
-            found[f"against_paper_{part}"] = curves.compare(*drawn, counted, nats, points)
-            lines += [(*drawn, point, round(value, 3), options.seed) for point, value in zip(counted, nats)]
-        stored.add(name, found, lines)
-        print(f"{name}: {found}", flush=True)
+        if curve.first:
+            found["estimates"] = estimates(vae, curve.method, measured, scored)
+        stored.add(curve.name, found, measured.lines(curve))
+        print(f"{curve.name}: {found}", flush=True)
+    stored.write_record(*stored.read())
+    panels = [panel(num_images) + how for how in ("", EXACT) for num_images in (1000, 50_000)]
     limits = dict(y_limits=(-165, -105), x_limits=(2e5, 1e8), y_label="log p(x) (nats per image)")
-    curves.draw_over_paper(options, FIGURE, [panel(num_images) for num_images in (1000, 50_000)], **limits)
+    curves.draw_over_paper(options, FIGURE, panels, **limits)
+
+
+def what_all_share(runs, rows):
+    """What the record says besides its runs: each curve by the paper's estimator beside the paper's, seeds together."""
+    found = {}
+    for (method, num_images), rate in [*((curve, None) for curve in RUNS), *OTHER_RATES.items()]:
+        curve = Run(method, num_images, 0, rate)
+        ours = [(figure, panel(num_images), *rest) for figure, drawn_in, *rest in rows if drawn_in == curve.panel]
+        at = near(paper_points(method, num_images), COMPARED_AT)
+        for part in ("train", "test"):
+            points = band(FIGURE, panel(num_images), f"{method} {part}", ours, at)
+            found |= {f"{curve.name} {part}": points} if points else {}
+    return {"bands": found}
 
 
 def settings():
@@ -97,7 +153,8 @@ def settings():
         "std": STD,
         "waiting": f"{curves.WAITING} steps for AEVB and wake-sleep, none for Monte Carlo EM",
         "batch_size": curves.BATCH_SIZE,
-        "scored_images": f"the first {SCORED:,} training images, every tenth test image",
+        "images": f"MNIST's own order; scored are the first {SCORED:,} training and the first {SCORED:,} test images",
+        "estimator": f"Appendix D, {POSTERIOR_SAMPLES} draws from chains kept from report to report, one step size",
         "mcem_leapfrog_steps": NUM_LEAPFROG,
         "mcem_weight_updates": NUM_UPDATES,
         "mcem_samples": "images of leapfrog steps and of weight updates, as the paper's axis counts",
@@ -111,29 +168,61 @@ def start(seed):
     return paper_vae(LATENT_SIZE, HIDDEN, STD, GreyCrossEntropy())
 
 
-def report_points(samples):
-    """Numbers of training images at which log p(x) is measured."""
-    return curves.report_points(samples, first=10**5.5, per_decade=4)
+def paper_points(method, num_images):
+    """Where the paper measured a curve, on its own axis: sorted array; points of train and test 0.5% apart are one."""
+    drawn = paper_curves(FIGURE, panel(num_images))
+    points = np.union1d(*(drawn[f"{method} {part}"][0] for part in ("train", "test")))
+    return points[np.diff(points, prepend=0.0) > 0.005 * points]
+
+
+def report_points(method, num_images, samples):
+    """Numbers of training images, as the method counts them, at which log p(x) is estimated.
+
+    Where the paper measured; before the first point that its axes show, every so many images as after it, and after the
+    first minibatch, since the chains are kept from the start.
+    """
+    points = paper_points(method, num_images) / COUNTS[method]
+    gap = points[1] - points[0]
+    before = np.arange(points[0] - gap, 0, -gap)
+    return np.concatenate([[curves.BATCH_SIZE], before[::-1], points[points <= 1.001 * samples]])
+
+
+def near(points, wanted):
+    """Those of the `points` that lie nearest to the `wanted` ones, within 15%: sorted list."""
+    nearest = (min(points, key=lambda point: abs(math.log(point / each))) for each in wanted)
+    return sorted({float(found) for found, each in zip(nearest, wanted) if abs(math.log(found / each)) < 0.14})
 
 
 # Training
 
 
-def train_fig3_curve(method, images, samples, rate, seed, curve):
-    """One curve: the model, and the seconds of its training. `curve` is told of every report."""
-    vae, label, others = start(seed), curve.label, {"seed": seed, "report_at": report_points(samples)}
+def train_fig3_curve(run, images, samples, rate, scored):
+    """One curve: the model, what was `Measured` on the way, and the seconds of its training.
+
+    Args:
+        run: the `Run`.
+        images: to train on.
+        samples: training images evaluated.
+        rate: of Adagrad.
+        scored: {"train": images, "test": images} to be measured.
+    """
+    vae, label, method = start(run.seed), f"fig3 {run.name}", run.method
+    unit = len(images) * NUM_UPDATES if method == "MCEM" else curves.BATCH_SIZE
+    points = np.unique((report_points(method, run.num_images, samples) / unit).round().clip(1) * unit)
+    exact = near(points, curves.report_points(samples, first=10**5.5, per_decade=4))
+    measured = Measured(label, run.seed, vae, scored, samples, {*exact, unit * max(1, round(samples / unit))})
+    others = {"seed": run.seed, "report_at": points}
     if method in curves.METHODS:
-        others |= {"method": method, "on_report": curve.add}
-        return vae, curves.train_as_paper(label, vae, images, samples, rate, **others)[-1].seconds
-    state = Resume(state_path(label, seed), {"images": len(images), "samples": samples, "rate": rate})
-    others |= {"on_step": state, "on_report": lambda vae, report, z: curve.add(vae, report)}
-    iterations = max(1, round(samples / (len(images) * NUM_UPDATES)))
+        others |= {"method": method, "on_report": measured.add}
+        return vae, measured, curves.train_as_paper(label, vae, images, samples, rate, **others)[-1].seconds
+    state = Resume(state_path(label, run.seed), {"images": len(images), "samples": samples, "rate": rate})
+    others |= {"on_step": state, "on_report": lambda vae, report, z: measured.add(vae, report)}
     try:
         with fast_products():
-            reports = _mcem(vae, images, iterations, rate, progress=sys.stdout.isatty(), **others)
+            reports = _mcem(vae, images, max(1, round(samples / unit)), rate, progress=sys.stdout.isatty(), **others)
     except KeyboardInterrupt:
         raise SystemExit(f"{label}: interrupted from the keyboard; the same command goes on from there") from None
-    return vae, reports[-1].seconds
+    return vae, measured, reports[-1].seconds
 
 
 def _mcem(vae, images, iterations, rate, **kwargs):
@@ -172,60 +261,94 @@ def short_run_performance(method, images, seed, rate):
 # Measuring
 
 
-class Curve:
-    """log p(x) along one training, kept on disk beside the training's own state.
+class Measured:
+    """log p(x) along one training by two estimators, kept on disk beside the training's own state.
+
+    Args:
+        label, seed: of the training.
+        vae: the model before its first step.
+        scored: {"train": images, "test": images}.
+        samples: training images evaluated at the end.
+        exact_at: numbers of training images at which log p(x) is measured by quadrature too.
 
     Attributes:
-        points: {training images evaluated: {"train": nats, "test": nats}}.
+        estimated, exact: {training images evaluated: {"train": nats, "test": nats}}.
+        last: {"train": nats of each image, "test": ...} by the kept chains at the last report.
     """
 
-    def __init__(self, label, seed, train, test, samples):
-        self.label, self.train, self.test, self.samples = label, train, test, samples
-        self.path = state_path(label, seed).with_suffix(".json")
-        kept = json.loads(self.path.read_text("utf-8")) if self.path.is_file() else {"samples": None}
-        self.points = {}
-        if kept["samples"] == samples and state_path(label, seed).is_file():
-            self.points = {int(point): values for point, values in kept["points"].items()}
+    def __init__(self, label, seed, vae, scored, samples, exact_at):
+        self.label, self.scored, self.samples, self.exact_at = label, scored, samples, exact_at
+        self.path = state_path(f"{label} measured", seed)
+        settings = {"num_samples": POSTERIOR_SAMPLES, "num_leapfrog": POSTERIOR_LEAPFROG, "seed": seed}
+        self.chains = {part: KeptChains(vae, vae.observe(images), **settings) for part, images in scored.items()}
+        self.estimated, self.exact, self.last = {}, {}, {}
+        kept = self.path.is_file() and state_path(label, seed).is_file() and load_tensors(self.path)
+        if kept and kept[1]["samples"] == samples:
+            self._load(*kept)
         else:  # a state without its measurements is of no use
             curves.forget(label, seed)
-        self.begun, self.first = time.perf_counter(), None
+        self.begun, self.first = time.perf_counter(), max(self.estimated, default=0)
+
+    def _load(self, tensors, about):
+        for part, chains in self.chains.items():
+            chains.z, self.last[part] = tensors[f"{part}.z"], tensors[f"{part}.last"]
+            chains.step_size, chains.reports = about["step_sizes"][part], len(about["estimated"])
+        for name in ("estimated", "exact"):
+            setattr(self, name, {int(point): nats for point, nats in about[name].items()})
 
     def add(self, vae, report):
-        """Measure, print with the time left, and keep."""
-        values = {
-            part: quadrature_log_likelihood(vae, images).per_image.mean().item()
-            for part, images in (("train", self.train), ("test", self.test))
-        }
-        self.points[report.samples] = values
-        with write_atomically(self.path) as temporary:
-            temporary.write_text(json.dumps({"samples": self.samples, "points": self.points}), encoding="utf-8")
-        passed = time.perf_counter() - self.begun
-        self.first = report.samples if self.first is None else self.first
-        left = passed * (self.samples - report.samples) / max(report.samples - self.first, report.samples / 2)
-        measured = f"log p(x) of train {values['train']:.2f}, of test {values['test']:.2f} nats per image"
-        say(f"{self.label}: {report.samples:,} images, {measured}; about {max(left, 0) / 60:.0f} min left")
+        """Measure, keep, and print with the time left; what was measured before an interruption stays."""
+        if report.samples in self.estimated:
+            return
+        self.last = {part: chains.log_likelihood(vae) for part, chains in self.chains.items()}
+        self.estimated[report.samples] = {part: nats.mean().item() for part, nats in self.last.items()}
+        if report.samples in self.exact_at:
+            self.exact[report.samples] = {
+                part: quadrature_log_likelihood(vae, images).per_image.mean().item()
+                for part, images in self.scored.items()
+            }
+        tensors = {f"{part}.z": chains.z for part, chains in self.chains.items()}
+        tensors |= {f"{part}.last": nats for part, nats in self.last.items()}
+        about = {name: getattr(self, name) for name in ("samples", "estimated", "exact")}
+        about["step_sizes"] = {part: chains.step_size for part, chains in self.chains.items()}
+        save_tensors(self.path, tensors, about, half=False)
+        passed, done = time.perf_counter() - self.begun, max(report.samples - self.first, 1)
+        minutes = passed * max(self.samples - report.samples, 0) / done / 60
+        nats = ", ".join(f"{part} {value:.2f}" for part, value in self.estimated[report.samples].items())
+        say(f"{self.label}: {report.samples:,} images, log p(x) {nats} nats per image; about {minutes:.0f} min left")
+
+    def lines(self, run):
+        """Lines of the CSV for both estimators."""
+        count = COUNTS[run.method]
+        return [
+            (FIGURE, run.panel + how, f"{run.method} {part}", round(point * count), round(nats[part], 3), run.seed)
+            for how, points in (("", self.estimated), (EXACT, self.exact))
+            for part in self.scored
+            for point, nats in points.items()
+        ]
 
 
-def estimates(vae, method, train, test):
+def estimates(vae, method, measured, scored):
     """The same quantity by several estimators, at the end: means with standard errors over images, nats.
 
-    `difference` is to the quadrature, image by image. Monte Carlo EM has no encoder, hence no importance
+    `difference` is to the quadrature, image by image. Monte Carlo EM trains no encoder: no importance
     sampling and no ELBO.
     """
     found = {}
-    for part, images in (("train", train), ("test", test)):
+    for part, images in scored.items():
         exact = quadrature_log_likelihood(vae, images).per_image
         density = partial(posterior_sample_log_likelihood, vae, images, POSTERIOR_SAMPLES, POSTERIOR_LEAPFROG)
-        measured = {
+        by_name = {
             f"Appendix D, {POSTERIOR_SAMPLES} posterior samples": density(),
             "the same, chains begun at draws of the prior": density(candidates=1),
+            "the same, chains kept from report to report": measured.last[part],
         }
         if method in curves.METHODS:
             weighted = log_likelihood(vae, images, IMPORTANCE_SAMPLES, device="cpu").per_image
-            measured[f"importance sampling, {IMPORTANCE_SAMPLES} samples"] = weighted
-            measured["ELBO"] = evaluate(vae, images, device="cpu").elbo
+            by_name[f"importance sampling, {IMPORTANCE_SAMPLES} samples"] = weighted
+            by_name["ELBO"] = evaluate(vae, images, device="cpu").elbo
         found[part] = {"quadrature": with_error("mean", exact)}
-        for name, values in measured.items():
+        for name, values in by_name.items():
             found[part][name] = with_error("mean", values) | {"difference": with_error("mean", values - exact)}
     return found
 
