@@ -102,6 +102,7 @@ def small_frey():
         patch.setattr(fig2_frey, "BATCH_SIZE", 100)
         patch.setattr(fig2_frey, "TRIAL", 10_500)
         patch.setattr(fig2_frey, "OTHER_SEEDS", 1)
+        patch.setattr(fig2_frey, "SPLITS", 3)
 
     return small_frey
 

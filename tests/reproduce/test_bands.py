@@ -15,8 +15,8 @@ def lines(samples, values):
     return [("Fig2", "a panel", "AEVB test", samples, nats, seed) for seed, nats in enumerate(values)]
 
 
-def band(rows, at=(1000, 2000)):
-    return bands.band("Fig2", "a panel", "AEVB test", rows, at)
+def band(rows, at=(1000, 2000), **others):
+    return bands.band("Fig2", "a panel", "AEVB test", rows, at, **others)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,13 @@ def test_a_point_is_confirmed_within_two_standard_deviations_of_the_band(values,
     assert (point["low"], point["high"], point["ours"]) == (min(values), max(values), np.mean(values))
     assert point["spread"] == pytest.approx(np.std(values, ddof=1), abs=0.01)
     assert point["difference"] == pytest.approx(np.mean(values) - 100)
+
+
+def test_an_unknown_split_widens_the_band():
+    """Seeds that scatter by 1 and a split that scatters by 3: two standard deviations are 6.3."""
+    for lowest, confirmed in ((106.2, True), (106.4, False)):
+        (point,) = band(lines(1000, (lowest, lowest + 1, lowest + 2)), split=3.0)
+        assert point["confirmed"] is confirmed and point["split"] == 3.0 and point["spread"] == 1.0
 
 
 def test_a_seed_that_goes_on_alone_has_the_scatter_that_was_known_last():

@@ -9,6 +9,7 @@ import torch
 from vae_utils import training
 from vae_utils.evaluation import evaluate, kl_per_dimension
 from vae_utils.models import load_vae
+from vae_utils.paper.frey_face import FreyFace
 from vae_utils.paper.ppca import pixel_gaussians, ppca
 from vae_utils.reproduce import fig2_frey, resuming
 from vae_utils.reproduce.__main__ import main
@@ -118,6 +119,18 @@ def test_rates_that_a_trial_cannot_tell_apart_are_rivals():
     tried = [{"learning_rate": rate, "train": nats} for rate, nats in ((0.01, 818.0), (0.02, 817.0), (0.1, None))]
     assert fig2_frey.rivals(tried, 0.01) == [0.02] and fig2_frey.rivals(tried[:1], 0.01) == []
     assert fig2_frey.rivals([*tried[:1], tried[1] | {"train": 790.0}], 0.01) == []
+
+
+def test_splits_scatter_as_their_test_frames_do(results, monkeypatch):
+    """Of frames of pure noise, log p(x) of one frame has a variance of half a pixel number, and 40 are averaged."""
+    assert set(results["splits"]) == {"pixel_gaussians", *(f"ppca {size}" for size in fig2_frey.LATENTS)}
+    shown = {point["split"] for points in results["bands"].values() for point in points}
+    assert shown <= set(results["splits"].values()) and 0 not in shown
+    noise = torch.randn(1640, 1, 28, 20, generator=torch.Generator().manual_seed(0)) / 10 + 0.5
+    monkeypatch.setattr(fig2_frey, "SPLITS", 40)
+    monkeypatch.setattr(fig2_frey, "LATENTS", ())
+    found = fig2_frey.scatter_of_splits(FreyFace(noise[:1600], noise[1600:], "VAE_DATA", True))
+    assert found == {"pixel_gaussians": pytest.approx((560 / 2 / 40) ** 0.5, rel=0.35)}  # 40 splits: 11% of scatter
 
 
 def test_bands_take_the_seeds_of_one_rate_together():

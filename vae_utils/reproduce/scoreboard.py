@@ -276,10 +276,13 @@ def _band_row(place, claim, points, near, protocol, setting, command, after=0):
     else:
         verdict = CAVEAT if last["confirmed"] or all(near(point) for point in points) else NOT_CONFIRMED
     worst = max(points, key=lambda point: abs(point["difference"]))
-    inside = f"{len(covered)} of {len(points)} points lie within the seeds' band and two standard deviations; "
-    why = "" if last["spread"] is None else inside
-    why += f"largest distance: {_signed(worst['difference'])} at {_power(worst['samples'])} images"
+    split = last.get("split", 0.0)
+    why = f"largest distance: {_signed(worst['difference'])} at {_power(worst['samples'])} images"
+    if last["spread"] is not None:
+        deviations = "two standard deviations" + " of seed and split" * bool(split)
+        why = f"{len(covered)} of {len(points)} points lie within the seeds' band and {deviations}; {why}"
     scatter = "one seed" if last["spread"] is None else f"{seeds} seeds, ±{last['spread']:.1f} nats"
+    scatter += f"; another split of the frames, ±{split:.1f}" * bool(split)
     paper = f"{_minus(last['paper'])} at {_power(last['samples'])} images ({protocol})"
     difference, ours = f"{_signed(last['difference'])} nats", _minus(last["ours"])
     return Row(place, claim, paper, ours, verdict, command, why, difference, scatter, setting)
