@@ -27,7 +27,7 @@ PLANS = (50, 90, 180)
 LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 KINDS = {"a number": int, "a network": torch.nn.Module}
 NOTATION = bayes, evaluation, figures, importance, marginal, objectives  # modules that the table names
-SIZES = {"B": 4, "D": 2, "L": 3, "K": 5, "N": 7, "n": 6}  # no two alike, so that no axis stands for another
+SIZES = {"B": 4, "J": 2, "L": 3, "K": 5, "N": 7, "n": 6}  # no two alike, so that no axis stands for another
 
 
 def part(title):
@@ -182,10 +182,10 @@ def shape_of(thing):
 
 def test_every_code_name_of_the_notation_exists_and_has_that_shape(images):
     torch.manual_seed(0)
-    vae = mlp_vae(SIZES["D"], (8,))
+    vae = mlp_vae(SIZES["J"], (8,))
     sizes = SIZES | {"P": sum(weight.numel() for weight in vae.decoder.parameters())}
     modules = {module.__name__.split(".")[-1]: module for module in NOTATION}
-    given = sizes | modules | {"vae": vae, "grey_vae": mlp_vae(SIZES["D"], (8,), likelihood=PixelGaussian())}
+    given = sizes | modules | {"vae": vae, "grey_vae": mlp_vae(SIZES["J"], (8,), likelihood=PixelGaussian())}
     rows = table(part("Notation"))
     assert len(rows) > 25
     for _, _, code, shape in rows:
@@ -237,7 +237,7 @@ def test_numbers_of_the_exam_follow_from_its_formulas():
     right, charged = (0.5 * (sigma**power - 1 - power * math.log(sigma)) for power in (2, 1))
     assert f"right {right:.4f} nats, charged {charged:.4f}" in PAGE
     path, score = (lambda s: 4 * s**2), (lambda s: 1 / s**2 + 14 + 15 * s**2)
-    assert f"they are {path(1):.0f} and {score(1):.0f}" in PAGE
-    assert f"at $\\sigma = 0.1$ {path(0.1):.2f} and {score(0.1):.2f}" in PAGE
+    assert f"they are {path(1):.0f} and {score(1):.0f} at $\\sigma = 1$" in PAGE
+    assert f"{path(0.1):.2f} and {score(0.1):.2f} at $\\sigma = 0.1$" in PAGE
     assert f"$560 \\log (256/255) = {560 * math.log(256 / 255):.2f}$" in PAGE
     assert f"{560 * (math.log(256) - 0.5 * math.log(2 * math.pi)):.0f} nats" in PAGE
