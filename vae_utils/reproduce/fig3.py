@@ -116,7 +116,7 @@ def fig3(options):
         found = {
             "asked": samples,
             "protocol": protocol,
-            "samples": max(measured.estimated) * COUNTS[curve.method],
+            "samples": round(max(measured.estimated) * COUNTS[curve.method]),
             "seed": curve.seed,
             "learning_rate": rate,
             "probes": probes,
@@ -137,8 +137,13 @@ def what_all_share(runs, rows):
     found = {}
     for (method, num_images), rate in [*((curve, None) for curve in RUNS), *OTHER_RATES.items()]:
         curve = Run(method, num_images, 0, rate)
-        ours = [(figure, panel(num_images), *rest) for figure, drawn_in, *rest in rows if drawn_in == curve.panel]
-        at = near(paper_points(method, num_images), COMPARED_AT)
+        ours = [
+            (figure, panel(num_images), name, *rest)
+            for figure, drawn_in, name, *rest in rows
+            if drawn_in == curve.panel and name.split()[0] == method
+        ]
+        points, reached = paper_points(method, num_images), max((row[3] for row in ours), default=0)
+        at = near(points[points <= 1.01 * reached], COMPARED_AT)
         for part in ("train", "test"):
             points = band(FIGURE, panel(num_images), f"{method} {part}", ours, at)
             found |= {f"{curve.name} {part}": points} if points else {}
@@ -188,9 +193,13 @@ def report_points(method, num_images, samples):
 
 
 def near(points, wanted):
-    """Those of the `points` that lie nearest to the `wanted` ones, within 15%: sorted list."""
-    nearest = (min(points, key=lambda point: abs(math.log(point / each))) for each in wanted)
-    return sorted({float(found) for found, each in zip(nearest, wanted) if abs(math.log(found / each)) < 0.14})
+    """Those of the `points` that lie nearest to the `wanted` ones, within 20%: sorted list."""
+    found = set()
+    for each in wanted:
+        distances = np.abs(np.log(np.asarray(points) / each))
+        if len(points) and distances.min() < math.log(1.2):
+            found.add(float(points[distances.argmin()]))
+    return sorted(found)
 
 
 # Training
