@@ -277,18 +277,18 @@ def test_the_ellipse_stands_where_q_is_and_as_wide(workshop, models):
     plane = root.locator(".vae-latents")
     frame = plane.locator("rect").first.bounding_box()
     extent = evaluate(workshop, "() => 3.5")
-    circle = (
-        plane.locator("circle")
+    ellipse = (
+        plane.locator("ellipse")
         .nth(1)
-        .evaluate("""circle => {
-        const { x, y, width, height } = circle.getBoundingClientRect();
+        .evaluate("""ellipse => {
+        const { x, y, width, height } = ellipse.getBoundingClientRect();
         return [x + width / 2, y + height / 2, width / 2, height / 2];
     }""")
     )
     unit = frame["width"] / (2 * extent)
     expected = [frame["x"] + unit * (mean[0].item() + extent), frame["y"] + unit * (extent - mean[1].item())]
-    assert circle[:2] == pytest.approx(expected, abs=1.5)
-    assert circle[2:] == pytest.approx((unit * sigma).tolist(), abs=1.5)
+    assert ellipse[:2] == pytest.approx(expected, abs=1.5)
+    assert ellipse[2:] == pytest.approx((unit * sigma).tolist(), abs=1.5)
 
 
 # --- centred and scaled as MNIST's images were

@@ -159,7 +159,8 @@ LATENCY = in_harness("""
     return { drawn, framed };
 """)
 FLOOD = in_harness("""
-    let i = 0, changes = 0, frames = 0, changed = false, last = 0;
+    let i = -1;                                            // step 0 comes first, which gives the pen blank paper
+    let changes = 0, frames = 0, changed = false, last = 0;
     const observer = watch(now => { changed = true; last = now; });
     const timer = setInterval(() => movers[mover](++i), 8);
     const start = performance.now();

@@ -166,7 +166,7 @@ export class DrawingPad {
     this.decoded.canvas.dataset.z = passage.z.join();
     this.heat.paint(passage.costs.map(this.heatOf));
     if (this.plane) this.plane.show(passage, this.noises);
-    // Words and bars cost the browser most: they follow twenty times a second.
+    // Words and bars cost the browser most: they follow ten times a second.
     this.follow = () => {
       this.following = null;
       this.fitted.say(this.fit ? fittingWords(done) : "as it was drawn");
@@ -176,7 +176,7 @@ export class DrawingPad {
       const advice = this.warning ?? this.advice(drawn);
       if (this.hints.textContent !== advice) this.hints.textContent = advice;        // or it would be read out again
     };
-    this.following ??= setTimeout(() => this.guard(() => this.follow()), 50);
+    this.following ??= setTimeout(() => this.guard(() => this.follow()), 100);
     clearTimeout(this.rest);                               // what is read out waits until the hand rests
     this.rest = setTimeout(() => { this.readout.textContent = this.costs.sentence(passage); }, 400);
     if (this.pixels.join() !== before) saveSoon(this, "pixels", () => this.lost());

@@ -4,31 +4,30 @@ import { HEIGHT, LatentAxes, SIDE, WIDTH } from "./axes.js";
 import { clamp } from "./gaussians.js";
 import { LINE, draw, inNats, make, number, subscript } from "./elements.js";
 
+const setAll = (shape, values) => { for (const name in values) shape.setAttribute(name, values[name]); };
 const BLUE = "#0072B2", RED = "#D55E00", GREY = "#767676";
 
-// The cloud of draws in units of sigma around the mean: it is the same for the same noises. Where it stands, and how
-// wide, is for a transformation to say, which is what reparameterisation means.
+// The cloud of draws around the mean: it moves and widens as a whole, for the same noises. All of it is said by
+// attributes of shapes, and it stands on paper of a constant size: a transformation, or a cloud that takes another part
+// of the page, would make the browser lay out all layers of the page anew, milliseconds in each frame.
 class Cloud {
-  constructor() {
-    const thin = { "vector-effect": "non-scaling-stroke" };          // as wide as it says, however far it is stretched
+  // `paper`: x, y, width and height of all that it may cover.
+  constructor(paper) {
     const dots = (colour, width) => draw("path", {
-      ...thin, fill: "none", stroke: colour, "stroke-width": width, "stroke-linecap": "round",
+      fill: "none", stroke: colour, "stroke-width": width, "stroke-linecap": "round",
     });
-    const ellipse = (r, opacity) => draw("circle", { ...thin, r, fill: BLUE, "fill-opacity": opacity, stroke: BLUE });
+    const ellipse = (opacity) => draw("ellipse", { fill: BLUE, "fill-opacity": opacity, stroke: BLUE });
+    this.ellipses = [ellipse(0.15), ellipse(0.25)];
     this.draws = dots("#000", 3);
     this.last = [dots("#fff", 10), dots(RED, 7)];
-    this.element = draw("g", {}, ellipse(2, 0.15), ellipse(1, 0.25), this.draws, ...this.last);
+    const sheet = draw("rect", { ...paper, "fill-opacity": 0 });
+    this.element = draw("g", {}, sheet, ...this.ellipses, this.draws, ...this.last);
   }
 
-  // [x, y] of the mean, and what one sigma measures along both axes.
-  stand([x, y], [across, up]) {
-    this.element.setAttribute("transform", `translate(${x} ${y}) scale(${across} ${-up})`);
-  }
-
-  show(noises) {
-    if (noises === this.shown) return;
-    this.shown = noises;
-    const path = (chosen) => chosen.map(([a, b]) => `M${a} ${b}h0`).join("");
+  // [x, y] of the mean, what one sigma measures along both axes, and the draws in units of sigma.
+  show([x, y], [across, up], noises) {
+    this.ellipses.forEach((ellipse, i) => setAll(ellipse, { cx: x, cy: y, rx: (2 - i) * across, ry: (2 - i) * up }));
+    const path = (chosen) => chosen.map(([a, b]) => `M${x + a * across} ${y - b * up}h0`).join("");
     this.draws.setAttribute("d", path(noises.slice(0, -1)));
     for (const dot of this.last) dot.setAttribute("d", path(noises.slice(-1)));
   }
@@ -38,7 +37,9 @@ class Cloud {
 export class PosteriorPlane extends LatentAxes {
   constructor(spec) {
     super(spec);
-    this.clouds = [new Cloud(), new Cloud()];
+    this.clouds = [
+      new Cloud({ x: 0, y: 0, width: WIDTH, height: HEIGHT }), new Cloud({ x: -60, y: -60, width: 120, height: 120 }),
+    ];
     const dots = draw("g", { opacity: 0.6 }, ...this.dots());
     const backdrop = [...this.axes(), dots, ...[1, 2, 3].flatMap((sigma) => this.contour(sigma))];
     // Two drawings, one over the other: the thousand dots are not painted again when the cloud moves.
@@ -55,9 +56,8 @@ export class PosteriorPlane extends LatentAxes {
 
   show({ mean, sigma }, noises) {
     const unit = SIDE / (2 * this.extent), largest = Math.max(...sigma);
-    for (const cloud of this.clouds) cloud.show(noises);
-    this.clouds[0].stand(this.place(mean), sigma.map((value) => value * unit));
-    this.clouds[1].stand([0, 0], sigma.map((value) => 18 * value / largest));
+    this.clouds[0].show(this.place(mean), sigma.map((value) => value * unit), noises);
+    this.clouds[1].show([0, 0], sigma.map((value) => 18 * value / largest), noises);
   }
 
   say({ mean, sigma, z }, noises) {
@@ -102,12 +102,11 @@ export class PosteriorBars {
     });
     this.rest = text("", LABEL, height - 10);
     this.show = ({ mean, sigma, z, kl: costs }) => {
-      const set = (element, values) => Object.entries(values).forEach(([name, value]) => element.setAttribute(name, value));
       for (const made of this.rows) {
         const [left, right] = [-1, 1].map((side) => place(mean[made.j] + side * sigma[made.j]));
-        set(made.q, { x: left, width: Math.max(2, right - left) });
-        set(made.z, { x: place(z[made.j]) - 1.5 });
-        set(made.nats, { width: along(costs[made.j]) });
+        setAll(made.q, { x: left, width: Math.max(2, right - left) });
+        setAll(made.z, { x: place(z[made.j]) - 1.5 });
+        setAll(made.nats, { width: along(costs[made.j]) });
         made.number.textContent = inNats(costs[made.j], 2);
       }
       const unused = collapsed.reduce((sum, j) => sum + costs[j], 0);
