@@ -12,15 +12,15 @@ The files of this folder are what lessons 01 to 04 need, and can be read in this
     diagrams      drawings: the model, its networks, the way of a gradient, the bound, one digit with its numbers
     files, runtime, classifier    weights on disk; devices and seeds; a classifier of digits
 
-The folders hold the rest: `support` (what these files stand on, and no lesson is about), `paper` (what lessons 05 to 07
-add), `explore` (what answers the reader's hand), `checks` (what exercises answer), `reproduce` (what makes `assets/`),
+The folders have the rest: `support` (what these files need, and no lesson is about), `paper` (what lessons 05 to 07
+add), `explore` (the widgets), `checks` (the checks of exercises), `reproduce` (the commands that make `assets/`),
 `authoring` (for those who write and publish lessons).
 
 The names below are those that two lessons or more import, and can be imported from `vae_utils` itself. A module is
-loaded at the first use of one of its names, so that `from vae_utils import load_mnist` costs no more than
-`vae_utils.data`. Whoever imports from here is a person at work, perhaps one of many on this machine, so that the first
-such import also lets computations share its cores and memory (`support.threads`, `support.memory`). The commands of
-`reproduce` do not: their results are equal to the last bit for one number of threads.
+loaded at the first use of one of its names, so `from vae_utils import load_mnist` takes no longer than
+`vae_utils.data`. A person who imports from here may be one of many on this machine. So the first such import also lets
+computations share its cores and memory (`support.threads`, `support.memory`). The commands of `reproduce` do not share,
+because their results are equal to the last bit only if the number of threads stays the same.
 """
 
 import importlib

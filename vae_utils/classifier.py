@@ -1,4 +1,4 @@
-"""A classifier of digits, to ask of a decoded picture whether it is a digit, and which."""
+"""A classifier of digits: it says of a decoded picture whether it is a digit, and which one."""
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +44,8 @@ def load_classifier() -> DigitClassifier:
     """The stored classifier, `assets/classifier.safetensors` (`python -m vae_utils.reproduce classifier`).
 
     Raises:
-        FileNotFoundError: if it has not been made.
-        ValueError: if the file is damaged or holds another network.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is damaged or has the weights of another network.
     """
     tensors, metadata = load_tensors(ASSETS / "classifier.safetensors")
     classifier = DigitClassifier()

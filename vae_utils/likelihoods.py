@@ -1,13 +1,13 @@
 """p(x|z): five families of distributions over the pixels of an image.
 
-A decoder network ends in *features*, one unconstrained number per pixel (or two); a likelihood turns them into a
-distribution over whole images, and knows what its outcomes look like:
+A decoder network ends in *features*, one unconstrained number per pixel (or two). A likelihood turns them into a
+distribution over whole images, and turns grey images into outcomes of this distribution:
 
     p = likelihood(features)                  # batch shape [...], event shape [1, H, W]
     p.log_prob(likelihood.observe(images))    # nats per image, shape [...]
 
-Argument validation stays on. A grey pixel is no outcome of a coin flip, and `Bernoulli` says so; the
-cross-entropy of grey pixels that the paper's authors and most tutorials report has a name of its own here,
+Argument validation stays on. A grey pixel is not an outcome of a coin flip, so `Bernoulli` refuses it. The
+cross-entropy of grey pixels, which the paper's authors and most tutorials report, has its own name here,
 `GreyCrossEntropy`.
 """
 
@@ -52,7 +52,7 @@ class _FastBernoulli(distributions.Bernoulli):
 
 
 class _Coins(_FastBernoulli):
-    """torch's Bernoulli over pixels with a refusal that says what to do."""
+    """torch's Bernoulli over pixels, with an error message that says what to do."""
 
     def _validate_sample(self, value):
         if not ((value == 0) | (value == 1)).all():
@@ -81,7 +81,7 @@ def _require_unit_interval(value):
     low, high = value.aminmax()  # one pass: half the time of comparing each pixel twice
     if not (low >= 0 and high <= 1):  # written so that NaN is refused too
         given = f"values from {low:.3g} to {high:.3g}"
-        raise ValueError(refusal("pixels", "in [0, 1]", given, "divide 8-bit images by 255"))
+        raise ValueError(refusal("pixels", "to be in [0, 1]", given, "divide 8-bit images by 255"))
 
 
 # Links from features to pixel means, by their inverse; means are kept away from the ends, where it is infinite.
@@ -91,17 +91,17 @@ INVERSE_LINKS = {"sigmoid": lambda mean: torch.logit(mean.clamp(0.01, 0.99)), "i
 class Likelihood(nn.Module):
     """A family p(x|z): how features become a distribution, and how grey images become its outcomes.
 
-    A family defines `forward`, and `protocol`: its outcomes, in the words that stand beside every number. It defines
-    `unconstrained` too where it has two features per pixel or no `link`, and `settings` where its constructor takes
-    arguments. An entry in `FAMILIES` lets models be saved with it, and tests it.
+    A family defines `forward` and `protocol`, the words for its outcomes that stand beside every number. It defines
+    `unconstrained` too if it has two features per pixel or no `link`, and `settings` if its constructor takes
+    arguments. With an entry in `FAMILIES`, models of this family can be saved, and the tests try it.
 
     Raises:
-        TypeError: where a class is defined without what only it can know.
+        TypeError: if a class does not define these.
     """
 
     protocol: str
     features_per_pixel = 1
-    link: str | None = None  # a key of INVERSE_LINKS, where pixel means are an elementary function of features
+    link: str | None = None  # a key of INVERSE_LINKS, if pixel means are an elementary function of features
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -127,7 +127,7 @@ class Likelihood(nn.Module):
 
     @checked
     def unconstrained(self, mean: torch.Tensor) -> torch.Tensor:
-        """The features that give each pixel this mean, kept away from infinity: where a decoder may start.
+        """The features that give each pixel this mean, kept away from infinity: a possible start for a decoder.
 
         Args:
             mean: shape [1, H, W], values in [0, 1].
@@ -154,7 +154,7 @@ class _LinearInPixels:
     link = "sigmoid"
 
     def pairwise_log_prob(self, features: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """As `Likelihood.pairwise_log_prob`: the formula is linear in x, so that all pairs are one matrix product."""
+        """As `Likelihood.pairwise_log_prob`: the formula is linear in x, so all pairs are one matrix product."""
         self(features[:1]).base_dist._validate_sample(x)
         logits, x = features.flatten(1), x.flatten(1)
         # of a black image, whose formula has no more than the constant
@@ -260,7 +260,7 @@ class PixelGaussian(Likelihood):
             log-variance is free.
 
     Raises:
-        ValueError: if `floor` is no number of 0 or more.
+        ValueError: if `floor` is not a number of 0 or more.
     """
 
     protocol = "Gaussian density of grey pixels"
@@ -284,7 +284,7 @@ class PixelGaussian(Likelihood):
 
     @checked
     def unconstrained(self, mean: torch.Tensor) -> torch.Tensor:
-        """That mean, with a standard deviation of 0.2 everywhere."""
+        """The features for this mean and a standard deviation of 0.2 everywhere."""
         return torch.cat([INVERSE_LINKS["sigmoid"](mean), torch.full_like(mean, 2 * math.log(0.2))], dim=-3)
 
 

@@ -1,12 +1,13 @@
 """A VAE is three distributions: p(z), q(z|x), p(x|z). Networks of two kinds feed them.
 
-    vae.prior          p(z) = N(0, I), event shape [D]
-    vae.encode(x)      q(z|x), diagonal Gaussian, batch shape [B], event shape [D]
+    vae.prior          p(z) = N(0, I), event shape [J]
+    vae.encode(x)      q(z|x), diagonal Gaussian, batch shape [B], event shape [J]
     vae.decode(z)      p(x|z) over whole images, batch shape [B] or [K, B], event shape [1, H, W]
 
-An encoder is any module from images [B, 1, H, W] to [B, 2D] (means, then log-variances); a decoder is any module from
-codes [B, D] to features [B, F, H, W], F the likelihood's features per pixel. Nothing outside this file needs to know
-which kind it has. Images are MNIST's, 28 x 28, unless the model says otherwise.
+J is the number of latent dimensions. An encoder is any module from images [B, 1, H, W] to [B, 2J] (means, then
+log-variances). A decoder is any module from codes [B, J] to features [B, F, H, W], F the likelihood's features per
+pixel. No code outside this file needs to know which kind it has. Images are MNIST's, 28 x 28, unless the model says
+otherwise.
 """
 
 import math
@@ -35,7 +36,7 @@ class VAE(nn.Module):
         encoder: module from images [B, *image_shape] to [B, 2 * latent_size]: means, then log-variances.
         decoder: module from codes [B, latent_size] to features [B, likelihood.features_per_pixel, H, W].
         likelihood: what the features mean; `Bernoulli()` if None.
-        latent_size: D, the number of latent dimensions.
+        latent_size: J, the number of latent dimensions.
         settings: builder and arguments that make the networks again, for `save_vae`; None if built by hand.
         image_shape: [1, H, W].
 
@@ -62,8 +63,8 @@ class VAE(nn.Module):
             remedy = "models are of grey images, and images.mean(1, keepdim=True) makes colours grey"
             raise ValueError(refusal("image_shape", "to be (1, H, W)", tuple(image_shape), remedy))
         self.image_shape = tuple(image_shape)
-        self.metadata = {}  # what a checkpoint said of this model, for the reader
-        device = next(self.parameters(), torch.empty(0)).device  # the networks may have gone to another before
+        self.metadata = {}  # what a file said about this model, for the reader
+        device = next(self.parameters(), torch.empty(0)).device  # the networks may be on another one already
         self.register_buffer("_origin", torch.zeros(latent_size, device=device), persistent=False)
 
     @property
@@ -79,14 +80,15 @@ class VAE(nn.Module):
             x: images, shape [B, *image_shape].
 
         Returns:
-            Distribution over codes: batch shape [B], event shape [D].
+            Distribution over codes: batch shape [B], event shape [J].
 
         Raises:
             ValueError: if `x` has another shape or is not floating-point.
         """
         if x.shape[1:] != self.image_shape or not x.is_floating_point():
-            expected = f"as floating-point numbers of shape [B, {', '.join(map(str, self.image_shape))}]"
-            raise ValueError(refusal("images", expected, described(x), "are these labels, or is a dimension missing?"))
+            expected = f"to be floating-point numbers of shape [B, {', '.join(map(str, self.image_shape))}]"
+            remedy = "check that these are not labels, and that no dimension is missing"
+            raise ValueError(refusal("images", expected, described(x), remedy))
         mean, log_variance = self.encoder(x).chunk(2, dim=-1)
         return Independent(Normal(mean, torch.exp(0.5 * log_variance)), 1)
 
@@ -95,16 +97,16 @@ class VAE(nn.Module):
         """p(x|z).
 
         Args:
-            z: codes, shape [..., D] with any number of leading dimensions.
+            z: codes, shape [..., J] with any number of leading dimensions.
 
         Returns:
             Distribution over images: batch shape [...], event shape `image_shape`.
 
         Raises:
-            ValueError: if the last dimension of `z` is not D.
+            ValueError: if the last dimension of `z` is not J.
         """
         if z.shape[-1:] != (self.latent_size,):
-            expected = f"with {self.latent_size} numbers in the last dimension"
+            expected = f"to have {self.latent_size} numbers in the last dimension"
             raise ValueError(refusal("codes", expected, f"shape {list(z.shape)}"))
         features = self.decoder(z.reshape(-1, self.latent_size))
         feature_shape = self.likelihood.features_per_pixel, *self.image_shape[1:]
@@ -233,7 +235,7 @@ def mlp_vae(
     """A VAE of fully connected networks.
 
     Args:
-        latent_size: D.
+        latent_size: J.
         hidden: widths of the encoder's hidden layers, at least one; the decoder has them in reverse.
         activation: "tanh", "relu" or "silu".
         layer_norm: whether a LayerNorm stands before each activation.
@@ -271,7 +273,7 @@ def paper_vae(
     "N(0, 0.01)" in section 5 leaves open whether 0.01 is a variance (std = 0.1) or a standard deviation.
 
     Args:
-        latent_size: D.
+        latent_size: J.
         hidden: width of the one hidden layer of the encoder, and of the decoder.
         std: standard deviation of the initial weights and biases.
         likelihood: a `likelihoods.Likelihood`; `Bernoulli()` if None.
@@ -297,7 +299,7 @@ def conv_vae(
     """A VAE of strided convolutions, with residual blocks at 7x7 where asked for.
 
     Args:
-        latent_size: D.
+        latent_size: J.
         channels: of the 14x14 and of the 7x7 maps.
         hidden: width of the fully connected layer beside the code.
         blocks: number of residual blocks in the encoder and in the decoder.
@@ -347,12 +349,12 @@ def save_vae(vae: VAE, path: str | Path, **metadata: object) -> None:
     """Write weights (half precision) and settings to `path`, and `metadata` (protocol, bound, ...) with them.
 
     Raises:
-        ValueError: if the model was put together by hand, so that no builder can make its networks again.
+        ValueError: if the model was built by hand, so that no function can build its networks again.
         OSError: if the folder cannot be written.
     """
     if vae.settings is None:
-        remedy = "save its state_dict with files.save_tensors"
-        raise ValueError(refusal("the model", "from mlp_vae, paper_vae or conv_vae", "one built by hand", remedy))
+        expected, remedy = "to come from mlp_vae, paper_vae or conv_vae", "save its state_dict with files.save_tensors"
+        raise ValueError(refusal("the model", expected, "one built by hand", remedy))
     settings = {**vae.settings, "likelihood": vae.likelihood.settings}
     save_tensors(path, vae.state_dict(), {**metadata, "settings": settings})
 
@@ -365,11 +367,11 @@ def load_vae(path: str | Path) -> VAE:
         path: a file, or the bare name of one in `assets/` ("mlp", "conv", "manifold", ...).
 
     Returns:
-        VAE in float32 on the CPU; what was stored beside the weights is in its `metadata`.
+        VAE in float32 on the CPU; what the file says beside the weights is in its `metadata`.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, or holds weights of another architecture than its settings say.
+        ValueError: if the file is damaged, or has weights of another architecture than its settings say.
     """
     stored = {file.stem: file for file in ASSETS.glob("*.safetensors")}
     if str(path) not in stored and not Path(path).is_file():
@@ -382,10 +384,10 @@ def load_vae(path: str | Path) -> VAE:
         likelihood = dict(network.pop("likelihood"))
         likelihood = FAMILIES[likelihood.pop("family")](**likelihood)
         build = partial(BUILDERS[network.pop("builder")], **network, likelihood=likelihood)
-        with torch.device("meta"):  # which takes no memory: a damaged setting may ask for gigabytes
+        with torch.device("meta"):  # this takes no memory, and a damaged setting may ask for gigabytes
             outline = build()
     except (KeyError, TypeError, ValueError) as error:
-        sentence = refusal("settings", "as save_vae writes them", f"others ({error})", "make the file again")
+        sentence = refusal("settings", "to be as save_vae writes them", f"others ({error})", "make the file again")
         raise ValueError(f"{path}: {sentence}") from error
     _require_same_shapes(outline, tensors, path)
     vae = build()
@@ -415,6 +417,6 @@ def _require_same_shapes(module, tensors, name):
     expected, given = ({key: list(value.shape) for key, value in state.items()} for state in states)
     if expected != given:
         key = next(key for key in (*expected, *given) if expected.get(key) != given.get(key))
-        wish, shape = f"with shape {expected.get(key, 'none')}", given.get(key, "none")
+        wish, shape = f"to have shape {expected.get(key, 'none')}", given.get(key, "none")
         remedy = "build the model with the settings it was saved with, or use load_vae"
         raise ValueError(refusal(f"{name} holds weights of another architecture: {key}", wish, shape, remedy))

@@ -41,7 +41,7 @@ def elbo(vae: nn.Module, x: Tensor, beta: float = 1.0, num_samples: int = 1) -> 
     Args:
         vae: model with `prior`, `encode`, `decode`.
         x: images, shape [B, 1, 28, 28], outcomes of the decoder's likelihood.
-        beta: weight of the KL in `Terms.objective` (Higgins et al. 2017); below 1 the objective is no bound
+        beta: weight of the KL in `Terms.objective` (Higgins et al. 2017); below 1 the objective is not a bound
             on log p(x).
         num_samples: L, at least 1. More samples make the estimate less noisy, not larger.
 
@@ -53,7 +53,7 @@ def elbo(vae: nn.Module, x: Tensor, beta: float = 1.0, num_samples: int = 1) -> 
     """
     require_whole("num_samples", num_samples)
     q = vae.encode(x)
-    z = q.rsample((num_samples,))  # [L, B, D]
+    z = q.rsample((num_samples,))  # [L, B, J]
     distortion = -vae.decode(z).log_prob(x).mean(0)
     rate = kl_divergence(q, vae.prior)
     return Terms(-distortion - beta * rate, rate, distortion)
@@ -67,7 +67,7 @@ def reconstruction(vae: nn.Module, x: Tensor) -> Terms:
         vae, x: as `elbo`.
 
     Returns:
-        Terms: `objective` is -distortion; `rate` is reported as 0, since a deterministic code has no q to
+        Terms: `objective` is -distortion; `rate` is reported as 0, because a deterministic code has no q to
             compare with p(z).
 
     Raises:

@@ -11,7 +11,7 @@ from vae_utils.support.kinds import checked
 
 
 def best_device() -> torch.device:
-    """The one that the environment variable VAE_DEVICE names, else CUDA, else Apple's MPS, else the CPU."""
+    """The device that the environment variable VAE_DEVICE names, or else CUDA, Apple's MPS, or the CPU."""
     if os.environ.get("VAE_DEVICE"):
         return torch.device(os.environ["VAE_DEVICE"])
     if torch.cuda.is_available():
@@ -22,10 +22,10 @@ def best_device() -> torch.device:
 @checked
 @contextmanager
 def on_device(module: nn.Module, device: str | torch.device | None = None) -> Iterator[torch.device]:
-    """Lend `module` to `device` (`best_device()` if None) and bring it home at the end.
+    """Move `module` to `device` (`best_device()` if None), and back at the end.
 
     Yields:
-        torch.device: where the module is; what it is to read has to be brought there.
+        torch.device: where the module is. Its inputs have to be moved there too.
     """
     home = next(module.parameters()).device
     device = best_device() if device is None else torch.device(device)
@@ -39,7 +39,7 @@ def on_device(module: nn.Module, device: str | torch.device | None = None) -> It
 @checked
 @contextmanager
 def fixed_seed(seed: int) -> Iterator[None]:
-    """Draws inside depend on `seed` alone; draws outside go on as if nothing had happened."""
+    """Draws inside the block depend only on `seed`. Draws after it are the same as without the block."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

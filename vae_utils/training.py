@@ -38,7 +38,7 @@ class Report:
             current weights. They are the terms of the objective in use: with `objectives.reconstruction`, the
             rate is 0.
         test_elbo, test_rate, test_distortion: the ELBO whatever the objective, with one draw of z for each
-            test image; NaN where no test images were given.
+            test image; NaN if no test images were given.
     """
 
     samples: int
@@ -66,7 +66,7 @@ class History(list):
 
     @checked
     def write_csv(self, path: str | Path) -> None:
-        """Write one line a report; an interrupted write leaves the old file."""
+        """Write one line for each report; an interrupted write leaves the old file."""
         with write_atomically(path) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, [field.name for field in fields(Report)])
             writer.writeheader()
@@ -90,7 +90,7 @@ class History(list):
 
 @checked
 def linear_decay(peak: float) -> Callable[[float], float]:
-    """Learning rate over a run: 5% of it to warm up, then straight down to 0.2% of `peak`."""
+    """Learning rate over a run: 5% of it to warm up, then in a straight line down to 0.2% of `peak`."""
     return lambda progress: peak * min(progress / 0.05, 1 - 0.998 * (progress - 0.05) / 0.95)
 
 
@@ -127,14 +127,14 @@ def fused(kind: Callable, parameters: Sequence[Tensor | dict], **settings: objec
 def _has_fused_kernel(kind, tensor):
     """Whether a step on one number beside `tensor` works.
 
-    No table would stay true: Apple's MPS has Adam's kernel and lacks Adagrad's, CUDA has Adagrad's since torch 2.11,
-    and what torch itself says of it beforehand is wrong for MPS.
+    A table would not stay true. Apple's MPS has Adam's kernel but not Adagrad's, CUDA has Adagrad's since torch 2.11,
+    and what torch itself says about this is wrong for MPS.
     """
     trial = nn.Parameter(torch.zeros_like(tensor.detach().reshape(-1)[:1]))
     trial.grad = torch.zeros_like(trial)
     try:
         kind([trial], fused=True).step()
-    except RuntimeError:  # of which NotImplementedError is one
+    except RuntimeError:  # NotImplementedError is one of these
         return False
     return True
 
@@ -198,8 +198,8 @@ def fit(
     """Maximise an objective by stochastic gradient ascent (Algorithm 1 of the paper).
 
     Grey images become outcomes of p(x|z) by `vae.observe`: with a Bernoulli likelihood, a fresh binary draw
-    for each minibatch in training and one fixed draw in evaluation. The keyboard can interrupt: the model
-    keeps what it has learned. It runs on `runtime.best_device()`.
+    for each minibatch in training and one fixed draw in evaluation. You can interrupt it from the keyboard, and the
+    model keeps what it has learned. It runs on `runtime.best_device()`.
 
     Args:
         vae: the model; it is trained in place and comes back to the device where it was.
@@ -272,7 +272,7 @@ def fit(
                     run.report(test)
                     last_good = _copy_weights(vae)
                     if on_report is not None:
-                        # a picture on the way must not change where it leads, and its reader knows of no other device
+                        # a picture must not change the training, and `on_report` expects the model where it was
                         with torch.random.fork_rng(), on_device(vae, home):
                             on_report(vae, run.history[-1])
                 if on_step is not None:
@@ -291,7 +291,7 @@ def fit(
         finally:
             bar.close()
             vae.eval()
-            run.optimiser.zero_grad()  # gradients that nobody asks for take as much memory as the weights
+            run.optimiser.zero_grad()  # gradients that nobody needs take as much memory as the weights
     return run.history
 
 
@@ -335,7 +335,7 @@ class Run:
         vae, optimiser: in training.
         order, position: indices of the images of this epoch in the order drawn, and how many of them are used.
         step, samples: steps done and training images evaluated.
-        sums, count: of ELBO, rate and distortion since the last report, and of how many images.
+        sums, count: of ELBO, rate and distortion since the last report, and over how many images.
         seconds: of training steps so far.
         history: the reports so far.
     """
@@ -357,7 +357,7 @@ class Run:
         return self.order[self.position - self.batch_size : self.position]
 
     def start_watch(self):
-        """Time counts as training from here on, if it does not yet."""
+        """From here on, time counts as training."""
         if self._started is None:
             self._started = time.perf_counter()
 

@@ -123,7 +123,7 @@ def test_one_flipped_bit_is_seen(tmp_path, place, bit):
     content = bytearray(path.read_bytes())
     content[int(place * len(content))] ^= 1 << bit
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="weights were expected as save_tensors writes them"):
+    with pytest.raises(ValueError, match="weights were expected to be as save_tensors writes them"):
         load_tensors(path)
 
 
@@ -144,7 +144,7 @@ def test_weights_have_one_digest_in_whatever_order_they_are_written(tmp_path):
     save_tensors(path, some_tensors(), METADATA | {"seed": 1})
     assert len(digests) == 1 and digest_of(path) not in digests
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="weights were expected as save_tensors writes them"):
+    with pytest.raises(ValueError, match="weights were expected to be as save_tensors writes them"):
         digest_of(path)
 
 

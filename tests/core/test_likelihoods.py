@@ -273,7 +273,7 @@ def test_bernoulli_refuses_grey_pixels_and_says_what_to_do(images):
 def test_pixels_outside_the_unit_interval_are_refused(likelihood, bad):
     features = random_features(1)
     for log_prob in (likelihood(features).log_prob, partial(likelihood.pairwise_log_prob, features)):
-        with pytest.raises(ValueError, match=r"expected in \[0, 1\].*255"):
+        with pytest.raises(ValueError, match=r"expected to be in \[0, 1\].*255"):
             log_prob(torch.full((1, 1, 28, 28), bad))
 
 

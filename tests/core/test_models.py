@@ -126,14 +126,14 @@ def test_the_whole_model_changes_precision(build, images):
     ],
 )
 def test_encode_refuses_what_is_no_batch_of_images(build, wrong):
-    with pytest.raises(ValueError, match=r"expected as floating-point.*\[B, 1, 28, 28\].*labels") as refusal:
+    with pytest.raises(ValueError, match=r"expected to be floating-point.*\[B, 1, 28, 28\].*labels") as refusal:
         build().encode(wrong)
     assert str(list(wrong.shape)) in str(refusal.value)
 
 
 @pytest.mark.parametrize("wrong", [torch.randn(5, 4), torch.randn(3, 5), torch.tensor(1.0)])
 def test_decode_refuses_codes_of_another_size(build, wrong):
-    with pytest.raises(ValueError, match="codes were expected with 3 numbers"):
+    with pytest.raises(ValueError, match="codes were expected to have 3 numbers"):
         build().decode(wrong)
 
 
@@ -253,7 +253,7 @@ def test_networks_put_together_by_hand_cannot_be_saved(tmp_path):
 def test_a_checkpoint_of_another_architecture_is_named_and_changes_nothing(other, layer, expected, given):
     vae = other()
     before = {name: value.clone() for name, value in vae.state_dict().items()}
-    difference = re.escape(f"encoder.{layer}.weight was expected with shape {expected}, got {given}")
+    difference = re.escape(f"encoder.{layer}.weight was expected to have shape {expected}, got {given}")
     sentence = f"^file.safetensors holds weights of another architecture: {difference}; .*load_vae$"
     with pytest.raises(ValueError, match=sentence):
         load_weights(vae, mlp_vae(3, (8,)).state_dict(), "file.safetensors")
@@ -277,7 +277,7 @@ def test_damaged_settings_are_a_sentence_that_names_the_file(damage, tmp_path):
     save_vae(mlp_vae(2, (4,)), path)
     tensors, metadata = load_tensors(path)
     save_tensors(path, tensors, {**metadata, "settings": {**metadata["settings"], **damage}})
-    with pytest.raises(ValueError, match="model.safetensors: settings were expected as save_vae writes them"):
+    with pytest.raises(ValueError, match="model.safetensors: settings were expected to be as save_vae writes them"):
         load_vae(path)
 
 
@@ -285,7 +285,7 @@ def test_a_file_without_settings_is_no_model(tmp_path):
     path = tmp_path / "curves.safetensors"
     for metadata in ({}, {"settings": "mlp"}):
         save_tensors(path, {"w": torch.zeros(2)}, metadata)
-        with pytest.raises(ValueError, match="curves.safetensors: settings were expected as save_vae writes them"):
+        with pytest.raises(ValueError, match="curves.safetensors: settings were expected to be as save_vae writes them"):
             load_vae(path)
 
 
@@ -293,7 +293,7 @@ def test_weights_that_do_not_fit_their_settings_are_refused_before_anything_is_b
     vae = mlp_vae(2, (8,))
     vae.settings = vae.settings | {"hidden": [300_000, 300_000]}  # 360 GB
     save_vae(vae, tmp_path / "large.safetensors")
-    difference = r"trunk.0.weight was expected with shape \[300000, 784\], got \[8, 784\]"
+    difference = r"trunk.0.weight was expected to have shape \[300000, 784\], got \[8, 784\]"
     with pytest.raises(ValueError, match=f"another architecture: .*{difference}"):
         load_vae(tmp_path / "large.safetensors")
 

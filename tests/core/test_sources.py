@@ -395,13 +395,13 @@ def test_data_folder_that_cannot_be_written(small, capfd):
 
 
 @of("FashionMNIST")
-@pytest.mark.parametrize("named, reason", [("", "this test must not download"), ("embedded", "no package carries it")])
+@pytest.mark.parametrize("named, reason", [("", "this test must not download"), ("embedded", "no package contains it")])
 def test_nothing_stands_in_for_fashion_mnist(small, monkeypatch, named, reason):
     monkeypatch.setenv("VAE_DATA", named)
     with pytest.raises(FileNotFoundError) as error:
         small.load()
     words = str(error.value)
-    assert words.startswith("Fashion-MNIST was expected from data/ or a download, got neither") and reason in words
+    assert words.startswith("Fashion-MNIST was expected to come from data/ or a download, got neither") and reason in words
     assert "network" in words and f"FashionMNIST/raw with {TRAIN_IMAGES}.gz" in words
 
 

@@ -102,7 +102,7 @@ class Branching(nn.Module):
         ((VAE(Branching(), mlp_vae(2, (4,)).decoder, None, 2),), "that a page can compute, got one that it cannot"),
         ((conv_vae(2, (128, 256), 512),), "too many for a page"),
         ((mlp_vae(2, (4,)), None, torch.zeros(28, 28)), "images were expected"),
-        ((mlp_vae(2, (4,)), None, torch.full((1, 28, 28), 255.0)), "pixels were expected in"),
+        ((mlp_vae(2, (4,)), None, torch.full((1, 28, 28), 255.0)), "pixels were expected to be in"),
         ((mlp_vae(2, (4,)), None, torch.zeros(2, 1, 28, 28)), "one image was expected to start from, got 2"),
         ((mlp_vae(2, (4,)), torch.zeros(3, 1, 28, 28)), "data was expected to be"),
         ((nn.Linear(2, 2),), "vae was expected to be a VAE, got a Linear"),
