@@ -390,8 +390,12 @@ def frame(shade, size=(6, 4)):
 
 def test_the_sheet_shows_frames_from_first_to_last():
     shades = [0, 40, 80, 120, 160, 200, 240]
-    for start, shown in ((None, [0, 80, 160, 240]), (3, [0, 120, 160, 240])):
-        sheet = picture(FramePlayer([frame(shade) for shade in shades], shades, "shade", start).still())
+    for start, stills, shown in (
+        (None, None, [0, 80, 160, 240]),
+        (3, None, [0, 120, 160, 240]),
+        (0, (1, 2, 4, 6), [40, 80, 160, 240]),
+    ):
+        sheet = picture(FramePlayer([frame(shade) for shade in shades], shades, "shade", start, stills).still())
         assert sheet.shape == (8, 12, 3)
         assert sheet[::4, ::6, 0].flatten().tolist() == shown
 
@@ -405,3 +409,9 @@ def test_frames_that_do_not_fit_are_refused(frames, labels):
 def test_a_start_that_is_no_frame_is_refused():
     with pytest.raises(ValueError, match="start"):
         FramePlayer([frame(1)], "a", "letter", start=1)
+
+
+@pytest.mark.parametrize("stills", [(), (0, 1), (-1,)])
+def test_stills_that_are_no_frames_are_refused(stills):
+    with pytest.raises(ValueError, match="stills"):
+        FramePlayer([frame(1)], "a", "letter", stills=stills)

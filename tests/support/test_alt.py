@@ -97,5 +97,6 @@ def test_explorers_tell_what_their_stills_show():
         (LatentExplorer(mlp_vae(3, (8,))), "one latent moved at a time"),
         (GapExplorer(grid, -(grid**2)), "q over the posterior at three positions"),
         (FramePlayer([frame, frame], ["1", "2"], "epoch"), "2 frames, from epoch 1 to"),
+        (FramePlayer([frame, frame], ["1", "2"], "epoch", stills=[1]), "1 of 2 frames, at epoch 2."),
     ):
         assert words in repr(widget) and len(repr(widget)) < 200

@@ -401,15 +401,17 @@ class FramePlayer(LiveWidget):
         labels: for each what the slider says, such as "3" or "0.56".
         name: what the slider moves over, such as "epoch" or "β".
         start: the frame that is shown first; the last if None.
+        stills: which frames the still picture shows, by their index. If None: up to four, from the first to the last
+            and the one at the start among them.
 
     Raises:
-        ValueError: if there are no frames, their sizes differ, their number is not that of the labels, or
-            `start` is none of them.
+        ValueError: if there are no frames, their sizes differ, their number is not that of the labels, or `start` or
+            one of `stills` is none of them.
     """
 
     frames = traitlets.List().tag(sync=True)
 
-    def __init__(self, frames, labels, name, start=None):
+    def __init__(self, frames, labels, name, start=None, stills=None):
         sizes = {_opened(frame).size for frame in frames}
         if len(sizes) != 1 or len(frames) != len(labels):
             given = f"{len(frames)} frames of {len(sizes)} sizes and {len(labels)} labels"
@@ -418,19 +420,27 @@ class FramePlayer(LiveWidget):
         start = len(frames) - 1 if start is None else start
         if start not in range(len(frames)):
             raise ValueError(f"start was expected to be a frame from 0 to {len(frames) - 1}, got {start}")
+        self.stills = None if stills is None else list(stills)
+        if stills is not None and not (self.stills and set(self.stills) <= set(range(len(frames)))):
+            raise ValueError(f"stills were expected to be frames from 0 to {len(frames) - 1}, got {self.stills}")
         spec = {"labels": list(map(str, labels)), "name": name, "start": start, "width": width, "height": height}
         super().__init__(kind="frames", frames=list(frames), spec=spec)
 
     def alt_text(self):
         name, labels = self.spec["name"], self.spec["labels"]
+        if self.stills is not None:
+            shown = ", ".join(labels[k] for k in self.stills)
+            return f"{len(self.stills)} of {len(labels)} frames, at {name} {shown}."
         return f"up to four of {len(labels)} frames, from {name} {labels[0]} to {name} {labels[-1]}."
 
     def still(self):
-        """Up to four frames, from the first to the last and the one at the start among them, two in a row."""
-        chosen = [round(i * (len(self.frames) - 1) / 3) for i in range(4)]
-        nearest = min(range(4), key=lambda i: abs(chosen[i] - self.spec["start"]))
-        chosen[nearest] = self.spec["start"]
-        chosen = sorted(set(chosen))
+        """Frames, two in a row: those asked for, or up to four from first to last, the one at the start among them."""
+        chosen = self.stills
+        if chosen is None:
+            chosen = [round(i * (len(self.frames) - 1) / 3) for i in range(4)]
+            nearest = min(range(4), key=lambda i: abs(chosen[i] - self.spec["start"]))
+            chosen[nearest] = self.spec["start"]
+            chosen = sorted(set(chosen))
         width, height = self.spec["width"], self.spec["height"]
         sheet = Image.new("RGB", (width * min(2, len(chosen)), height * math.ceil(len(chosen) / 2)), "white")
         for place, k in enumerate(chosen):
