@@ -65,7 +65,7 @@ WRONG = {
     "A mean stands for a sum.": lambda x, weight: 2 * (x * weight).mean(1),
     "The wrong axis.": lambda x, weight: 2 * (x * weight).sum(0),
     "Two things at once. The factor is lost. And: The sign is turned.": lambda x, weight: -x @ weight,
-    "The factor is lost. Besides, the gradient is cut off": lambda x, weight: (x @ weight).detach(),
+    "The factor is lost. Also, the gradient is cut off": lambda x, weight: (x @ weight).detach(),
     # no known mistake
     "a list": lambda x, weight: [],
     "a list, which is not what was asked for": lambda x, weight: [None] * len(x),

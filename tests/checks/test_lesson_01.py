@@ -216,7 +216,7 @@ WRONG_LANDINGS = {
     "2π is missing": lambda m, s, e: eq6(m + s * e, frozen(m, s)) + 0.5 * math.log(2 * math.pi),
     "s2 is used as the standard deviation": lambda m, s, e: eq6(m + s * e, frozen(m, s), s=0.1),
     "average over the draws": lambda m, s, e: eq6(m + s * e, frozen(m, s)).mean(),
-    "the rest is no gradient of the bound": lambda m, s, e: eq6(m + s * e, frozen(m, s)).detach(),
+    "the rest is not a gradient of the bound": lambda m, s, e: eq6(m + s * e, frozen(m, s)).detach(),
     "AttributeError": lambda m, s, e: eq6(m, s),
 }
 UNLISTED_LANDINGS = [

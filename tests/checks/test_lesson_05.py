@@ -47,7 +47,7 @@ WRONG_ESTIMATES = {
     "Nothing is divided by q": lambda l, z, m, s: log_mean(l + log_prior(z)),
     "likelihoods alone": lambda l, z, m, s: log_mean(l),
     "log q(z|x) has the wrong sign": lambda l, z, m, s: log_mean(l + log_prior(z) + log_q(z, m, s)),
-    "stands on its head": lambda l, z, m, s: log_mean(l - log_prior(z) + log_q(z, m, s)),
+    "is upside down": lambda l, z, m, s: log_mean(l - log_prior(z) + log_q(z, m, s)),
     "mean of the logarithms": lambda *draws: log_weights(*draws).mean(0),
     "log K is missing": lambda *draws: log_weights(*draws).logsumexp(0),
     "log K is added": lambda *draws: log_weights(*draws).logsumexp(0) + math.log(len(draws[0])),

@@ -148,8 +148,8 @@ def _steps_taken(encoder, decoder, watch, images, **_):
             return "No gradient reaches the decoder: the loss does not depend on its output, or it is detached."
         if known and all(bool((now == before).all()) for now, before, _ in known):
             return (
-                f"The weights of the {name} do not change in the first step. Look whether the optimiser has them, and "
-                "whether its step() is called after backward()."
+                f"The weights of the {name} do not change in the first step. Check that the optimiser has them, and "
+                "that its step() is called after backward()."
             )
     if not watch.steps[0]["gradients"]:
         return "No weight gets a gradient: expected a call of backward() in each step."
@@ -159,7 +159,7 @@ def _steps_taken(encoder, decoder, watch, images, **_):
     if len(first) != MINIBATCH:
         return f"For a minibatch, expected {MINIBATCH} images, got {len(first)}."
     if not (first[:, None] == images).flatten(2).all(2).any(1).all():
-        return "What goes into the encoder is none of the images. Look at the line that chooses the minibatch."
+        return "What goes into the encoder is not one of the images. Look at the line that chooses the minibatch."
     if len(first.flatten(1).unique(dim=0)) < MINIBATCH / 2:
         return "The minibatch holds the same images many times. Choose each of its images at random."
     if (first == second).all():
@@ -241,15 +241,15 @@ def _reported(encoder, decoder, bounds, watch, **_):
 
 
 def _draws(encoder, decoder, watch, **_):
-    """Whether z is a draw of q(z|x), judged by the noise behind it."""
+    """Whether z is a draw of q(z|x), by the noise behind it."""
     first, second, last = ([*_numbers(step, encoder, decoder)] for step in (*watch.steps[:2], watch.last))
     noise = [(z - mean) / _std(log_variance) for _, mean, log_variance, z, _ in (first, second, last)]
     if any(part.shape != (1, MINIBATCH, LATENTS) for part in noise):
         return f"For each image, expected one code to be decoded, got {len(noise[0])}."
     if noise[0].abs().max() < 1e-3:
         return (
-            "No noise is drawn: the decoder gets the mean of q in the place of z. The number is no bound then (it "
-            "flatters), and training makes q's width good for nothing."
+            "No noise is drawn: the decoder gets the mean of q instead of z. The number is then not a bound (it is "
+            "too high), and training does not learn a useful width of q."
         )
     if (noise[0] - noise[1]).abs().max() < 1e-3:
         return "The noise is the same in every step: training fits this one draw. Draw it inside the loop."
@@ -277,7 +277,7 @@ def _noise(encoder, decoder, watch, **_):
 
 _BETAS = {
     0.0: "is the KL missing from it?",
-    -1.0: "has the KL the wrong sign?",
+    -1.0: "does the KL have the wrong sign?",
     2.0: "is the factor ½ of the KL missing?",
     0.5: "is the factor ½ of the KL there twice?",
     784.0: "is the fit averaged over the pixels, not summed?",

@@ -1,4 +1,4 @@
-"""How an exercise answers: it calls the learner's function, and says which mistake was made.
+"""How the check of an exercise works: it calls the learner's function, and says which mistake it makes.
 
     def kl(answer):
         return verdict_on(answer, _kl, cases, mistakes, right="Each image pays for its own code.")
@@ -6,7 +6,7 @@
 A `Case` is one set of arguments; a `Mistake` is a wrong version of the function with a sentence about it. An answer
 that equals the right function on all cases is right. One that equals a mistake on all cases gets that mistake's
 sentence; any other gets the smallest case that fails, with what was expected and what was got. So a sentence about a
-mistake is printed only where it explains the numbers. Two mistakes that give the same results on all cases must not
+mistake is printed only if it explains the numbers. Two mistakes that give the same results on all cases must not
 both be listed: add a case that tells them apart (batch and latents of different size, values away from 0 and 1).
 """
 
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from vae_utils.runtime import fixed_seed
 
 SEED = 0
-# Relative, of the largest number expected in a case; one part in 1e5 also forgives a constant typed to six digits.
+# Relative to the largest number expected in a case. With 1e-5, a constant typed to six digits is still right.
 TOLERANCES = {torch.float64: 1e-5, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 3e-2}
 
 
@@ -56,12 +56,12 @@ class Case:
 
     Attributes:
         name: the arguments in words, to complete "for ...": "3 images of 5 latents".
-        arguments: positional arguments. Each call gets fresh copies of tensors and modules, so that no answer can spoil
-            them for the next. If a tensor, or a weight of a module, requires a gradient, the gradient of the summed
-            result is compared too.
+        arguments: positional arguments. Each call gets fresh copies of tensors and modules, so that no answer can
+            change them for the next. If a tensor, or a weight of a module, requires a gradient, the gradient of the
+            summed result is compared too.
         view: what to compare, computed from the result (a mean over draws, a covariance, the mean of a returned
-            distribution); the result itself if None. Kind and shape of a result that is a tensor or a tuple of tensors
-            are judged before.
+            distribution); the result itself if None. If the result is a tensor or a tuple of tensors, its kind and
+            shape are compared before.
         of: what a view shows, in words: one for each of its numbers ("the spread of latent 2"), or one for all.
         atol: largest difference accepted, in units of what is compared: for averages over draws, about five of their
             standard errors. Gradients then need to exist where the reference has them, not to be equal. None: a
@@ -78,7 +78,7 @@ class Case:
 
     @property
     def exact(self):
-        """Whether nothing but rounding may lie between two right answers."""
+        """Whether two right answers may differ by rounding only."""
         return self.atol is None and self.rtol is None
 
 
@@ -205,8 +205,8 @@ def _is_pair(mistake):
 def undisturbed(check):
     """A check whose draws, and those of the answer that it calls, leave the learner's own random numbers alone.
 
-    PyTorch's, NumPy's and Python's go on after it as if nothing had happened. Every function of this package that is
-    called from a lesson wears it, since its cases may draw before `verdict_on` is called.
+    PyTorch's, NumPy's and Python's random numbers go on after it as without it. Every check that a lesson calls has
+    this decorator, because its cases may draw before `verdict_on` is called.
     """
 
     @wraps(check)
@@ -223,7 +223,7 @@ def undisturbed(check):
 
 
 def _seed():
-    """Every call of an answer draws the same, by whichever library."""
+    """From here, every call of an answer draws the same numbers, whichever library it uses."""
     torch.default_generator.manual_seed(SEED)
     np.random.seed(SEED)
     random.seed(SEED)
@@ -297,14 +297,14 @@ class _Outcome:
 
     values: list[Tensor] = field(default_factory=list)
     gradients: list[Tensor | None] = field(default_factory=list)
-    shapes: list[tuple] | None = None  # of the result before `view`; None if it is no tensors
+    shapes: list[tuple] | None = None  # of the result before `view`; None if it is not tensors
     problem: str = ""
-    changed: list[int] = field(default_factory=list)  # places of arguments that a learner's function spoils
+    changed: list[int] = field(default_factory=list)  # places of arguments that a learner's function changes
 
 
 def _run(function, case, learner=False, differentiate=True):
     with torch.set_grad_enabled(differentiate):
-        # Copies take longer than most functions, and of hundreds of mistakes, which spoil nothing, values come first.
+        # Copies take longer than most functions. Hundreds of mistakes are compared by values first, and change nothing.
         arguments = [_copy(argument) if differentiate else argument for argument in case.arguments]
         _seed()
         try:
@@ -481,7 +481,7 @@ def _known_mistake(given, expected, cases, mistakes):
         if wrong and _tells(wrong, given, expected, cases, gradients=True):
             return mistake.text
         if wrong and not by_values and cut_off and _tells(wrong, given, expected, cases, gradients=False):
-            by_values = f"{mistake.text} Besides, the gradient is cut off somewhere."
+            by_values = f"{mistake.text} Also, the gradient is cut off somewhere."
     return by_values
 
 
@@ -500,7 +500,7 @@ def _tells(wrong, given, expected, cases, gradients):
 
 
 def _differs(wrong, given, right, case, gradients):
-    """Whether a mistake's outcome is evidence. A nan is none, since it equals that of any other mistake."""
+    """Whether a mistake's outcome is evidence. A nan is not, because it equals that of any other mistake."""
     if wrong.problem or _wrong_shape(wrong, right):
         return not wrong.problem
     known = [(a == b) | (a.isfinite() & b.isfinite()) for a, b in zip(wrong.values, given.values, strict=True)]
@@ -517,7 +517,7 @@ def _defect(given, expected, cases, name, reference):
     """The first thing about the outcomes that is wrong in kind, not in value; None if there is none."""
     for ours, right, case in zip(given, expected, cases, strict=True):
         asked, shapes = right.shapes, ours.shapes
-        if asked is None and not ours.problem:  # the result is no tensors: look at what `view` made
+        if asked is None and not ours.problem:  # the result is not tensors: look at what `view` made
             asked, shapes = ([tuple(value.shape) for value in outcome.values] for outcome in (right, ours))
         if asked and shapes and len(shapes) != len(asked):
             return f"For {case.name}, expected {_count(asked)}, got {_count(shapes)}. Look at what `{name}` returns."
@@ -546,13 +546,13 @@ def _defect(given, expected, cases, name, reference):
 
 
 def _changed_inputs(given, cases, reference):
-    """A note if a right answer spoils what it was given; empty otherwise."""
+    """A note if a right answer changes its own arguments; empty otherwise."""
     for outcome, case in zip(given, cases, strict=True):
         if outcome.changed:
             name = _names(reference, case)[outcome.changed[0]]
             return (
-                f" But the function changes `{name}` itself, as {name} += ... does, so whoever calls it finds another "
-                f"`{name}` afterwards. Write {name} = {name} + ... instead."
+                f" But the function changes `{name}` itself, as {name} += ... does, so the caller then has another "
+                f"`{name}`. Write {name} = {name} + ... instead."
             )
     return ""
 

@@ -94,7 +94,7 @@ KL_SLIPS = dict(
         "The means are squared and added. The formula has the square of their difference.": lambda m, n: m**2 + n**2,
         "The means are added, then squared. The formula has the square of their difference.": lambda m, n: (m + n) ** 2,
         "prior_mean is not used: this is the distance from 0.": lambda m, n: m**2,
-        "The distance of the means is missing: codes could move anywhere for nothing.": lambda m, n: 0,
+        "The distance of the means is missing: codes could move anywhere at no cost.": lambda m, n: 0,
     },
     scaled={
         "The squared distance of the means is not divided by the prior's variance. A narrow prior would then tolerate "
@@ -261,7 +261,7 @@ _WIDTH_MISTAKES = mistakes_in(
         "Path: the slope is taken at the noise ε. Take it at z = μ + σε.": lambda d, f, z, e, s: d(e) * e,
     },
     factor={
-        "Score: f' stands where f itself is needed: the score function knows no slope.": lambda d, f, z: d(z),
+        "Score: f' stands where f itself is needed: the score function does not use the slope.": lambda d, f, z: d(z),
         "Score: f is missing. The score is multiplied by f(z).": lambda d, f, z: 1.0,
         "Score: the mean of f "
         "is subtracted as a baseline. The task asks for the estimates without one.": lambda d, f, z: f(z) - f(z).mean(),
@@ -275,7 +275,7 @@ _WIDTH_MISTAKES = mistakes_in(
         "comes from -log σ in log q(z). Without it the score does not average to zero.": lambda z, e, s: e**2 / s,
         "Score: the 1 has the wrong sign: -log σ has the derivative -1/σ.": lambda z, e, s: (e**2 + 1) / s,
         "Score: the division by σ is missing; this is the gradient for log σ.": lambda z, e, s: e**2 - 1,
-        "Score: one division by σ too many. (z - μ)² / σ³ is ε² / σ, since z - μ = σε.": lambda z, e, s: (
+        "Score: one division by σ too many. (z - μ)² / σ³ is ε² / σ, because z - μ = σε.": lambda z, e, s: (
             (e**2 - 1) / s**2
         ),
         "Score: this is the gradient for σ². By the chain rule that for σ is 2σ times as large.": lambda z, e, s: (
@@ -294,7 +294,7 @@ _WIDTH_MISTAKES = mistakes_in(
             Normal(0.0, 1.0).log_prob(e) - math.log(s)
         ),
         "Score: (z - μ)² is divided by σ², not by σ³. The derivative of 1/σ² is -2/σ³.": lambda z, e, s: e**2 - 1 / s,
-        "Score: ε² is divided by σ³. (z - μ)² / σ³ is ε² / σ, since z - μ = σε.": lambda z, e, s: e**2 / s**3 - 1 / s,
+        "Score: ε² is divided by σ³. (z - μ)² / σ³ is ε² / σ, because z - μ = σε.": lambda z, e, s: e**2 / s**3 - 1 / s,
         "Score: only the part of -log σ is left. The square has a derivative too.": lambda z, e, s: -1 / s + 0 * z,
     },
     draw={
@@ -375,7 +375,7 @@ def _landing(
 
 
 _SAMPLED = (
-    "z itself is detached, as if drawn by sample(): nothing is left of the path, and the rest is no gradient of the "
+    "z itself is detached, as if drawn by sample(): nothing is left of the path, and the rest is not a gradient of the "
     "bound. Hold the parameters inside log q fixed, and let z move."
 )
 _LANDING_MISTAKES = mistakes_in(
@@ -384,12 +384,8 @@ _LANDING_MISTAKES = mistakes_in(
     hold={
         "The value is Eq. 6, and nothing is cut off yet: μ and σ still reach log q(z) as its parameters. That route is "
         "the score, which averages to zero and is noise even at the posterior.": (),
-        "Half done: the mean is held fixed as a parameter of q, the width is not. Its score is noise just as well.": (
-            "mean",
-        ),
-        "Half done: the width is held fixed as a parameter of q, the mean is not. Its score is noise just as well.": (
-            "width",
-        ),
+        "Half done: the mean is held fixed as a parameter of q, the width is not. Its score is noise too.": ("mean",),
+        "Half done: the width is held fixed as a parameter of q, the mean is not. Its score is noise too.": ("width",),
         "You cut the wrong route: log q(z) no longer sees z move, and the parameters of q, which should be held fixed, "
         "still learn. The path through z is the one to keep.": ("z",),
         "All of log q(z) is held fixed, so both routes are cut. Nothing keeps q from collapsing to a point. Keep z "
@@ -437,7 +433,7 @@ _LANDING_MISTAKES = mistakes_in(
         ),
     },
     prior={
-        "log p(z) is missing: the weight is p(x, z) / q(z), and p(x, z) = p(x|z) p(z). Without the prior this is no "
+        "log p(z) is missing: the weight is p(x, z) / q(z), and p(x, z) = p(x|z) p(z). Without the prior this is not a "
         "bound on log p(x).": lambda z: 0 * z,
         "log p(z) has the wrong sign: it is added.": lambda z: -Normal(0.0, 1.0).log_prob(z),
         "log p(z) counts twice.": lambda z: 2 * Normal(0.0, 1.0).log_prob(z),

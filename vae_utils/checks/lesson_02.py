@@ -1,7 +1,7 @@
-"""Feedback on the exercises of lesson 02: Eq. 7 with several draws, and with the mean of q in the place of a draw.
+"""Feedback on the exercises of lesson 02: Eq. 7 with several draws, and with the mean of q instead of a draw.
 
 The models that an answer gets remember the codes that it decodes. So the right bound is computed from the answer's own
-draws, to the last digit, and a draw that is none from q(z|x) is seen.
+draws, to the last digit, and a draw that is not from q(z|x) is noticed.
 """
 
 import math
@@ -188,7 +188,7 @@ SCORE_SLIPS = dict(
     turned={"The KL is the other way round, KL(prior || q). The bound has KL(q || prior).": True},
     latents={
         "You take the mean over the latents, but the KL is the sum over all J. It then weighs J times too little (β = "
-        "1/J): samples from the prior suffer.": lambda t: t.mean(-1),
+        "1/J): samples from the prior get worse.": lambda t: t.mean(-1),
         "You sum the KL over the wrong axis: over the images, not over the latents. It goes unnoticed when the batch "
         "is as large as the latent space.": lambda t: t.sum(0),
         "You sum the KL over all images and latents. Each image has a KL of its own.": torch.sum,
@@ -197,8 +197,8 @@ SCORE_SLIPS = dict(
         "You average the KL over the images. Each image has a KL of its own.": lambda t: t.sum(-1).mean(),
     },
     weight={
-        "The KL has the wrong sign: the bound is the fit minus the KL. Training would be paid for codes far from the "
-        "prior.": -0.5,
+        "The KL has the wrong sign: the bound is the fit minus the KL. Training would reward codes that are far from "
+        "the prior.": -0.5,
         "The factor ½ of the KL is missing, so it weighs twice what it should (β = 2).": 1.0,
         "The factor ½ of the KL is missing, and its sign is wrong: the bound is the fit minus the KL.": -1.0,
         "The factor ½ of the KL is there twice (β = ½).": 0.25,
@@ -221,7 +221,7 @@ SIGNS = {
     "The fit is missing: only the KL is left, without its minus.": lambda fit, rate, p, q: rate + 0 * fit.mean(0),
 }
 EQ_6 = (
-    "This is Eq. 6, with log p(z) - log q(z|x) at the draws in the place of the KL. It is right on average; the task "
+    "This is Eq. 6, with log p(z) - log q(z|x) at the draws instead of the KL. It is right on average; the task "
     "asks for Eq. 7, whose KL is known in closed form and adds no noise."
 )
 
@@ -240,7 +240,7 @@ def _noise(vae, mean, std, count):
 
 
 def require_like(noise, distribution=torch.special.ndtr):
-    """Raise ValueError unless each number of `noise` may be a draw of its own, from this distribution function.
+    """Raise ValueError unless each number of `noise` may be an independent draw from this distribution function.
 
     By the test of Kolmogorov and Smirnov; by chance draws would fail it once in 100,000 times.
     """
@@ -250,7 +250,7 @@ def require_like(noise, distribution=torch.special.ndtr):
     share = distribution(noise.flatten().double()).sort().values
     wanted = (torch.arange(len(share)) + 0.5) / len(share)
     if shared or (share - wanted).abs().max() > 2.5 / len(share) ** 0.5:
-        raise ValueError("these are no draws")
+        raise ValueError("these are not draws")
 
 
 def _drawn(
@@ -293,7 +293,7 @@ def _mean(vae, mean, log_variance, count):
 
 
 def _drawn_or_not(vae, mean, log_variance, count):
-    """As `_drawn`; other draws if the answer's are none from q(z|x)."""
+    """As `_drawn`; other draws if the answer's are not from q(z|x)."""
     try:
         return _drawn(vae, mean, log_variance, count)
     except (ValueError, RuntimeError):
@@ -348,8 +348,8 @@ def _logit_of_mean(net, z):
 
 
 _SOURCES = {
-    "No noise is drawn: the mean of q stands for z. The number is no bound then (it flatters), and training would make "
-    "q as narrow as it can.": _mean,
+    "No noise is drawn: the mean of q stands for z. The number is then not a bound (it is too high), and training "
+    "would make q as narrow as it can.": _mean,
     "z "
     "is drawn from the prior, not from q(z|x): the decoder never sees what the encoder says of the image.": _from_prior,
     "The draw is detached, as by sample() or no_grad(): the gradient of the fit does not reach the encoder. Use "
@@ -473,8 +473,9 @@ _MEAN_MISTAKES = mistakes_in(
     combine={
         "The KL is replaced by log p(z) - log q(z|x) "
         "at z = μ. It is an average over q, not its value at one point.": lambda fit, rate, p, q: (fit + p - q).mean(0),
-        "log q(z|x) - log p(z) "
-        "at z = μ is added in the place of the KL, with the wrong sign.": lambda fit, rate, p, q: (fit - p + q).mean(0),
+        "log q(z|x) - log p(z) at z = μ is added instead of the KL, with the wrong sign.": lambda fit, rate, p, q: (
+            fit - p + q
+        ).mean(0),
     }
     | SIGNS,
     pairs=_PAIRS,
@@ -577,7 +578,7 @@ def elbo(answer):
 
 @undisturbed
 def elbo_at_mean(answer):
-    """Exercise `elbo_at_mean`: what a program reports that decodes the mean of q in the place of a draw.
+    """Exercise `elbo_at_mean`: what a program reports that decodes the mean of q instead of a draw.
 
     The function gets a vae and binary images x, as in `elbo`. It returns log p(x|z) at z = the mean of q(z|x), minus
     KL(q(z|x) || p(z)): nats per image, [B]. No gradient is asked for.

@@ -74,7 +74,7 @@ _IMAGE_MISTAKES = mistakes_in(
     },
     constant={
         "The 2π is missing: every image is off by ½ log 2π ≈ 0.92 nats a pixel, 720 nats for MNIST. Training does not "
-        "notice, since a constant has no gradient.": 0.0,
+        "notice, because a constant has no gradient.": 0.0,
         "2π is added without its logarithm: the constant is log 2π.": 2 * math.pi,
         "The 2 of 2π is missing.": math.log(math.pi),
         "The 2π has a ½ too many: ½ log(2πs²) has one ½ for both.": math.log(2 * math.pi) / 2,
@@ -145,7 +145,7 @@ _IMAGE_MISTAKES = mistakes_in(
     Mistake(_misread(torch.sqrt, refuses=True), _MISREAD_VARIANCE),
     Mistake(_misread(lambda log_variance: log_variance), _MISREAD_SIGMA),
     Mistake(_misread(lambda log_variance: log_variance, refuses=True), _MISREAD_SIGMA),
-    Mistake(_misread(torch.abs), _MISREAD_SIGMA),  # log(sigma^2) knows no sign
+    Mistake(_misread(torch.abs), _MISREAD_SIGMA),  # log(sigma^2) does not depend on the sign
 ]
 
 
@@ -304,7 +304,7 @@ _WINNER_MISTAKES = mistakes_in(
         f"This is the distortion of the best model; {_SINGLE}": lambda beta, R, D: D[(D + beta * R).argmin()],
         f"These are the values of distortion + β · rate, of all models; {_SINGLE}": lambda beta, R, D: D + beta * R,
         f"This is the order of all models; {_SINGLE}": lambda beta, R, D: (D + beta * R).argsort(),
-        f"This is a mark for each model; {_SINGLE}": lambda beta, R, D: (D + beta * R) == (D + beta * R).min(),
+        f"This is True or False for each model; {_SINGLE}": lambda beta, R, D: (D + beta * R) == (D + beta * R).min(),
         f"This is the lowest distortion + β · rate and its index; {_SINGLE}": lambda beta, R, D: tuple(
             (D + beta * R).min(0)
         ),

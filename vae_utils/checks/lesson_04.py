@@ -92,9 +92,7 @@ _DENSITY_MISTAKES = mistakes_in(
         "The average runs over images and codes. Each code has a density of its own.": lambda l: (
             l.flatten().logsumexp(0) - math.log(l.numel())
         ),
-        "Only the nearest image is counted, by max in the place of logsumexp.": lambda l: (
-            l.amax(1) - math.log(l.shape[1])
-        ),
+        "Only the nearest image is counted, by max instead of logsumexp.": lambda l: l.amax(1) - math.log(l.shape[1]),
         "This is the log-density of the nearest image alone. q(z) is the mean over all images.": lambda l: l.amax(1),
         "This is the log-density of the farthest image.": lambda l: l.amin(1),
         "This is the median over the images, not the mean.": lambda l: l.median(1).values,
@@ -265,7 +263,7 @@ _MEMORY_MISTAKES = mistakes_in(_remembered, pairs=(), **_MEMORY_SLIPS)
 
 
 def _memory_cases():
-    """16 codes so far apart that a draw with little noise tells its origin, in latents of unlike width."""
+    """16 codes so far apart that a draw with little noise tells its origin, in latents of different widths."""
     generator = torch.Generator().manual_seed(6)
     codes = 5 + torch.tensor([1.0, 10.0, 0.1]) * torch.randn(16, 3, generator=generator)
     many = 2 + (torch.tensor([0.3, 3.0]) * torch.randn(400, 2, generator=generator)).double()
@@ -394,10 +392,10 @@ _TURNING_MISTAKES = mistakes_in(
         "keeps the precisions, the diagonal of S⁻¹.": lambda s, R: _kl_of_variances(s, s.square() @ R.square().T, R),
         "This Q keeps σ as it was before the rotation. "
         "The best one has the diagonal of S⁻¹ as its precisions.": lambda s, R: _kl_of_variances(s, s.square(), R),
-        "The J of the trace is subtracted once more. It has gone against the -J of the KL.": lambda s, R: (
+        "The J of the trace is subtracted once more. It cancels with the -J of the KL.": lambda s, R: (
             _cost_of_turning(s, R) - 0.5 * s.shape[1]
         ),
-        "The J of the trace is added. It has gone against the -J of the KL.": lambda s, R: (
+        "The J of the trace is added. It cancels with the -J of the KL.": lambda s, R: (
             _cost_of_turning(s, R) + 0.5 * s.shape[1]
         ),
     },

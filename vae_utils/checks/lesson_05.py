@@ -76,8 +76,8 @@ _IMPORTANCE_MISTAKES = mistakes_in(
         "This is Appendix D's kind of mean, of 1 / w: the task asks for the mean of w.": lambda *draws: (
             _importance_estimate(*draws, average=lambda log_w: -_log_mean(-log_w))
         ),
-        "The KL in closed form stands beside the logarithm of a mean of p(x|z). That is no bound of either kind: p(z) "
-        "and q(z|x) belong in each weight, inside the mean.": lambda l, z, m, s: (
+        "The KL in closed form stands beside the logarithm of a mean of p(x|z). That is not a bound of either kind: "
+        "p(z) and q(z|x) belong in each weight, inside the mean.": lambda l, z, m, s: (
             _log_mean(l) - 0.5 * (m**2 + s**2 - 1 - 2 * s.log()).sum(-1)
         ),
     },
@@ -89,8 +89,8 @@ _IMPORTANCE_MISTAKES = mistakes_in(
         "log q(z|x) "
         "has the wrong sign: the weights divide by q(z|x), so its logarithm is subtracted.": lambda l, p, q: l + p + q,
         "log p(z) has the wrong sign: it is added.": lambda l, p, q: l - p - q,
-        "The quotient stands on its head: p(z) belongs above the line and q(z|x) below it.": lambda l, p, q: l - p + q,
-        "The whole weight stands on its head.": lambda l, p, q: q - l - p,
+        "The quotient is upside down: p(z) belongs above the line and q(z|x) below it.": lambda l, p, q: l - p + q,
+        "The whole weight is upside down.": lambda l, p, q: q - l - p,
         "The ratio p(z) / q(z|x) counts twice.": lambda l, p, q: l + 2 * (p - q),
         "The logarithms are divided. A quotient of densities is a difference of logarithms.": lambda l, p, q: (
             (l + p) / q

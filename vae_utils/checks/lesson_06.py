@@ -49,7 +49,7 @@ _UNIT_MISTAKES = mistakes_in(
             (x - n * math.log(f)) / (n * math.log(2))
         ),
     },
-    sign={"The sign is turned: stretch the scale (a factor above 1), and probability per unit thins out.": 1},
+    sign={"The sign is turned: stretch the scale (a factor above 1), and the probability per unit gets smaller.": 1},
     count={
         "The change is charged once for the image, but each pixel has its own scale to stretch: it counts `num_pixels` "
         "times.": lambda n: 1,
