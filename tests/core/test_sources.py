@@ -228,7 +228,7 @@ def test_a_copy_written_by_another_program_is_the_same_faces(small):
     small.assert_read(small.load())
 
 
-FACE, BROKEN = FACES[FREY_FILE], "one that is truncated, damaged or no MATLAB file"
+FACE, BROKEN = FACES[FREY_FILE], "one that is truncated, damaged or not a MATLAB file"
 OTHER_PIXELS = "a damaged one, whose pixels do not have the checksum of Frey Face"
 NO_MNIST = "something that is not MNIST where images should be"
 NOT_PACKED = "one that is truncated, damaged or not packed"

@@ -122,7 +122,7 @@ class Sum(nn.Module):
         (with_decoder(nn.Sequential(nn.Linear(2, 784), nn.ReLU(inplace=True))), "in place"),
         (with_decoder(Sum("unused")), "does not return"),
         (with_decoder(Sum("factor")), "with a factor"),
-        (with_decoder(Sum("broadcast")), "not the same shape"),
+        (with_decoder(Sum("broadcast")), "numbers of different shapes"),
         (with_decoder(nn.Sequential(nn.Linear(2, 784), nn.Softplus())), "a layer that the page does not know"),
         (with_decoder(nn.Sequential(nn.Unflatten(1, (2, 1, 1)), nn.ConvTranspose2d(2, 1, 28))), "does not know"),
         (

@@ -131,10 +131,10 @@ def test_looking_does_not_change_a_model_in_training():
 @pytest.mark.parametrize(
     "models, data, sentence",
     [
-        ({}, None, "a VAE was expected"),
+        ({}, None, "to be a VAE or a dict"),
         (nn.Linear(2, 2), None, "got Linear"),
         ({"a": mlp_vae(2, (4,)), "b": mlp_vae(3, (4,))}, None, "same number of latents"),
-        ({"a": mlp_vae(2, (4,)), "b": mlp_vae(2, (4,), image_shape=(1, 28, 20))}, None, "images of one shape were"),
+        ({"a": mlp_vae(2, (4,)), "b": mlp_vae(2, (4,), image_shape=(1, 28, 20))}, None, "images of one shape, got"),
         (mlp_vae(2, (4,)), torch.rand(3, 1, 28, 28), "load_mnist"),
     ],
 )
@@ -402,7 +402,7 @@ def test_the_sheet_shows_frames_from_first_to_last():
 
 @pytest.mark.parametrize("frames, labels", [([], []), ([frame(1)], "ab"), ([frame(1), frame(2, (5, 5))], "ab")])
 def test_frames_that_do_not_fit_are_refused(frames, labels):
-    with pytest.raises(ValueError, match="frames of one size and a label for each"):
+    with pytest.raises(ValueError, match="to have one size and a label each"):
         FramePlayer(frames, labels, "letter")
 
 

@@ -88,7 +88,7 @@ def test_units_move_a_density_and_no_comparison():
     "images, words",
     [
         (pictures(1), "images were expected .* 2 or more, got"),
-        (pictures()[:, 0], "images were expected with shape"),
+        (pictures()[:, 0], "images were expected to have shape"),
         (torch.cat([pictures(), torch.zeros(200, 1, 4, 1)], dim=3), "got 4 that are the same in all of them"),
     ],
 )

@@ -99,7 +99,7 @@ def test_a_round_number_is_the_nearest_in_the_logarithm(value, expected):
 def test_what_is_no_line_from_below_is_refused(tmp_path):
     with pytest.raises(ValueError, match="expected to enter the axes from below, got one that begins at 0"):
         vertices.take_apart(np.array([[1.0, 0.0], [2.0, -1.0]]))
-    with pytest.raises(ValueError, match="with a slope, got a horizontal one"):
+    with pytest.raises(ValueError, match="to have a slope, got a horizontal one"):
         vertices.first_report(np.array([2.0, 1.0]), np.array([1.0, 1.0]), LEVEL)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="other.csv: the columns were expected to be figure, panel"):

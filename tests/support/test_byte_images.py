@@ -1,4 +1,4 @@
-"""Images that rest as bytes have to be indistinguishable from floats, apart from what they weigh."""
+"""Images that are kept as bytes have to be indistinguishable from floats, apart from what they weigh."""
 
 import copy
 import pickle
@@ -140,14 +140,14 @@ WRITES = {"+=": _add, "[0] =": _set, "clamp_": lambda x: x.clamp_(0, 1), "out": 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 def test_writing_into_them_is_refused_and_changes_nothing(stored, images, write):
     before = stored.clone()
-    with pytest.raises(ValueError, match=r"to be read, by an index, got .*clone\(\)"):
+    with pytest.raises(ValueError, match=r"only to be read, got .*clone\(\)"):
         write(images)
     assert torch.equal(stored, before)
     write(images.clone())
 
 
 def test_nobody_reads_floats_where_there_are_none(images):
-    with pytest.raises(ValueError, match="to be read, by an index, got"):
+    with pytest.raises(ValueError, match="only to be read, got"):
         images.data_ptr()
 
 

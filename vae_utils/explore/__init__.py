@@ -1,1 +1,1 @@
-"""The reader's: pieces that answer the hand, in JupyterLab and on pages, and networks as programs for the page."""
+"""Widgets for the reader, in JupyterLab and on web pages, and networks as programs for the page."""

@@ -1,4 +1,4 @@
-"""A network as plain data: a list of steps and one array of weights, for a machine that has no PyTorch.
+"""A network as plain data: a list of steps and one array of weights, for a machine without PyTorch.
 
 `page/program.js` carries the steps out in a web page, so that a drag needs no answer from Python.
 """
@@ -53,7 +53,7 @@ def decoder_program(vae, features=False):
         features: whether to stop at the features, from which the page can compute log p(x|z) without loss.
 
     Returns:
-        Program: from a code [D] to means or features, one for each pixel.
+        Program: from a code [J] to means or features, one for each pixel.
 
     Raises:
         NotPortable: if the decoder holds something else, or is too large for a web page.
@@ -75,7 +75,7 @@ def encoder_program(vae):
         vae: a model whose encoder is made as `decoder_program` asks of a decoder.
 
     Returns:
-        Program: from an image, its pixels in a row, to the means of q(z|x), and after them the log-variances [2D].
+        Program: from an image, its pixels in a row, to the means of q(z|x), and after them the log-variances [2J].
 
     Raises:
         NotPortable: as `decoder_program`.
@@ -89,7 +89,7 @@ def _written(network, shape):
         network = copy.deepcopy(network).to("cpu", torch.float32).eval()
         graph = fx.symbolic_trace(network)
         _Shapes(graph).run(torch.zeros(1, *shape, dtype=torch.float32))
-    except Exception as error:  # whatever a network's own code does when it is given a symbol
+    except Exception as error:  # a network's own code may do anything when it is given a symbol
         raise NotPortable(f"its network cannot be written as a list of layers ({error})") from error
     writer = _Writer(graph)
     for node in graph.graph.nodes:
@@ -162,7 +162,7 @@ class _Writer:
             self.step("constant", [], constant.shape, weight=self.store(constant))
         elif node.op == "call_function" and node.target in (operator.add, torch.add) and len(inputs) == 2:
             if node.kwargs or self.sizes(node.args[0]) != self.sizes(node.args[1]):
-                raise NotPortable("it adds what has not the same shape, or adds it with a factor")
+                raise NotPortable("it adds numbers of different shapes, or adds them with a factor")
             self.step("add", inputs, node.meta["shape"][1:])
         elif module is not None:
             before, after = (end.meta["shape"][1:] for end in (node.args[0], node))

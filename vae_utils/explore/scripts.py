@@ -1,8 +1,8 @@
-"""One JavaScript module made of several: anywidget and an exported page carry a single text.
+"""One JavaScript module made of several: anywidget and an exported page hold a single text.
 
-No tool is asked for that. Each file names what it takes from others in lines `import { ... } from "./NAME.js";`; here
-the files stand one after the other, each after those that it imports from, without these lines. So no two of them may
-give one name to two things: a browser refuses that.
+This needs no tool. Each file names what it takes from others in lines `import { ... } from "./NAME.js";`; here
+the files stand one after the other, each after those that it imports from, without these lines. So two files must not
+use one name for two things, because a browser refuses that.
 """
 
 import re

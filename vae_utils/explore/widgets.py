@@ -1,4 +1,4 @@
-"""Pieces of a lesson that answer the reader's hand: a point in latent space, the gap of the bound, a film.
+"""The widgets of the lessons: a point in latent space, the gap of the bound, a film.
 
     LatentExplorer(vae, data=mnist)      drag a point, watch the digit
     GapExplorer(z, log_joint)            move q, watch the ELBO rise to the evidence
@@ -6,8 +6,8 @@
 
 Each is an anywidget: Python sends numbers once, and `explore.js`, beside this file, answers every move in the reader's
 browser; `explore.css` says how that looks. Only a decoder that `program` cannot translate stays here and answers
-through the kernel. In a notebook that is stored or reopened, and on a page that runs no code, each leaves a still
-picture. A fourth, DrawingPad, has a file of its own: `drawing`.
+through the kernel. In a notebook that is stored or reopened, and on a page that runs no code, each shows a still
+picture. A fourth, DrawingPad, has its own file: `drawing`.
 """
 
 import base64
@@ -49,7 +49,7 @@ _made_in_cell = {}  # from a cell of the notebook to the request that ran it and
 
 
 class LiveWidget(anywidget.AnyWidget):
-    """What all pieces share: the page's half, the still picture, and an end when their cell runs again."""
+    """What all widgets share: the part in the page, the still picture, and an end when their cell runs again."""
 
     _esm = bundled(Path(__file__).with_name("explore.js"))
     _css = Path(__file__).with_name("explore.css")
@@ -90,7 +90,7 @@ class LiveWidget(anywidget.AnyWidget):
 
 
 def _running_cell():
-    """The ids of the cell that runs and of its run; None and None where nobody tells."""
+    """The ids of the cell that runs and of its run; None and None if that is not known."""
     shell = IPython.get_ipython()
     request = shell.kernel.get_parent("shell") if hasattr(shell, "kernel") else {}
     cell = request.get("metadata", {}).get("cellId")  # JupyterLab, Notebook 7 and VS Code send it
@@ -121,17 +121,17 @@ class LatentExplorer(LiveWidget):
         data: test images to show as codes, as `load_mnist()` returns them; None for none. With two models,
             paths between digits and the nearest test image go by the codes of the first.
         z: where the point starts; the origin if None.
-        compact: leave out the buttons, the path, the legend, and what a newcomer has no words for yet.
+        compact: leave out the buttons, the path, the legend, and words that a newcomer does not know yet.
         light: whether a pixel of 1 is light, as in a photograph; by default it is ink on paper.
 
     Raises:
         ValueError: if there is no model, the latent sizes or the shapes of the images differ, `data` is something
-            else, or `z` is not D finite numbers.
+            else, or `z` is not J finite numbers.
     """
 
     z = traitlets.List(traitlets.Float()).tag(sync=True)
     weights = traitlets.List().tag(sync=True)  # of each decoder, float16
-    codes = traitlets.List().tag(sync=True)  # means of q(z|x) by each model, float32 [N, D]
+    codes = traitlets.List().tag(sync=True)  # means of q(z|x) by each model, float32 [N, J]
     images = traitlets.Bytes().tag(sync=True)  # of the same test images, uint8 [N, H W]
 
     def __init__(self, models, data=None, z=None, compact=False, light=False):
@@ -150,7 +150,7 @@ class LatentExplorer(LiveWidget):
     def _require_position(self, proposal):
         z = list(proposal["value"])
         if len(z) != self._latent_size or not all(map(math.isfinite, z)):
-            raise ValueError(f"a position was expected as {self._latent_size} finite numbers, got {z}")
+            raise ValueError(f"a position was expected to be {self._latent_size} finite numbers, got {z}")
         return z
 
     @torch.no_grad()
@@ -158,13 +158,13 @@ class LatentExplorer(LiveWidget):
         """What each model decodes at one position.
 
         Args:
-            z: D finite numbers.
+            z: J finite numbers.
 
         Returns:
             List of uint8 arrays [H, W], the mean of p(x|z), as ink on paper unless `light`: 255 is white.
 
         Raises:
-            ValueError: if `z` is not D finite numbers.
+            ValueError: if `z` is not J finite numbers.
         """
         z = self._require_position({"value": z})
         means = (model.decode(torch.tensor([z]).to(model.prior.mean)).mean for model in self.models.values())
@@ -175,7 +175,7 @@ class LatentExplorer(LiveWidget):
         return 1 - images if self._light else images
 
     def _answer(self, _, question, buffers):
-        """Decode what the page asks for; whatever goes wrong is for the reader to see, on the widget."""
+        """Decode what the page asks for. The widget shows the reader any error."""
         try:
             pictures = self.pictures(question["z"])
         except Exception as error:
@@ -199,7 +199,7 @@ class LatentExplorer(LiveWidget):
         return f"images decoded by {names} on a 9 by 9 grid of the latent plane{beside}."
 
     def _has_dots(self):
-        """Whether the still has a picture of the codes: of a single model, and where there are test images."""
+        """Whether the still has a picture of the codes: of a single model, and if there are test images."""
         return len(self.models) == 1 and len(self.spec["labels"]) > 0
 
     def _planes(self):
@@ -236,13 +236,13 @@ def _named(models):
     models = models if isinstance(models, dict) else {"the model": models}
     if not models or not all(isinstance(model, VAE) for model in models.values()):
         given = ", ".join(type(model).__name__ for model in models.values()) or "none"
-        raise ValueError(f"a VAE was expected, or a dict of names to VAEs, got {given}")
+        raise ValueError(f"models were expected to be a VAE or a dict from names to VAEs, got {given}")
     sizes = {name: model.latent_size for name, model in models.items()}
     if len(set(sizes.values())) > 1:
-        raise ValueError(f"models with the same number of latents were expected, got {sizes}")
+        raise ValueError(f"models were expected to have the same number of latents, got {sizes}")
     shapes = {name: model.image_shape for name, model in models.items()}
     if len(set(shapes.values())) > 1:
-        raise ValueError(f"models of images of one shape were expected, got {shapes}")
+        raise ValueError(f"models were expected to have images of one shape, got {shapes}")
     return {name: copy.deepcopy(model).to("cpu", torch.float32).eval() for name, model in models.items()}
 
 
@@ -272,7 +272,7 @@ def _encode(models, data):
         return about, {"codes": [], "images": b""}
     if not hasattr(data, "test_labels"):
         given = f"{type(data).__name__}, which has no labels; leave it out, and no codes are drawn"
-        raise ValueError(f"data was expected as load_mnist() returns it, got {given}")
+        raise ValueError(f"data was expected to be as load_mnist() returns it, got {given}")
     measured = data.test[:MEASURED].to("cpu", torch.float32)
     images, labels = measured[:NUM_SHOWN], data.test_labels[:NUM_SHOWN]
     codes = [posterior_parameters(model, images)[0] for model in models.values()]
@@ -287,7 +287,7 @@ def _encode(models, data):
 
 
 def extent_of(codes):
-    """How far axes reach that hold nearly all of these codes [N, D], in half units."""
+    """How far axes reach that hold nearly all of these codes [N, J], in half units."""
     return max(LEAST_EXTENT, math.ceil(2 * codes.abs().quantile(0.998).item()) / 2)
 
 
@@ -328,9 +328,9 @@ class GapExplorer(LiveWidget):
     def __init__(self, z, log_joint, view=(-2, 3), q=(-0.5, 0.8), stills=None, names=("z", "x")):
         z, log_joint = torch.as_tensor(z).double(), torch.as_tensor(log_joint).double()
         if z.ndim != 1 or z.shape != log_joint.shape or not _is_even(z) or not log_joint.isfinite().all():
-            shapes = f"{list(z.shape)} and {list(log_joint.shape)}"
+            shapes = f"shapes {list(z.shape)} and {list(log_joint.shape)}"
             raise ValueError(
-                f"an even grid z [G] that rises and log p(x, z) [G] on it were expected, got shapes {shapes}"
+                f"z and log_joint were expected to be an even grid [G] that rises and log p(x, z) on it, got {shapes}"
             )
         self.grid, self.log_joint = z, log_joint
         self.stills = None if stills is None else [tuple(self._require_gaussian({"value": pair})) for pair in stills]
@@ -343,7 +343,7 @@ class GapExplorer(LiveWidget):
     def _require_gaussian(self, proposal):
         mean, sigma = proposal["value"]
         if not (math.isfinite(mean) and 0 < sigma < math.inf):
-            raise ValueError(f"a finite mean and a sigma above 0 were expected, got {mean} and {sigma}")
+            raise ValueError(f"q was expected to be a finite mean and a sigma above 0, got {mean} and {sigma}")
         return [mean, sigma]
 
     def terms(self, mean, sigma):
@@ -406,7 +406,7 @@ class FramePlayer(LiveWidget):
 
     Raises:
         ValueError: if there are no frames, their sizes differ, their number is not that of the labels, or `start` or
-            one of `stills` is none of them.
+            one of `stills` is not one of them.
     """
 
     frames = traitlets.List().tag(sync=True)
@@ -415,7 +415,7 @@ class FramePlayer(LiveWidget):
         sizes = {_opened(frame).size for frame in frames}
         if len(sizes) != 1 or len(frames) != len(labels):
             given = f"{len(frames)} frames of {len(sizes)} sizes and {len(labels)} labels"
-            raise ValueError(f"frames of one size and a label for each were expected, got {given}")
+            raise ValueError(f"frames were expected to have one size and a label each, got {given}")
         ((width, height),) = sizes
         start = len(frames) - 1 if start is None else start
         if start not in range(len(frames)):

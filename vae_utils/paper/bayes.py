@@ -2,7 +2,7 @@
 
 The weights theta of p(x|z, theta) get a prior p(theta) and an approximate posterior q(theta), both
 `torch.distributions` over one vector of all the weights, event shape [P]. `BayesianVAE` is a model like any
-other: each call of `decode` draws its weights anew, so whatever is written with `vae.prior`, `vae.encode` and
+other: each call of `decode` draws its weights anew, so all code that uses `vae.prior`, `vae.encode` and
 `vae.decode` becomes an average over q(theta), and `training.fit` trains it by Algorithm 2 with
 
     objective=partial(full_bound, num_images=len(images))
@@ -69,7 +69,7 @@ class BayesianVAE(VAE):
         prior = weight_prior(self.decoder) if prior is None else prior
         mean = parameters_to_vector(self.decoder.parameters()).detach()
         if prior.event_shape != mean.shape:
-            expected = f"over the decoder's {len(mean):,} weights"
+            expected = f"to be over the decoder's {len(mean):,} weights"
             given = f"one of event shape {list(prior.event_shape)}"
             raise ValueError(refusal("the prior", expected, given, "make it with weight_prior(vae.decoder)"))
         require_number("initial_std", initial_std, above=0)
@@ -98,7 +98,7 @@ class BayesianVAE(VAE):
         return functional_call(self, drawn, (z,))
 
     def forward(self, z):
-        """`VAE.decode` at whatever weights `decoder` has: what `functional_call` calls."""
+        """`VAE.decode` with the weights that `decoder` has now: what `functional_call` calls."""
         return super().decode(z)
 
     @torch.no_grad()
@@ -128,7 +128,7 @@ def full_bound(vae, x, num_images):
         num_images: N, of the whole training set, not of the minibatch.
 
     Returns:
-        Terms: nats per image, shape [M]; `objective` has the weights' share, `elbo` (of rate and distortion) has not.
+        Terms: nats per image, shape [M]; `objective` has the weights' share, `elbo` (of rate and distortion) does not.
 
     Raises:
         ValueError: as `objectives.elbo`, or if `num_images` < 1.
@@ -159,7 +159,7 @@ def map_bound(vae, x, num_images, prior):
     require_whole("num_images", num_images)
     terms = elbo(vae, x)
     theta = parameters_to_vector(vae.decoder.parameters())
-    log_prior = prior.log_prob(theta.to(prior.mean.device)).to(theta.device)  # `fit` lends the model, not its prior
+    log_prior = prior.log_prob(theta.to(prior.mean.device)).to(theta.device)  # `fit` moves the model, not its prior
     return terms._replace(objective=terms.elbo + log_prior / num_images)
 
 

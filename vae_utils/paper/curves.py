@@ -16,7 +16,7 @@ from vae_utils.support.arguments import refusal, require_one_of
 
 METHOD_COLOURS = {"AEVB": COLOURS["blue"], "WS": COLOURS["vermilion"], "MCEM": COLOURS["green"]}
 METHOD_MARKERS = {"AEVB": "o", "WS": "s", "MCEM": "^"}
-BAND = dict(color="black", alpha=0.3, linewidth=0)  # all methods': it has to stand out from the paper's coloured lines
+BAND = dict(color="black", alpha=0.3, linewidth=0)  # for all methods: it has to differ from the paper's coloured lines
 PAPER_NUMBERS = ("train_samples_evaluated", "value_nats")  # columns of the paper's curves, after their names
 METHOD_NAMES = {"AEVB": "AEVB", "WS": "wake-sleep", "MCEM": "Monte Carlo EM"}
 
@@ -24,8 +24,8 @@ METHOD_NAMES = {"AEVB": "AEVB", "WS": "wake-sleep", "MCEM": "Monte Carlo EM"}
 def paper_curves(figure, panel):
     """Curves of the paper's Figures 2 and 3 as numbers.
 
-    They are the vertices of the vector graphics in the paper's own PDF (arXiv 1312.6114), so they are exact to
-    plotting, not read off by eye; `reproduce unsaid` makes `assets/paper_figures.csv` from them (`paper.vertices`).
+    They are the vertices of the vector graphics in the paper's own PDF (arXiv 1312.6114), so they are as exact as the
+    plot itself, not read by eye; `reproduce unsaid` makes `assets/paper_figures.csv` from them (`paper.vertices`).
     Where vertices are far apart, the reports between them lay on the straight line.
 
     Args:
@@ -125,7 +125,7 @@ def plot_over_paper(ax, figure, panel, curves):
         style["linestyle"] = SOLID_TRAIN_DASHED_TEST[part]
         if curve in paper:
             broad = dict(linewidth=7, alpha=0.3, solid_capstyle="butt", dash_capstyle="butt", zorder=1.5)
-            # Large marks, as pale as the line but shining through it: without colour all broad lines are one grey.
+            # Large marks, pale but visible on the line, because without colour all broad lines have the same grey.
             ax.plot(*paper[curve], markersize=12, markevery=0.12, markeredgewidth=0, **broad, **style)
         seeds = curves.get(curve, ())
         for samples, nats in seeds[:1]:
@@ -144,7 +144,7 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
 
     Args:
         figure: "Fig2" or "Fig3".
-        panels: names of its panels, as in `plot_over_paper`; one that `curves` has not is left with the paper's.
+        panels: names of its panels, as in `plot_over_paper`; a panel that `curves` lacks shows only the paper's.
         curves: as `read_curves` returns them.
         y_limits, x_limits: of the axes.
         y_label: what is drawn.

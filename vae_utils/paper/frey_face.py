@@ -1,4 +1,4 @@
-"""Frey Face, the paper's second data set: frames of a film of one man's face, or of a film that stands in for it."""
+"""Frey Face, the paper's second data set: frames of a film of one man's face, or of another film in its place."""
 
 import hashlib
 import io
@@ -10,7 +10,7 @@ import torch
 from vae_utils.data import Source, StandIn, set_apart
 
 FREY_FACE_SHAPE = (560, 1965)  # of the key `ff`: one column a frame, 28 rows of 20 pixels
-FREY_TRAIN = 1600  # the split of the author's later program (dpkingma/nips14-ssl); the paper gives none
+FREY_TRAIN = 1600  # the split of the author's later program (dpkingma/nips14-ssl); the paper does not say one
 NUM_LEVELS = 256  # bytes / 256, as in the author's program: with / 255 a density would have other units
 
 
@@ -33,18 +33,18 @@ class FreyFace:
 
 
 def load_frey_faces(hold_out: int = 0) -> FreyFace:
-    """Frey Face, or a stand-in where it cannot be had, from a place that is named in one printed line.
+    """Frey Face, or a stand-in if it cannot be found or downloaded. One printed line says where it is from.
 
     1,965 frames of a short film of one man's face (B. Frey; S. Roweis), in a random order that is the same
     every time: 1,600 to train on and 365 to test on. A test frame therefore has training frames from the
     same second of film beside it. A pixel is its byte / 256, as in the author's program.
 
-    The places are those of `data.Source.find`; a folder has `FreyFace/frey_rawface.mat` (key `ff`). Where none has
-    it, as many frames of a film that the reader does have: a window that wanders over the photograph "china.jpg"
-    of scikit-learn. They too are continuous, grey, 28 x 20, and explained by few numbers (where the window is).
+    The places are those of `data.Source.find`; a folder has `FreyFace/frey_rawface.mat` (key `ff`). If none has
+    it, there are as many frames of another film: a window that wanders over the photograph "china.jpg" of
+    scikit-learn. They too are continuous, grey, 28 x 20, and explained by few numbers (where the window is).
 
     Args:
-        hold_out: number of training frames, the same ones every time, that leave `train` and replace `test`,
+        hold_out: number of training frames, the same ones every time, that are taken out of `train` and replace `test`,
             as in `load_mnist`.
 
     Returns:
@@ -76,8 +76,8 @@ def _read_frey_faces(path, files):
     content = path.read_bytes()
     try:
         pixels = loadmat(io.BytesIO(content), variable_names=["ff"]).get("ff")
-    except Exception as error:  # scipy has a different one for each place where a file may be broken
-        raise ValueError(f"one that is truncated, damaged or no MATLAB file ({error})") from error
+    except Exception as error:  # scipy raises a different one for each place where a file may be broken
+        raise ValueError(f"one that is truncated, damaged or not a MATLAB file ({error})") from error
     if not isinstance(pixels, np.ndarray) or pixels.shape != FREY_FACE_SHAPE or pixels.dtype != np.uint8:
         found = "nothing" if pixels is None else f"{pixels.dtype} of shape {list(pixels.shape)}"
         raise ValueError(f"{found} under the key ff, where bytes of shape {list(FREY_FACE_SHAPE)} should be")
@@ -91,8 +91,8 @@ def _read_frey_faces(path, files):
 def _wandering_window():
     """A list of 1,965 frames of a window that wanders over a photograph: uint8 [1965, 28, 20].
 
-    The photograph is china.jpg (a pavilion by a lake), which scikit-learn carries. The window's centre follows
-    two slow waves each way whose periods have no common multiple, so that it never stands twice in one place.
+    The photograph is china.jpg (a pavilion by a lake), which scikit-learn contains. In each direction the window's
+    centre follows two slow waves whose periods do not have a common multiple, so it is never twice in one place.
     """
     from PIL import Image
     from sklearn.datasets import load_sample_image

@@ -1,8 +1,8 @@
 """Hamiltonian Monte Carlo: draws from a density that is known up to a constant, by rolling over its landscape.
 
 Each chain is a ball of mass 1 on the hill -log p(z): it gets a random push, rolls for some leapfrog steps, and
-its end point is accepted or refused so that the density is kept exactly (Duane et al. 1987; Neal 2011,
-section 3). Many independent chains move at once: `log_density` takes z of shape [..., D] and returns one
+its end point is accepted or refused, so that the density is kept exactly (Duane et al. 1987; Neal 2011,
+section 3). Many independent chains move at once: `log_density` takes z of shape [..., J] and returns one
 number, in nats, for each chain: shape [...].
 """
 
@@ -15,11 +15,11 @@ def value_and_gradient(log_density, z):
     """log p(z) and its gradient with respect to z, for each chain.
 
     Args:
-        log_density: function from [..., D] to [...]; the chains may not look at each other.
-        z: places, shape [..., D].
+        log_density: function from [..., J] to [...]; the chains may not look at each other.
+        z: places, shape [..., J].
 
     Returns:
-        (value, gradient): shapes [...] and [..., D], detached.
+        (value, gradient): shapes [...] and [..., J], detached.
     """
     with torch.enable_grad():
         z = z.detach().requires_grad_()
@@ -36,7 +36,7 @@ def leapfrog(log_density, z, momentum, step_size, num_leapfrog):
 
     Args:
         log_density: as `value_and_gradient`.
-        z, momentum: where the chains are and how fast they move, shape [..., D].
+        z, momentum: where the chains are and how fast they move, shape [..., J].
         step_size: one number for all chains, or a tensor [...] with one for each.
         num_leapfrog: whole steps of z, at least 1; each costs one gradient, and the start one more.
 
@@ -66,7 +66,7 @@ def hmc_step(log_density, z, step_size, num_leapfrog):
         log_density, z, step_size, num_leapfrog: as `leapfrog`.
 
     Returns:
-        (z, accepted): the new places [..., D], which are the old ones where the move was refused, and which
+        (z, accepted): the new places [..., J], which are the old ones where the move was refused, and which
             moves were accepted: bool, [...].
 
     Raises:
@@ -103,14 +103,14 @@ def hmc_sample(log_density, z, num_samples, burn_in, num_leapfrog, step_size=0.1
 
     Args:
         log_density: as `value_and_gradient`.
-        z: where the chains start, shape [..., D]: the better the start, the shorter the burn-in may be.
+        z: where the chains start, shape [..., J]: the better the start, the shorter the burn-in may be.
         num_samples: S, moves to keep; neighbours in a chain are correlated.
         burn_in: moves to throw away, during which each chain's step size is fitted, as in `adapt_step_size`.
         num_leapfrog: leapfrog steps of a move.
-        step_size: to begin with, in units of z.
+        step_size: the first one, in units of z.
 
     Returns:
-        (samples, accepted): shape [S, ..., D], and the share of accepted moves after the burn-in, [...].
+        (samples, accepted): shape [S, ..., J], and the share of accepted moves after the burn-in, [...].
 
     Raises:
         ValueError: if a count is below 1 (`burn_in`: below 0).

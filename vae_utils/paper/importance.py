@@ -22,7 +22,7 @@ def log_joint(vae, x, z):
 
     Args:
         vae, x: as `elbo`.
-        z: codes, shape [..., B, D].
+        z: codes, shape [..., B, J].
 
     Returns:
         Nats, shape [..., B].
@@ -46,12 +46,12 @@ def importance_log_weights(vae, x, num_samples, q=None):
     """
     require_whole("num_samples", num_samples)
     q = vae.encode(x) if q is None else q
-    z = q.rsample((num_samples,))  # [K, B, D]
+    z = q.rsample((num_samples,))  # [K, B, J]
     return log_joint(vae, x, z) - q.log_prob(z)
 
 
 def importance_weighted(vae, x, num_samples):
-    """The importance-weighted bound as an objective for training, with the ELBO's two terms for the record.
+    """The importance-weighted bound as an objective for training, with the ELBO's two terms beside it.
 
     log (1/K) sum_k p(x, z_k) / q(z_k|x),  z_k ~ q(z|x)          (Burda et al. 2016, Eq. 8)
 

@@ -10,7 +10,7 @@ from vae_utils.paper.marginal import reciprocal_log_likelihood
 from vae_utils.runtime import fixed_seed
 from vae_utils.support.arguments import require_whole
 
-TARGET, FACTOR = 0.9, 1.25  # share of moves to accept, and what the step size is multiplied or divided by to get there
+TARGET, FACTOR = 0.9, 1.25  # share of moves to accept, and the factor by which the step size changes to reach it
 
 
 class KeptChains:
@@ -19,8 +19,8 @@ class KeptChains:
     `marginal.posterior_sample_log_likelihood` begins each time at likely places, throws 50 moves away and tunes a
     step size for each chain. Here chains begin at draws of the prior, once; each report throws away only a few moves,
     and one step size for all of them gets longer by a quarter after each move of which 90% are accepted, and shorter
-    after each other one. So a chain that sits in a wrong mode stays there, and the estimate reads low: no bound in
-    either direction.
+    after each other one. So a chain that is in a wrong mode stays there, and then the estimate is too low. It is not
+    a bound in either direction.
 
     Args:
         vae: the model at the start; only its prior is used.
@@ -28,11 +28,11 @@ class KeptChains:
         num_samples: S, draws of each report, at least 8; the paper has 50.
         num_leapfrog: leapfrog steps of a move; the paper has 4.
         burn_in: moves that each report throws away first.
-        step_size: of the leapfrog, to begin with.
+        step_size: of the leapfrog, at the start.
         seed: of all draws.
 
     Attributes:
-        z: where the chains are, [N, D].
+        z: where the chains are, [N, J].
         step_size: now, in units of z.
         reports: so far.
 
@@ -41,7 +41,7 @@ class KeptChains:
     """
 
     def __init__(self, vae, x, num_samples=50, num_leapfrog=4, burn_in=5, step_size=0.01, seed=0):
-        require_whole("num_samples", num_samples, least=8, remedy="of two halves, one is split again")
+        require_whole("num_samples", num_samples, least=8, remedy="they are cut in halves, and one of these again")
         require_whole("burn_in", burn_in, least=0)
         self.x, self.num_samples, self.num_leapfrog, self.burn_in = x, num_samples, num_leapfrog, burn_in
         self.step_size, self.seed, self.reports = step_size, seed, 0

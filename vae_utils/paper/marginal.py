@@ -1,7 +1,7 @@
 """log p(x) beyond importance sampling: by quadrature, by the paper's Appendix D, and with the best Gaussian q.
 
-Quadrature is exact to any accuracy asked for where the code has three dimensions or fewer, and so it is the
-referee of the others. Everything is in nats per image.
+If the code has three dimensions or fewer, quadrature reaches any accuracy that one asks for. So the others are compared
+with it. Everything is in nats per image.
 """
 
 import math
@@ -31,7 +31,7 @@ class Quadrature:
 
     Attributes:
         per_image: nats, shape [N].
-        disagreement: between the largest and the smallest of the estimates that the 2^D coarser grids within
+        disagreement: between the largest and the smallest of the estimates that the 2^J coarser grids within
             the last one give, each of twice its spacing: nats, shape [N].
         halvings: of the first grid's cells, for each image, shape [N].
         protocol: how it was measured.
@@ -51,7 +51,7 @@ def quadrature_log_likelihood(vae, images, points=None, extent=5.0, tolerance=0.
     cell counts as its volume times the density at its centre. A trained posterior is often narrower than such
     a cell. So for each image the cells that may hold mass are halved along every axis, and again, until the
     grid is fine enough for it. That shows in the grid itself: every second of its points along each axis is a
-    grid of twice the spacing, there are 2^D of those, and they all have to agree within `tolerance`. Their
+    grid of twice the spacing, there are 2^J of those, and they all have to agree within `tolerance`. Their
     average, which is the result, is far better than any of them: with a Gaussian posterior of width s, a grid
     of spacing h errs by the share 2 exp(-2 (pi s / h)^2), so that 0.2 at 2h means 0.0002 at h.
 
@@ -73,7 +73,7 @@ def quadrature_log_likelihood(vae, images, points=None, extent=5.0, tolerance=0.
     """
     require_images(images, vae.image_shape)
     if vae.latent_size > MOST_DIMENSIONS:
-        expected = f"to be {MOST_DIMENSIONS} or less, or no grid is fine enough"
+        expected = f"to be {MOST_DIMENSIONS} or less, because no grid is fine enough for more"
         raise ValueError(refusal("latent_size", expected, vae.latent_size, "use importance.log_likelihood"))
     points = POINTS[vae.latent_size] if points is None else points
     if points < 2 or points % 2:
@@ -82,7 +82,7 @@ def quadrature_log_likelihood(vae, images, points=None, extent=5.0, tolerance=0.
     size, side = vae.latent_size, 2 * extent / points
     # Pairs of neighbours along each axis, in the order of `_halves`: the first grid is one that was halved too.
     parents = (torch.arange(points // 2) + 0.5) * (2 * side) - extent
-    grid = _halve(torch.cartesian_prod(*[parents] * size).reshape(-1, size), side)  # [K, D]
+    grid = _halve(torch.cartesian_prod(*[parents] * size).reshape(-1, size), side)  # [K, J]
     parts = [_refine(vae, batch, grid, side, tolerance) for batch in x.split(max(1, SHARED_PAIRS // len(grid)))]
     protocol = (
         f"{len(x):,} images, {vae.likelihood.protocol}, quadrature over z from {points}^{size} cells on [-{extent:g}, "
@@ -92,7 +92,7 @@ def quadrature_log_likelihood(vae, images, points=None, extent=5.0, tolerance=0.
 
 
 def _halve(centres, side):
-    """Centres [P, D] of cells to those of the 2^D cells of this `side` within each: [P * 2^D, D], in its order."""
+    """Centres [P, J] of cells to those of the 2^J cells of this `side` within each: [P * 2^J, J], in its order."""
     corners = torch.cartesian_prod(*[torch.tensor([-side / 2, side / 2])] * centres.shape[-1])
     return (centres[:, None] + corners.reshape(-1, centres.shape[-1])).reshape(-1, centres.shape[-1])
 
@@ -103,7 +103,7 @@ def _refine(vae, x, grid, side, tolerance):
     num_corners = 2**size
     density = torch.cat([vae.likelihood.pairwise_log_prob(vae.decoder(part), x) for part in grid.split(PAIRS)])
     density += vae.prior.log_prob(grid)[:, None]  # log p(x, z): [K, B]
-    coarser = density.unflatten(0, (-1, num_corners)).logsumexp(0)  # [2^D, B]
+    coarser = density.unflatten(0, (-1, num_corners)).logsumexp(0)  # [2^J, B]
     total = coarser.logsumexp(0)
     estimate = total + size * math.log(side)
     disagreement = coarser.amax(0) - coarser.amin(0)
@@ -112,7 +112,7 @@ def _refine(vae, x, grid, side, tolerance):
     worth = (density > density.amax(0) - _margin(sharing, size, tolerance)) & (disagreement >= tolerance)
     cell, image = worth.nonzero(as_tuple=True)
     settled = density.masked_fill_(worth, -math.inf).logsumexp(0) + size * math.log(side)
-    z = grid[cell]  # [P, D]: one row a pair
+    z = grid[cell]  # [P, J]: one row a pair
     for _ in range(DEEPEST):
         if len(z) == 0:
             break
@@ -142,7 +142,7 @@ def _margin(sharing, size, tolerance):
     """How far below the best centre a cell may lie and still be halved, nats; the others count as they are.
 
     The best centre may itself miss a narrow mode: at a distance of d widths it lies d^2 / 2 nats below it. How
-    narrow is told by the number of cells that share the mass, about (3.5 s / h)^D; where it is near one, the
+    narrow is told by the number of cells that share the mass, about (3.5 s / h)^J; where it is near one, the
     width could be as little as a tenth of the cell, and the margin is at its largest.
     """
     return 4.0 - math.log(tolerance) + (25.0 * sharing ** (-2 / size)).clamp(max=30.0)
@@ -177,8 +177,8 @@ def posterior_sample_log_likelihood(vae, images, num_samples=50, num_leapfrog=4,
 
     Each chain starts at one of many draws of the prior, chosen in proportion to p(x|z). The density is a
     sum of Gaussians in the shape of the draws' covariance, its bandwidth chosen for each image by fitting to
-    one half of the first half and scoring the other; the paper says only that a density is fitted, the choice
-    is that of its authors' program.
+    one half of the first half and scoring the other; the paper says only that a density is fitted; this
+    choice is that of its authors' program.
 
     Args:
         vae: a model of few latent dimensions ("less than 5"), on the CPU.
@@ -196,7 +196,7 @@ def posterior_sample_log_likelihood(vae, images, num_samples=50, num_leapfrog=4,
         ValueError: if `num_samples` < 8, or `images` are not grey images in [0, 1].
     """
     require_images(images, vae.image_shape)
-    require_whole("num_samples", num_samples, least=8, remedy="of two halves, one is split again")
+    require_whole("num_samples", num_samples, least=8, remedy="they are cut in halves, and one of these again")
     x = vae.observe(images, torch.Generator().manual_seed(seed))
     parts = []
     with fixed_seed(seed):
@@ -208,7 +208,7 @@ def posterior_sample_log_likelihood(vae, images, num_samples=50, num_leapfrog=4,
 
 @torch.no_grad()
 def posterior_samples(vae, x, num_samples, num_leapfrog=4, burn_in=50, candidates=10_000):
-    """Draws of p(z|x) by Hamiltonian Monte Carlo, one chain an image: shape [S, B, D].
+    """Draws of p(z|x) by Hamiltonian Monte Carlo, one chain an image: shape [S, B, J].
 
     Args:
         vae: as `posterior_sample_log_likelihood`.
@@ -221,7 +221,7 @@ def posterior_samples(vae, x, num_samples, num_leapfrog=4, burn_in=50, candidate
 
 @torch.no_grad()
 def likely_draws(vae, x, candidates=10_000):
-    """One of `candidates` draws of the prior for each of the outcomes x [B, ...], by its likelihood p(x|z): [B, D]."""
+    """One of `candidates` draws of the prior for each of the outcomes x [B, ...], by its likelihood p(x|z): [B, J]."""
     drawn = vae.prior.sample((candidates,))
     scores = torch.cat([vae.likelihood.pairwise_log_prob(vae.decoder(part), x) for part in drawn.split(PAIRS)])
     return drawn[torch.multinomial(scores.softmax(0).T, 1).squeeze(1)]
@@ -233,7 +233,7 @@ def reciprocal_log_likelihood(vae, x, z):
 
     Args:
         vae, x: as `posterior_samples`.
-        z: draws of p(z|x), shape [S, B, D].
+        z: draws of p(z|x), shape [S, B, J].
 
     Returns:
         Nats per image, shape [B].
@@ -248,8 +248,8 @@ def kernel_log_density(fitted, z):
     """log of a Gaussian kernel density for each image, its bandwidth chosen by validation on a split.
 
     Args:
-        fitted: draws to fit to, shape [S, B, D].
-        z: where to evaluate, shape [T, B, D].
+        fitted: draws to fit to, shape [S, B, J].
+        z: where to evaluate, shape [T, B, J].
 
     Returns:
         Nats, shape [T, B].
@@ -265,13 +265,13 @@ def kernel_log_density(fitted, z):
 def _kernels(centres, z, factor):
     """log (1/S) sum_s N(z; centre_s, factor^2 C), C the covariance of the centres: [T, B]."""
     num, _, size = centres.shape
-    deviations = (centres - centres.mean(0)).transpose(0, 1)  # [B, S, D]
+    deviations = (centres - centres.mean(0)).transpose(0, 1)  # [B, S, J]
     covariance = deviations.mT @ deviations / (num - 1)
-    # A chain that has hardly moved has no covariance to speak of: a floor, in its own units and in the prior's.
+    # A chain that has hardly moved has nearly no covariance: so it gets a floor, in its own units and in the prior's.
     floor = 1e-4 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-8
     root = torch.linalg.cholesky(covariance + floor[:, None, None] * torch.eye(size))
     whitened = partial(torch.linalg.solve_triangular, root, upper=False)
-    scaled, places = whitened(centres.permute(1, 2, 0)).mT, whitened(z.permute(1, 2, 0)).mT  # [B, S, D], [B, T, D]
+    scaled, places = whitened(centres.permute(1, 2, 0)).mT, whitened(z.permute(1, 2, 0)).mT  # [B, S, J], [B, T, J]
     factor = factor.expand(len(root))
     distances = torch.cdist(places, scaled).square() / (2 * factor[:, None, None] ** 2)  # [B, T, S]
     log_volume = root.diagonal(dim1=-2, dim2=-1).log().sum(-1) + size * factor.log()
@@ -287,7 +287,7 @@ def best_gaussian_posterior(vae, x, num_steps=500, learning_rate=0.05, num_sampl
 
     It splits what a bound loses (Cremer et al. 2018): log p(x) minus the ELBO of the best q is the
     *approximation gap*, what no diagonal Gaussian can have; the rest, up to the ELBO of q(z|x), is the
-    *amortisation gap*, the price of one encoder for all images.
+    *amortisation gap*, the cost of one encoder for all images.
 
     The ascent begins at q(z|x), and once more with its mean at a likely draw of the prior: where the encoder is far
     off, an ascent from its q may end on a wrong hill. Of the two ends the one of the higher ELBO counts for each image.
@@ -301,7 +301,7 @@ def best_gaussian_posterior(vae, x, num_steps=500, learning_rate=0.05, num_sampl
         seed: of the draws.
 
     Returns:
-        Distribution over codes: batch shape [B], event shape [D], detached.
+        Distribution over codes: batch shape [B], event shape [J], detached.
     """
     with fixed_seed(seed):
         q = vae.encode(x).base_dist
@@ -315,7 +315,7 @@ def best_gaussian_posterior(vae, x, num_steps=500, learning_rate=0.05, num_sampl
 
 
 def _ascend(vae, x, start, num_steps, learning_rate, num_samples):
-    """The Gaussian that gradient ascent on each image's ELBO reaches from `start`, Normal of batch shape [B, D]."""
+    """The Gaussian that gradient ascent on each image's ELBO reaches from `start`, Normal of batch shape [B, J]."""
     loc, scale = start.loc.detach(), start.scale.detach()
     shift, log_factor = (torch.zeros_like(loc).requires_grad_() for _ in range(2))
 

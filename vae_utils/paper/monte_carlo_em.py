@@ -1,4 +1,4 @@
-"""Monte Carlo EM, the rival without an encoder: Appendix E."""
+"""Monte Carlo EM, which needs no encoder: the paper's Appendix E."""
 
 import math
 import sys
@@ -24,8 +24,8 @@ class MCEMReport:
         iterations: E- and M-steps so far.
         samples: training images evaluated so far by weight updates, as `monte_carlo_em` says.
         seconds: time spent so far, apart from `on_report`.
-        log_joint: log p(x, z) at the current weights and codes, nats per image. No bound on log p(x): it lacks
-            the entropy of the codes.
+        log_joint: log p(x, z) at the current weights and codes, nats per image. It is not a bound on log p(x),
+            because the entropy of the codes is missing.
         accepted: share of the moves accepted since the last report.
         step_size: of the leapfrog, now, in units of z.
     """
@@ -62,9 +62,10 @@ def monte_carlo_em(
     E: one Hamiltonian move of every z_n towards p(z_n|x_n), from where the last iteration left it
     M: `num_updates` steps up the mean of log p(x_n, z_n) in the weights of the decoder
 
-    The chains start from the prior. Grey images become outcomes of p(x|z) once, by one fixed draw, since a
-    chain needs a target that stays. Here an iteration counts as N * num_updates images; the leapfrog steps are work
-    that this number does not show. The paper's Figure 3 counts both (`reproduce unsaid`), and so does `reproduce fig3`.
+    The chains start from the prior. Grey images become outcomes of p(x|z) once, by one fixed draw, because a
+    chain needs a target that does not change. Here an iteration counts as N * num_updates images. The leapfrog steps
+    are work that this number does not show. The paper's Figure 3 counts both (`reproduce unsaid`), as does `reproduce
+    fig3`.
 
     Args:
         vae: the model, on the CPU; the weights that p(x|z) depends on are trained in place.
@@ -72,22 +73,22 @@ def monte_carlo_em(
         iterations: E- and M-steps.
         learning_rate: of `optimiser`.
         optimiser: function of the parameters that returns a torch optimiser, e.g. `training.paper_adagrad(N)`.
-        waiting: updates at the beginning that let the optimiser see gradients and leave the weights alone, as
+        waiting: updates at the beginning in which the optimiser sees gradients and the weights stay, as
             `training.after`.
         num_leapfrog: leapfrog steps in a move.
         num_updates: steps of the optimiser after it.
-        step_size: of the leapfrog, to begin with; then tuned so that a share of `target` is accepted.
+        step_size: of the leapfrog, at the start; then tuned so that a share of `target` is accepted.
         target: share of the moves to accept.
         seed: of every draw; the weights' own draw happens before, outside.
         report_at: numbers of training images evaluated after which to report; by default at every tenth of the run.
-        on_report: function of (vae, report, z) called at each report, z of shape [N, D].
+        on_report: function of (vae, report, z) called at each report, z of shape [N, J].
         on_step: function of the `MCEMRun`, called before the first iteration and after each: it may keep the run,
             or put it back to where an earlier one was interrupted (`reproduce.resuming`).
         chunk: images at a time: bounds the memory, and changes which random number goes to which image.
         progress: whether to show a text bar with the time left.
 
     Returns:
-        (reports, z): list of `MCEMReport`, and the codes, shape [N, D].
+        (reports, z): list of `MCEMReport`, and the codes, shape [N, J].
 
     Raises:
         ValueError: if images are not [N, 1, H, W] in [0, 1], or a count is below 1.
@@ -136,7 +137,7 @@ class MCEMRun:
 
     Attributes:
         vae, optimiser: in training.
-        x, z: outcomes of p(x|z), [N, 1, H, W], and the end of each one's chain, [N, D].
+        x, z: outcomes of p(x|z), [N, 1, H, W], and the end of each one's chain, [N, J].
         iteration, seconds: so far.
         step_size: of the leapfrog.
         shares: of moves accepted, one for each iteration since the last report.

@@ -39,12 +39,12 @@ def ppca(images, latent_size):
 
     p(z) = N(0, I), p(x|z) = N(W z + mean, s^2 I), hence p(x) = N(mean, W W^T + s^2 I), whose greatest evidence
     lies where column i of W points along the i-th principal direction, with squared length lambda_i - s^2, and
-    s^2 is the mean of the eigenvalues that are left over. Its mean log p(x) over `images` is
-    -(D log 2 pi + sum_{i <= K} log lambda_i + (D - K) log s^2 + D) / 2, and lesson 01 derives it.
+    s^2 is the mean of the other eigenvalues. Its mean log p(x) over `images` is
+    -(D log 2 pi + sum_{i <= J} log lambda_i + (D - J) log s^2 + D) / 2, and lesson 01 derives it.
 
     Args:
         images: shape [N, 1, H, W]; D = H W.
-        latent_size: K, from 1 to the number of principal directions that the images have, less one.
+        latent_size: J, from 1 to the number of principal directions that the images have, minus one.
 
     Returns:
         Distribution over images, float64: event shape [1, H, W].
@@ -65,11 +65,11 @@ def ppca(images, latent_size):
         expected = f"to differ in more than {latent_size} directions"
         given = "nothing that is left over for the noise, and a density without an upper bound"
         raise ValueError(refusal("images", expected, given, "choose a smaller latent size"))
-    factor = directions[:, :latent_size] * (kept - noise).sqrt()  # W: [D, K]
+    factor = directions[:, :latent_size] * (kept - noise).sqrt()  # W: [D, J]
     flat = LowRankMultivariateNormal(mean, factor, noise.expand_as(mean))
     return TransformedDistribution(flat, ReshapeTransform(mean.shape, shape))
 
 
 def _require_several(images, least):
     if images.ndim != 4 or len(images) < least or math.prod(images.shape[1:]) == 0:
-        raise ValueError(refusal("images", f"with shape [N, 1, H, W], {least} or more", list(images.shape)))
+        raise ValueError(refusal("images", f"to have shape [N, 1, H, W], N of {least} or more", list(images.shape)))

@@ -2,7 +2,7 @@
 
 `assets/paper_vertices.csv` holds every vertex of the vector paths in the paper's PDF (arXiv 1312.6114), in the units of
 the axes. Matplotlib has left out vertices that a straight line passes through, and has cut each line where it leaves
-the axes; nothing else is lost. The horizontal axis of Figure 2 is logarithmic, that of Figure 3 linear.
+the axes. Nothing else is lost. The horizontal axis of Figure 2 is logarithmic, that of Figure 3 linear.
 """
 
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ def take_apart(vertices: np.ndarray) -> Line:
 
 @checked
 def first_report(seen: np.ndarray, cut: np.ndarray, level: float) -> float:
-    """Where a report lies that is not seen, because it is below the axes: on the line that leads to it.
+    """The place of a report that is not seen because it is below the axes. It lies on the line that leads to it.
 
     The line is straight in the logarithm of the images, as Figure 2 draws it.
 
@@ -102,7 +102,8 @@ def first_report(seen: np.ndarray, cut: np.ndarray, level: float) -> float:
         ValueError: if the line has no slope between `seen` and `cut`.
     """
     if seen[1] == cut[1]:
-        raise ValueError(refusal("the line", "with a slope", "a horizontal one", "it leads to no report below"))
+        remedy = "take one that leads to a report"
+        raise ValueError(refusal("the line", "to have a slope", "a horizontal one", remedy))
     share = (level - seen[1]) / (cut[1] - seen[1])
     return float(seen[0] * (cut[0] / seen[0]) ** share)
 
@@ -143,7 +144,7 @@ def largest_unit(samples: np.ndarray, unit: float, most: int = 60, tolerance: fl
 def free_steps(samples: np.ndarray, unit: float) -> int:
     """How many numbers were free to miss the grid, if reports come at even distances that a line may skip.
 
-    These are the first one, and of the distances between neighbours those that are no multiple of a smaller one.
+    These are the first one, and those distances between neighbours that are not a multiple of a smaller one.
     """
     steps = np.unique(np.diff(np.round(samples / unit)).astype(int))
     return 1 + sum(all(step % other for other in steps[steps < step]) for step in steps)

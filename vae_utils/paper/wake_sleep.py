@@ -1,4 +1,4 @@
-"""Wake-sleep (Hinton et al. 1995), the rival that the paper compares AEVB with: section 4."""
+"""Wake-sleep (Hinton et al. 1995), which the paper compares AEVB with: section 4."""
 
 import torch
 from torch.distributions import kl_divergence
@@ -7,14 +7,14 @@ from vae_utils.objectives import Terms
 
 
 def wake_sleep(vae, x):
-    """The two objectives of wake-sleep in one: each network follows its own, and there is no bound in common.
+    """The two objectives of wake-sleep in one: each network follows its own, and there is no common bound.
 
     wake   log p(x|z),       z ~ q(z|x)             moves the decoder alone
     sleep  log q(z'|x'),     z' ~ p(z), x' ~ p(x|z')  moves the encoder alone
 
     Both gradients come out of one backward pass, because z and the dreams x', z' are drawn without a gradient.
-    The encoder is thus taught on images that the decoder dreams, and to cover the posterior, KL(p || q)
-    the other way round from the ELBO's.
+    So the encoder learns on images that the decoder dreams. It learns to cover the posterior, because its KL(p || q)
+    is the other way round from the ELBO's.
 
     Args:
         vae: model with `prior`, `encode`, `decode`.
@@ -22,7 +22,7 @@ def wake_sleep(vae, x):
 
     Returns:
         Terms: `objective` is the sum of the two; `rate` and `distortion` those of the ELBO at the present
-            weights, for the record.
+            weights.
 
     Raises:
         ValueError: as `objectives.elbo`.

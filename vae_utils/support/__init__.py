@@ -1,1 +1,1 @@
-"""What the core stands on and a learner need not read: refusals in one form, words for pictures, shared cores."""
+"""What the core needs, and a learner does not have to read: error messages, words for pictures, shared cores."""

@@ -1,6 +1,6 @@
 """What a figure shows, in words, for readers who do not see it.
 
-A notebook stores a text beside each picture. JupyterLab 4 shows the picture and passes the text on to nobody,
+A notebook stores a text beside each picture. JupyterLab 4 shows the picture and does not use the text,
 but our web pages and slides make it the picture's alternative text (`authoring.exporter.picture`), which screen
 readers read out. matplotlib offers the size of the figure as that text; after `describe_figures` it is a sentence
 made from titles, labels and legends, or one of the author's own:
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from vae_utils.support.arguments import refusal
 from vae_utils.support.kinds import checked
 
-ALT_LETTERS = 190  # more is tiresome to listen to
+ALT_LETTERS = 190  # a longer text is tiring to listen to
 SYMBOLS = {
     "mu": "μ",
     "sigma": "σ",
@@ -40,7 +40,8 @@ def describe_figures() -> None:
     """From now on, let IPython store `alt_text` beside each figure.
 
     This gives matplotlib's Figure the method by which IPython asks objects for their text. A function registered
-    with IPython for that class would not do: IPython forgets it when it sets up matplotlib, after the first cell.
+    with IPython for that class would not be enough, because IPython forgets it after the first cell, when it sets up
+    matplotlib.
     """
     Figure._repr_pretty_ = lambda figure, printer, cycle: printer.text(alt_text(figure))
 
@@ -51,7 +52,7 @@ def set_alt_text(figure: Figure, text: str) -> Figure:
 
     Args:
         figure: matplotlib figure.
-        text: one or two sentences, less than 200 letters: what is to be seen, not how it looks.
+        text: one or two sentences, less than 200 letters: what one would see, not how it is drawn.
 
     Returns:
         The figure.
@@ -62,7 +63,7 @@ def set_alt_text(figure: Figure, text: str) -> Figure:
     text = " ".join(text.split())
     if not 0 < len(text) <= ALT_LETTERS:
         expected = f"to have 1 to {ALT_LETTERS} letters"
-        raise ValueError(refusal("the text", expected, len(text), "say what is to be seen"))
+        raise ValueError(refusal("the text", expected, len(text), "say what one sees"))
     figure.set_label(text)
     return figure
 
@@ -89,7 +90,7 @@ def alt_text(figure: Figure) -> str:
     if rows:
         parts.append((f"Images in {len(rows)} rows: " if len(rows) > 1 else "Images: ") + "; ".join(rows))
     parts += [_panel_words(ax) for ax in panels if not _is_row(ax)]
-    # What every panel says is said once.
+    # What every panel has is said once.
     text = ". ".join(dict.fromkeys(part for part in parts if part)) or "Figure"
     if len(text) > ALT_LETTERS:
         text = text[: ALT_LETTERS - 1].rpartition(" ")[0].rstrip(",;:. ") + "…"

@@ -1,4 +1,4 @@
-"""Refusals in one form: what was expected, what was given, what to do.
+"""Error messages in one form: what was expected, what was given, what to do.
 
 latent_size was expected to be a whole number of 1 or more, got 0; <what to do>
 """
@@ -8,13 +8,13 @@ from numbers import Integral, Real
 
 
 def require_whole(name: str, value: object, least: int = 1, most: int | None = None, remedy: str = "") -> None:
-    """Refuse what is not a whole number from `least` to `most` (no upper end if None).
+    """Raise an error unless `value` is a whole number from `least` to `most` (no upper end if None).
 
     Args:
         name: of the argument, as the caller knows it.
-        value: what was given; a bool is no number.
+        value: what was given; a bool is not a number here.
         least, most: the ends, which are allowed.
-        remedy: what to do, in words, where the range alone does not say it.
+        remedy: what to do, in words, if the range alone does not say it.
 
     Raises:
         ValueError: if it is not.
@@ -31,7 +31,7 @@ def require_number(
     most: float | None = None,
     remedy: str = "",
 ) -> None:
-    """Refuse what is not a number above `above`, of `least` or more, of `most` or less; NaN is refused too.
+    """Raise an error unless `value` is a number above `above`, from `least` to `most`; NaN is an error too.
 
     Args:
         name, value, remedy: as `require_whole`.
@@ -50,7 +50,7 @@ def require_number(
 
 
 def require_one_of(name: str, value: object, choices: Iterable, remedy: str = "") -> None:
-    """Refuse what is not among `choices`.
+    """Raise an error unless `value` is among `choices`.
 
     Raises:
         ValueError: if it is not.
@@ -67,7 +67,7 @@ def refusal(what: str, expected: str, given: object, remedy: str = "") -> str:
 
 
 def is_a(kind: type, value: object) -> bool:
-    """Whether `value` is a number of this kind; a bool is none."""
+    """Whether `value` is a number of this kind; a bool is not."""
     return isinstance(value, kind) and not isinstance(value, bool)
 
 

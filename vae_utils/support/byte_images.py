@@ -1,4 +1,4 @@
-"""Images that rest in memory as bytes and behave as floats."""
+"""Images that are kept in memory as bytes and behave as floats."""
 
 import torch
 from torch import Tensor
@@ -6,26 +6,26 @@ from torch.utils._pytree import tree_map_only
 
 from vae_utils.support.arguments import refusal
 
-AT_A_TIME = 1000  # images, where all have to be gone through
-LARGE = 1_000_000  # pixels, from which on a part rests as bytes too
+AT_A_TIME = 1000  # images, if an operation needs all of them
+LARGE = 1_000_000  # pixels; a part with more of them is kept as bytes too
 
-# What takes some pixels, or puts them into another order or shape, and computes nothing.
+# Functions that select pixels, or change their order or shape, and compute nothing.
 ARRANGING = {"__getitem__", "flatten", "view", "view_as", "reshape", "permute", "movedim", "transpose", "flip", "roll"}
 
-# What the object itself answers: it knows shape, kind and device.
+# Functions that the object itself answers: it knows its shape, kind and device.
 KNOWN = {"__len__", "size", "dim", "numel", "is_floating_point", "element_size"}
 KNOWN_ATTRIBUTES = {"shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_leaf", "grad_fn", "grad"}
 KNOWN_ATTRIBUTES |= {"is_cuda", "is_mps", "is_cpu", "is_meta", "is_sparse", "is_quantized", "nbytes", "itemsize"}
-# What wants floats that lie somewhere; functions whose names end in _ do too.
+# Functions that write into memory; those whose names end in _ do too.
 WRITERS = {"__setitem__", "__set__", "data_ptr", "untyped_storage"}
 
 
 class ByteImages(Tensor):
     """Bytes as a float32 tensor in [0, 1]: a quarter of the memory. Every operation gets floats and returns floats.
 
-    Parts, and pixels in another order, are made into floats if they are few, and rest as bytes if they are `LARGE`.
-    Other operations on all of them make all of them floats for as long as they take, apart from `split`, `mean` and
-    `to` another device. They cannot be written into: `clone()` is an ordinary tensor.
+    Parts, and pixels in another order, are made into floats if they are few, and stay bytes if they are `LARGE`.
+    Other operations on all of them make all of them floats while they run, except `split`, `mean` and `to` another
+    device. One cannot write into them: `clone()` is an ordinary tensor.
 
     Args:
         stored: uint8 [N, ...], 255 for a brightness of 1.
@@ -45,7 +45,7 @@ class ByteImages(Tensor):
         return _floats(self.stored)
 
     def split(self, size: int, dim: int = 0) -> tuple["ByteImages", ...]:
-        """As `Tensor.split`: each part rests as bytes."""
+        """As `Tensor.split`: each part stays bytes."""
         return tuple(map(ByteImages, self.stored.split(size, dim)))
 
     def mean(self, dim: int | tuple[int, ...] | None = None, keepdim: bool = False, *, dtype=None) -> Tensor:
@@ -57,7 +57,7 @@ class ByteImages(Tensor):
         return (mean if dim == 0 else mean.mean()).float()
 
     def to(self, *args, **kwargs) -> Tensor:
-        """As `Tensor.to`; on another device they rest as bytes too."""
+        """As `Tensor.to`; on another device they are bytes too."""
         device, dtype, non_blocking, _ = torch._C._nn._parse_to(*args, **kwargs)
         if dtype not in (None, torch.float32):
             return self.floats().to(*args, **kwargs)
@@ -81,7 +81,7 @@ class ByteImages(Tensor):
             written = (name.endswith("_") and not name.endswith("__")) or name in WRITERS
             if (written and isinstance(args[0], cls)) or isinstance(kwargs.get("out"), cls):
                 remedy = "take a copy: images = images.clone()"
-                raise ValueError(refusal("images that rest as bytes", "to be read, by an index", name, remedy))
+                raise ValueError(refusal("images that are kept as bytes", "only to be read", name, remedy))
             return function(*_as_floats(args), **_as_floats(kwargs))
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Every public function says in its type hints what it asks for, and `checked` refuses the rest in the house's form."""
+"""Every public function says in its type hints what it asks for, and `checked` raises an error for anything else."""
 
 import inspect
 import types
@@ -67,7 +67,7 @@ def _fits(value, hint):
     if hint in KINDS or origin is Callable:
         return KINDS[origin or hint][1](value)
     if origin in (Iterable, Sequence):
-        entries = value if isinstance(value, (list, tuple)) else ()  # an iterator is left to who asked for it
+        entries = value if isinstance(value, (list, tuple)) else ()  # an iterator is left to `function`
         return isinstance(value, origin) and not isinstance(value, str) and all(_fits(e, inside[0]) for e in entries)
     if origin is dict:
         return isinstance(value, dict) and all(_fits(k, inside[0]) and _fits(v, inside[1]) for k, v in value.items())
@@ -106,7 +106,7 @@ def described(value: object) -> str:
 
 
 def _remedy(value, hint):
-    """How one comes from a value of a frequent wrong kind to the right one; "" where nobody can tell."""
+    """How to get from a value of a frequent wrong kind to the right one; "" if that is not known."""
     wanted = {hint, *typing.get_args(hint)}
     if isinstance(value, type) and any(isinstance(kind, type) and issubclass(value, kind) for kind in wanted):
         return f"write {value.__name__}() with parentheses"

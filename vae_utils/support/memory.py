@@ -1,4 +1,4 @@
-"""What a kernel gives back, and what it need not load: memory that a room's other learners do not have else."""
+"""Memory that a kernel gives back, and libraries that it does not load, so that other learners have more memory."""
 
 import ctypes
 import gc
@@ -13,7 +13,7 @@ from types import FunctionType
 
 import torch
 
-PERIOD = 0.02  # seconds between two looks
+PERIOD = 0.02  # seconds between two checks
 GROWTH = 8 * 2**20  # bytes
 
 
@@ -21,10 +21,10 @@ class GivingBack(threading.Thread):
     """Returns freed memory to the system while a program grows.
 
     The C library keeps freed memory, and does not always use it again: a loop that takes and frees the same small
-    tensors thousands of times can grow by a gigabyte. So this looks, fifty times a second, whether the program has
-    grown by `GROWTH`, and returns what is free. What it takes again until the next look it needs, and keeps. In a
-    notebook the end of each cell is such a moment too, after which it may need less: figures, above all, whose parts
-    refer to each other, so that Python has to look for them. Until the next cell nobody looks.
+    tensors thousands of times can grow by a gigabyte. So this checks, fifty times a second, whether the program has
+    grown by `GROWTH`, and returns what is free. What the program takes again until the next check it needs, and keeps.
+    In a notebook it also checks at the end of each cell, when less may be needed: above all figures, whose parts
+    refer to each other, so that Python has to search for them. It does not check between two cells.
 
     Args:
         trim: the C library's `malloc_trim`.
@@ -33,7 +33,7 @@ class GivingBack(threading.Thread):
     def __init__(self, trim: Callable):
         super().__init__(name="giving memory back", daemon=True)
         self.trim, self.needed = trim, resident()  # bytes
-        self.returned = False  # since the last look
+        self.returned = False  # since the last check
         self.working = threading.Event()
         self.working.set()
 
@@ -75,12 +75,12 @@ def give_back() -> GivingBack | None:
     try:
         trim = ctypes.CDLL(None).malloc_trim
         resident()
-    except (AttributeError, OSError, TypeError):  # TypeError: there is no None on Windows
+    except (AttributeError, OSError, TypeError):  # TypeError: on Windows CDLL does not take None
         return None
     giving = GivingBack(trim)
     giving.start()
     if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()):
-        gc.freeze()  # what torch and the kernel are made of stays anyway: looking through it takes 0.15 s
+        gc.freeze()  # the objects of torch and the kernel stay anyway, and to search them takes 0.15 s
         shell.events.register("pre_run_cell", giving.before_a_cell)
         shell.events.register("post_run_cell", giving.after_a_cell)
     return giving
@@ -92,10 +92,10 @@ def resident() -> int:
 
 
 def leave_compiler_out() -> None:
-    """Let torch's optimisers begin at once: 150 MB and some seconds less for each kernel that trains.
+    """Let torch's optimisers start without torch's compiler: each kernel that trains saves 150 MB and some seconds.
 
-    At their first use they load torch's compiler, to tell it that it has nothing to compile (`torch._compile`). Their
-    methods do here what they do there, without telling it. With a torch that is built otherwise, nothing changes.
+    At their first use they load the compiler, only to tell it that it has nothing to compile (`torch._compile`). Here
+    their methods do the same without telling it. With a torch that is built in another way, nothing changes.
     """
     kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type)]
     for kind in kinds:
@@ -110,9 +110,9 @@ def leave_compiler_out() -> None:
 
 
 def leave_algebra_out() -> None:
-    """Let torch's multivariate normal do without sympy: 35 MB and half a second less for each kernel that uses it.
+    """Let torch's multivariate normal work without sympy: each kernel that uses it saves 35 MB and half a second.
 
-    `torch.broadcast_shapes` loads it in case a size is a symbol, which only torch's compiler makes.
+    `torch.broadcast_shapes` loads it in case a size is a symbol. Only torch's compiler makes such sizes.
     """
     with_symbols = torch.broadcast_shapes
 

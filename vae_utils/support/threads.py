@@ -1,9 +1,9 @@
 """How many threads a computation takes: as many cores as nobody else is using.
 
-PyTorch takes one thread for each core, and threads that wait for each other keep their cores busy meanwhile. On a
-machine that several learners share, some thread always has no core, and all others wait for it: four learners on two
-cores train forty times slower than their share of the machine allows (`reproduce crowd`). So, on Linux, a program that
-shares cores begins a computation with one thread, and looks four times a second: it takes more threads where cores lie
+PyTorch takes one thread for each core, and threads that wait for each other keep their cores busy. On a machine that
+several learners share, some thread is always without a core, and all others wait for it: four learners on two cores
+need about sixty times as long as their share of the machine allows (`reproduce crowd`). So, on Linux, a program that
+shares cores begins a computation with one thread, and checks four times a second: it takes more threads if cores are
 idle, and gives them back if it has waited for a core.
 
 A number that the user has chosen, by OMP_NUM_THREADS, MKL_NUM_THREADS or `torch.set_num_threads`, is left alone.
@@ -18,12 +18,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-PERIOD = 0.25  # seconds between two looks
-FIRST = 0.1  # seconds until the first look of a computation, during which it has one thread
-BUSY = 0.5  # share of its time that a program computes or waits for a core; after less, a new computation begins
-WAITED = 0.15  # share of its busy time without a core, from which on threads are given back
-IDLE = 0.6  # cores that lie idle, from which on a thread is taken
-LONGEST_REST = 64  # looks after giving back, at the most, in which no thread is taken
+PERIOD = 0.25  # seconds between two checks
+FIRST = 0.1  # seconds until the first check of a computation; until then it has one thread
+BUSY = 0.5  # share of its time in which a program computes or waits for a core; with less, a new computation begins
+WAITED = 0.15  # share of its busy time without a core; with more, threads are given back
+IDLE = 0.6  # idle cores; with more, a thread is taken
+LONGEST_REST = 64  # checks after giving back, at the most, in which no thread is taken
 
 
 class CoreSharing:
@@ -36,8 +36,8 @@ class CoreSharing:
     def __init__(self, most: int):
         self.most = self.threads = most
         self.owner = threading.get_ident()  # torch counts the threads of each Python thread apart
-        self.rest, self.next_rest = 0, 1  # looks
-        self.before, self.period = None, FIRST  # the clocks at the last look; seconds from there to the next
+        self.rest, self.next_rest = 0, 1  # checks
+        self.before, self.period = None, FIRST  # the clocks at the last check; seconds from there to the next
         torch.set_num_threads(most)
         self.hook = nn.modules.module.register_module_forward_pre_hook(self._before_a_network)
 
@@ -90,8 +90,8 @@ def share_cores() -> CoreSharing | None:
     """Let the number of threads follow what others leave of the machine.
 
     Returns:
-        CoreSharing, or None where all stays as it is: where the user has chosen a number, where there is one core, and
-        on systems other than Linux, which do not tell how long a thread has waited.
+        CoreSharing, or None if all stays as it is: if the user has chosen a number, if there is one core, and on
+        systems other than Linux, which do not say how long a thread has waited.
     """
     if os.environ.get("OMP_NUM_THREADS") or os.environ.get("MKL_NUM_THREADS"):
         return None
