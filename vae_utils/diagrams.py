@@ -1,4 +1,4 @@
-"""What formulas say, drawn: the graphical model, networks and their shapes, the way of a gradient, the bound over θ.
+"""Formulas as drawings: the graphical model, networks and their shapes, the way of a gradient, the bound over θ.
 
     graphical_model       what depends on what (the paper's Figure 1)
     network               a model's own shapes, from the image to μ and log σ², z, and back
@@ -7,11 +7,11 @@
     digit_through         one image on its way through a model, with all numbers of its ELBO
 
 All are made of matplotlib's patches, in the style of `figures`. A program that lays out graphs, such as Graphviz,
-would have to be installed beside Python, and here each box has one place where it is best seen.
+would have to be installed beside Python, and here the best place of each box is known.
 
-Random quantities stand in circles, those that are computed or given in boxes, and what is observed is shaded. θ, the
-weights of the model, are green, and φ, the weights of q, are blue. A gradient is vermilion and dashed. On a drawing
-without axes, all lengths are inches.
+Random quantities are in circles, computed or given ones in boxes, and observed ones are shaded. θ, the weights of the
+model, are green, and φ, the weights of q, are blue. A gradient is vermilion and dashed. On a drawing without axes, all
+lengths are inches.
 """
 
 import math
@@ -100,7 +100,7 @@ def network(vae: VAE, image: Tensor | None = None) -> Figure:
 
     The way in runs above from left to right, the way out below from right to left, so that an image stands above
     what is made of it. A vector is a bar, its height in proportion to the root of its length; feature maps are a stack
-    of squares. The words at an arrow name its layers, as far as they are modules.
+    of squares. The words at an arrow name its layers, if they are modules.
 
     Args:
         vae: a model of images of about 28 x 28, with any networks.
@@ -353,7 +353,7 @@ def _toy_bound(theta, mean, sigma):
 
 
 def _decimals(a, b):
-    """With how many the two numbers and their sum, each printed alone, still add up."""
+    """The number of decimals with which two numbers and their sum, each rounded by itself, add up."""
     return next((d for d in (2, 1, 3, 4, 0) if f"{round(a, d) + round(b, d):.{d}f}" == f"{a + b:.{d}f}"), 2)
 
 
@@ -361,7 +361,7 @@ def _one_image(vae, image, seed):
     """What the model sees of one grey image, drawn as `evaluate` draws it."""
     require_images(image, vae.image_shape)
     if len(image) != 1:
-        raise ValueError(refusal("the image", "to be one", len(image), "images[:1] keeps the first"))
+        raise ValueError(refusal("image", "to be a batch of one", len(image), "images[:1] keeps the first"))
     return vae.observe(image.cpu(), torch.Generator().manual_seed(seed)).to(vae.prior.mean)
 
 

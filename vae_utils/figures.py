@@ -46,7 +46,7 @@ COLOURS = {
 CURVE_COLOURS = tuple(COLOURS[name] for name in ("blue", "vermilion", "green", "purple", "orange", "sky", "black"))
 GREY = "#767676"
 # Ten hues that everybody can tell apart do not exist. Neighbours in latent space (4, 7 and 9; 3, 5 and 8) differ in
-# brightness as well as in hue, each digit has a marker of its own, and `scatter_codes` writes the digit on its class.
+# brightness as well as in hue, each digit has its own marker, and `scatter_codes` writes the digit on its class.
 _NAMES = ("black", "purple", "orange", "green", "vermilion", "yellow", "#999999", "blue", "sky", "#882255")
 DIGIT_COLOURS = tuple(COLOURS.get(name, name) for name in _NAMES)
 DIGIT_MARKERS = ("o", "v", "s", "^", "D", "p", "h", "<", "X", "P")
@@ -111,7 +111,7 @@ def image_wall(images: Tensor, columns: int | None = None, gap: int = 1, scale: 
         over are white.
 
     Raises:
-        ValueError: if there are no images, or they have another shape or range.
+        ValueError: if there are no images, or their shape or range is wrong.
     """
     ink = _ink(images)
     if ink.ndim == 4:

@@ -206,7 +206,7 @@ def test_pixels_are_shown_in_their_places(image):
 @pytest.mark.parametrize(
     "bad, message",
     [
-        (torch.zeros(2, 1, 28, 28), "the image was expected to be one, got 2; images"),
+        (torch.zeros(2, 1, 28, 28), "image was expected to be a batch of one, got 2; images"),
         (torch.zeros(1, 1, 20, 28), "images were expected to be one or more of shape"),
         (torch.full((1, 1, 28, 28), 2.0), "expected"),
     ],

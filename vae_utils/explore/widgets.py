@@ -37,9 +37,9 @@ NUM_SHOWN = 1000  # test images whose codes are drawn: 0.8 MB with their pixels
 LEAST_EXTENT = 3.5  # of the plane and the sliders, in standard deviations of the prior
 MEASURED = 2000  # test images on which the KL of each latent is measured
 
-# Shown before the widget, for the day when the notebook is saved, its kernel is gone, and it is opened again. Then the
-# front end has no more than a sentence in the widget's place ("Error displaying widget: model not found"): that goes,
-# and the picture stays. As long as the widget lives, the picture goes.
+# Shown before the widget, for a notebook that was saved and is opened again without its kernel. Then the front end has
+# only a sentence in the widget's place ("Error displaying widget: model not found"). This text hides the sentence and
+# shows the picture. While the widget works, it hides the picture.
 STILL = """<style>
 :root:has([data-still="{name}"]) :is(#{name}, .jp-OutputArea-child:has(#{name})) {{ display: none; }}
 .jp-OutputArea-child:has(#{name}) + .jp-OutputArea-child:not(:has(.vae-live)) {{ display: none; }}

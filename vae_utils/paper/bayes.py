@@ -171,7 +171,7 @@ def predictive_elbo(vae, images, num_weights=10, seed=0, device=None):
     """A lower bound on log E_{q(theta)}[p(x|theta)], the predictive density of held-out images.
 
     E_{q(theta)}[ELBO(x; theta)]: at most E_{q(theta)}[log p(x|theta)], and by Jensen's inequality that is at
-    most the predictive log-density under q(theta). q(theta) stands for the posterior p(theta|X): this bounds
+    most the predictive log-density under q(theta). q(theta) takes the place of the posterior p(theta|X): this bounds
     what this model predicts, not what the exact posterior would.
 
     Args:

@@ -29,7 +29,7 @@ def value_and_gradient(log_density, z):
 
 
 def leapfrog(log_density, z, momentum, step_size, num_leapfrog):
-    """Roll without friction: half a step of the momentum, whole steps of both by turns, half a step to end.
+    """Roll without friction: half a step of the momentum, whole steps of both in turns, half a step at the end.
 
     The map keeps volume, and run again from its end with the momentum reversed it comes back to its start;
     the energy -log p(z) + |momentum|^2 / 2 is kept up to an error of the order of step_size^2.
