@@ -235,7 +235,7 @@ def test_a_new_lesson_is_refused_where_no_lesson_could_stand(tmp_path, monkeypat
 
 def test_a_folder_that_cannot_be_written_ends_the_command_in_one_sentence(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    sentence = r"01_elbo.ipynb: the folder was expected to be one that can be written, got .*; choose another folder$"
+    sentence = r"01_elbo.ipynb: the folder was expected to be writable, got .*; choose another folder$"
     with pytest.raises(SystemExit, match=sentence):
         main(["learner", "1", "--out", str(tmp_path / "file")])
 

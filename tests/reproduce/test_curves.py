@@ -138,7 +138,7 @@ def test_runs_of_a_changed_record_are_not_carried_on(out):
     add(stored, 3)
     path = out / "fig2-mnist.json"
     path.write_text(path.read_text("utf-8").replace('"asked": 1000', '"asked": 2000'), "utf-8")
-    with pytest.raises(ValueError, match="fig2-mnist.json: the record was expected as its command wrote it"):
+    with pytest.raises(ValueError, match="fig2-mnist.json: the record was expected to be as its command wrote it"):
         stored.has("AEVB 3", 1000)
 
 

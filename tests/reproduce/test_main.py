@@ -32,7 +32,7 @@ def test_help_goes_on_beside_a_damaged_record(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         main(["--help"])
     words = " ".join(capsys.readouterr().out.split())
-    assert "fig3.json: the record was expected as its command wrote it" in words and "all Every command" in words
+    assert "fig3.json: the record was expected to be as its command wrote it" in words and "all Every command" in words
 
 
 def test_every_command_is_a_file_with_its_name():

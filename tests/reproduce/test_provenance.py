@@ -54,7 +54,9 @@ def test_a_changed_record_is_refused_in_a_sentence(path, change):
     with pytest.raises(ValueError) as refused:
         read_record(path)
     said = str(refused.value)
-    assert said.startswith(f"{path}: the record was expected as its command wrote it, got a changed or damaged file (")
+    assert said.startswith(
+        f"{path}: the record was expected to be as its command wrote it, got a changed or damaged file ("
+    )
     assert said.endswith("); restore the file from the repository, or make it again") and "\n" not in said
 
 
@@ -69,6 +71,6 @@ def test_one_flipped_bit_is_seen_or_says_the_same(path, place, bit):
     try:
         same = json.dumps(read_record(path)) == json.dumps(json.loads(whole))
     except ValueError as refused:
-        same = str(refused).startswith(f"{path}: the record was expected as its command wrote it")
+        same = str(refused).startswith(f"{path}: the record was expected to be as its command wrote it")
     path.write_bytes(whole)
     assert same

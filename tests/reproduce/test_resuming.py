@@ -61,7 +61,7 @@ def test_between_reports_the_state_is_written_twice_a_minute(pictures, tmp_path,
 
 def test_a_folder_that_cannot_be_written_is_named_before_the_first_step(pictures, tmp_path):
     (tmp_path / "data").write_text("no folder")
-    with pytest.raises(OSError, match="state.safetensors: the folder was expected to be one that can be written"):
+    with pytest.raises(OSError, match="state.safetensors: the folder was expected to be writable"):
         fit_resuming(
             tmp_path / "data" / "state.safetensors", small_vae(), pictures, epochs=1, objective=pytest.fail, **SHORT
         )

@@ -51,7 +51,8 @@ def read_record(path):
         content, problem = None, error
     if not (isinstance(content, dict) and content.get("digest") == _digest(content)):
         remedy = "restore the file from the repository, or make it again"
-        sentence = refusal("the record", "as its command wrote it", f"a changed or damaged file ({problem})", remedy)
+        given = f"a changed or damaged file ({problem})"
+        sentence = refusal("the record", "to be as its command wrote it", given, remedy)
         raise ValueError(f"{path}: {sentence}")
     return content
 
