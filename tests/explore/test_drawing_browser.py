@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -623,11 +624,28 @@ def test_a_finger_draws_on_a_phone(chromium, jupyter_lab, models):
 # --- with and without a kernel
 
 
-def test_running_its_cell_again_and_again_leaves_one(workshop):
+def megabytes(page):
+    """Of the kernel, and of the page after all that nobody needs is gone; and the page's elements, in thousands."""
+    kernel = Path("/proc", printed(page, 0)[0].split()[-1], "status")
+    resident = int(re.search(r"VmRSS:\s+(\d+)", kernel.read_text())[1]) / 1000 if kernel.exists() else 0  # not on Linux
+    page.wait_for_timeout(1000)  # until the last messages have come
+    console = page.context.new_cdp_session(page)
+    for _ in range(2):
+        console.send("HeapProfiler.collectGarbage")
+    heap, elements = console.send("Runtime.getHeapUsage"), console.send("Memory.getDOMCounters")["nodes"]
+    return torch.tensor([resident, (heap["usedSize"] + heap["backingStorageSize"]) / 1e6, elements / 1000])
+
+
+def test_running_its_cell_again_and_again_leaves_one_and_memory_where_it_was(workshop):
     place, alive = list(CELLS).index("empty"), list(CELLS).index("alive")
     before = printed(workshop, alive)
+    for _ in range(5):  # what is taken once
+        run_cell(workshop, place)
+    taken = megabytes(workshop)
     for _ in range(20):
         run_cell(workshop, place)
+    grown = (megabytes(workshop) - taken) / 20  # a pad is 3 MB of weights, as numbers in the page 13
+    assert grown[0] < 2 and grown[1] < 0.8 and grown[2] < 0.02, grown  # the browser keeps the text of the script
     run_cell(workshop, alive)
     assert printed(workshop, alive) == before and int(before[0]) == 3
     root = pad(workshop, "empty")

@@ -271,13 +271,16 @@ def test_words_stay_text_beside_the_still_of_a_reopened_notebook(vae, monkeypatc
 
 @pytest.fixture
 def run_cell(monkeypatch):
-    """Let what follows be made by one run of one cell."""
-    requests = iter(range(1000))
+    """Let what follows be made by one run of one cell; returns the names that the kernel knows, and Out."""
+    requests, names, outputs = iter(range(1000)), {}, {}
 
     def run(cell):
         request = {"metadata": {"cellId": cell}, "header": {"msg_id": str(next(requests))}}
-        shell = SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda channel: request))
+        history = SimpleNamespace(output_hist=outputs)
+        kernel = SimpleNamespace(get_parent=lambda channel: request)
+        shell = SimpleNamespace(kernel=kernel, all_ns_refs=[names], history_manager=history)
         monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+        return names, outputs
 
     yield run
     _made_in_cell.clear()
@@ -294,6 +297,16 @@ def test_a_cell_that_runs_again_frees_what_it_made_before(vae, run_cell):
     run_cell("a")
     LatentExplorer(vae)
     assert closed == ["first", "second"]
+
+
+def test_out_forgets_what_was_freed_and_names_of_the_reader_stay(vae, run_cell):
+    names, outputs = run_cell("a")
+    first, number = LatentExplorer(vae), torch.ones(3)
+    names |= {"_1": first, "mine": first, "_2": number}
+    outputs |= {1: first, 2: number}
+    run_cell("a")
+    LatentExplorer(vae)
+    assert list(names) == ["mine", "_2"] and list(outputs) == [2]
 
 
 # --- the gap

@@ -42,7 +42,17 @@ function render({ model, el }) {
   for (const element of root.querySelectorAll("button, input, select, summary, [tabindex]")) {
     element.setAttribute("data-lm-suppress-shortcuts", "true");
   }
-  return () => widget && widget.close();
+  return () => {
+    if (widget) widget.close();
+    root.remove();
+    root.replaceChildren();                                // JupyterLab keeps `el`: without this, all that hangs on it
+  };
 }
 
-export default { render };
+// What anywidget calls when a model begins, and by the function that it gets when Python has closed it. JupyterLab keeps
+// such models too, so what is large has to go.
+function initialize({ model }) {
+  return () => { for (const name of ["weights", "codes", "images", "digits", "frames"]) model.set(name, null); };
+}
+
+export default { initialize, render };

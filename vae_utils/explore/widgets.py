@@ -52,7 +52,7 @@ class LiveWidget(anywidget.AnyWidget):
     """What all widgets share: the part in the page, the still picture, and an end when their cell runs again."""
 
     _esm = bundled(Path(__file__).with_name("explore.js"))
-    _css = Path(__file__).with_name("explore.css")
+    _css = Path(__file__).with_name("explore.css").read_text("utf-8")  # as a path, anywidget would keep every widget
     kind = traitlets.Unicode().tag(sync=True)
     spec = traitlets.Dict().tag(sync=True)
     name = traitlets.Unicode().tag(sync=True)  # of its still picture
@@ -106,8 +106,17 @@ def _replace_in_cell(widget):
     if before != run:
         for old in widgets:
             old.close()
+            _forget_output(old)
         widgets = []
     _made_in_cell[cell] = run, [*widgets, widget]
+
+
+def _forget_output(widget):
+    """Take a widget out of Out[n] and _n, where IPython would keep each for as long as the kernel lives."""
+    shell = IPython.get_ipython()
+    for names in (*shell.all_ns_refs, shell.history_manager.output_hist):
+        for name in [name for name, value in names.items() if value is widget and str(name).strip("_").isdigit()]:
+            del names[name]
 
 
 class LatentExplorer(LiveWidget):
