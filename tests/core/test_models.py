@@ -285,7 +285,7 @@ def test_a_file_without_settings_is_no_model(tmp_path):
     path = tmp_path / "curves.safetensors"
     for metadata in ({}, {"settings": "mlp"}):
         save_tensors(path, {"w": torch.zeros(2)}, metadata)
-        with pytest.raises(ValueError, match="curves.safetensors: settings were expected to be as save_vae writes them"):
+        with pytest.raises(ValueError, match="curves.safetensors: settings were expected to be as save_vae writes"):
             load_vae(path)
 
 

@@ -401,7 +401,8 @@ def test_nothing_stands_in_for_fashion_mnist(small, monkeypatch, named, reason):
     with pytest.raises(FileNotFoundError) as error:
         small.load()
     words = str(error.value)
-    assert words.startswith("Fashion-MNIST was expected to come from data/ or a download, got neither") and reason in words
+    assert words.startswith("Fashion-MNIST was expected to come from data/ or a download, got neither")
+    assert reason in words
     assert "network" in words and f"FashionMNIST/raw with {TRAIN_IMAGES}.gz" in words
 
 

@@ -65,9 +65,9 @@ def test_a_shorter_recipe_keeps_the_share_of_its_ending():
 
 def test_numbers_are_made_from_the_full_set_only(toy_mnist, monkeypatch):
     asked = []
-    monkeypatch.setattr(common, "load_mnist", lambda hold_out: (asked.append(hold_out), toy_mnist)[1])
-    assert len(common.full_mnist(7).train) == 256 and asked == [7]
-    monkeypatch.setattr(common, "load_mnist", lambda hold_out: replace(toy_mnist, is_full=False))
+    monkeypatch.setattr(common, "load_mnist", lambda *how: (asked.append(how), toy_mnist)[1])
+    assert len(common.full_mnist(7, shuffle=False).train) == 256 and asked == [(7, False)]
+    monkeypatch.setattr(common, "load_mnist", lambda *how: replace(toy_mnist, is_full=False))
     with pytest.raises(SystemExit, match="needs the full MNIST, .*: connect .*, or let VAE_DATA name"):
         common.full_mnist()
 
