@@ -265,6 +265,18 @@ def test_a_chain_in_the_wrong_mode_reads_low(monkeypatch):
     assert abs(estimate[20:].mean() - torch.tensor(1e-6).log()) < 0.3
 
 
+def test_a_chain_that_has_not_moved_spoils_no_mean():
+    """All draws of the first half at one place, those of the second half elsewhere: off by some nats, not by millions."""
+    vae = linear_gaussian(2)
+    x = images_of(vae, 3)
+    mean, covariance = posterior(vae, x)
+    torch.manual_seed(0)
+    draws = MultivariateNormal(mean, covariance).sample((200,))
+    draws[:100, 0] = draws[0, 0]
+    errors = reciprocal_log_likelihood(vae, x, draws) - exact(vae, x)
+    assert 0.3 < errors[0].abs() < 1000 and (errors[1:].abs() < 1).all()
+
+
 def test_the_counts_of_kept_chains_are_checked():
     vae = linear_gaussian(2)
     x = images_of(vae, 40)

@@ -93,7 +93,11 @@ def test_a_curve_of_several_seeds_is_judged_by_their_scatter(name, points, verdi
     ],
 )
 def test_curves_of_figure_3_are_judged_by_scatter_or_distance(name, points, verdict):
-    (row,) = board._fig3({"bands": {name: points, name.replace("test", "train"): points}})
+    kept = {"the same, chains kept from report to report": {"difference": {"mean": -6.5}}}
+    run = {"estimates": {"test": kept | {"quadrature": {"mean": -133.9}}}}
+    found = {"bands": {name: points, name.replace("test", "train"): points}, "runs": {name.removesuffix(" test"): run}}
+    (row,) = board._fig3(found)
+    assert row.why.endswith("by quadrature ours ends at −133.9, and the estimator's error there is −6.5")
     assert row.verdict == verdict and row.place == "Figure 3, N = 1,000"
     assert row.setting == ("fitted (the rate)" if "rate" in name else "predicted" if points else row.setting)
     assert row.claim == {"A": "AEVB", "M": "Monte Carlo EM", "W": "wake-sleep"}[name[0]] + ", rate 0.02" * (

@@ -97,6 +97,21 @@ def adapt_step_size(step_size, accepted, target=0.9, gain=0.1):
     return step_size * torch.tensor(gain * (accepted.float().mean().item() - target)).exp().item()
 
 
+def longer_or_shorter(step_size, accepted, target=0.9, factor=1.25):
+    """The step size as the author's program tunes it: one for all chains, times or divided by `factor`.
+
+    Args:
+        step_size: one number for all chains.
+        accepted: what `hmc_step` returned, [...].
+        target: share of moves from which on the step gets longer.
+        factor: by how much.
+
+    Returns:
+        The new step size, a number. It never rests: chains that go on with it keep their density only about.
+    """
+    return step_size * factor if accepted.float().mean().item() >= target else step_size / factor
+
+
 @torch.no_grad()
 def hmc_sample(log_density, z, num_samples, burn_in, num_leapfrog, step_size=0.1):
     """Draws from a density: the step size of each chain is fitted during the burn-in and fixed after it.

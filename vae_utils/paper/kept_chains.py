@@ -4,13 +4,11 @@ from functools import partial
 
 import torch
 
-from vae_utils.paper.hmc import hmc_step
+from vae_utils.paper.hmc import hmc_step, longer_or_shorter
 from vae_utils.paper.importance import log_joint
 from vae_utils.paper.marginal import reciprocal_log_likelihood
 from vae_utils.runtime import fixed_seed
 from vae_utils.support.arguments import require_whole
-
-TARGET, FACTOR = 0.9, 1.25  # share of moves to accept, and the factor by which the step size changes to reach it
 
 
 class KeptChains:
@@ -63,6 +61,6 @@ class KeptChains:
         with fixed_seed(self.seed + self.reports):
             for _ in range(self.burn_in + self.num_samples):
                 self.z, accepted = hmc_step(density, self.z, self.step_size, self.num_leapfrog)
-                self.step_size *= FACTOR if accepted.float().mean() >= TARGET else 1 / FACTOR
+                self.step_size = longer_or_shorter(self.step_size, accepted)
                 draws.append(self.z)
         return reciprocal_log_likelihood(vae, self.x, torch.stack(draws[self.burn_in :]))

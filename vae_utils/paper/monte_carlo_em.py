@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from vae_utils.data import require_images
-from vae_utils.paper.hmc import adapt_step_size, hmc_step
+from vae_utils.paper.hmc import hmc_step, longer_or_shorter
 from vae_utils.paper.importance import log_joint
 from vae_utils.runtime import fixed_seed
 from vae_utils.support.arguments import require_whole
@@ -48,7 +48,7 @@ def monte_carlo_em(
     waiting=0,
     num_leapfrog=10,
     num_updates=5,
-    step_size=0.1,
+    step_size=0.01,
     target=0.9,
     seed=0,
     report_at=None,
@@ -159,7 +159,7 @@ class MCEMRun:
         ]
         self.z, accepted = map(torch.cat, zip(*moves, strict=True))
         self.shares.append(accepted.float().mean().item())
-        self.step_size = adapt_step_size(self.step_size, accepted, target, gain=0.5)
+        self.step_size = longer_or_shorter(self.step_size, accepted, target)
 
     def maximise(self, learning_rate, chunk):
         for group in self.optimiser.param_groups:
