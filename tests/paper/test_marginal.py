@@ -266,7 +266,7 @@ def test_a_chain_in_the_wrong_mode_reads_low(monkeypatch):
 
 
 def test_a_chain_that_has_not_moved_spoils_no_mean():
-    """All draws of the first half at one place, those of the second half elsewhere: off by some nats, not by millions."""
+    """All draws of the first half at one place, those of the second half elsewhere: off by nats, not by millions."""
     vae = linear_gaussian(2)
     x = images_of(vae, 3)
     mean, covariance = posterior(vae, x)
@@ -274,7 +274,7 @@ def test_a_chain_that_has_not_moved_spoils_no_mean():
     draws = MultivariateNormal(mean, covariance).sample((200,))
     draws[:100, 0] = draws[0, 0]
     errors = reciprocal_log_likelihood(vae, x, draws) - exact(vae, x)
-    assert 0.3 < errors[0].abs() < 1000 and (errors[1:].abs() < 1).all()
+    assert errors[0].abs() < 30 and (errors[1:].abs() < 1).all()
 
 
 def test_the_counts_of_kept_chains_are_checked():

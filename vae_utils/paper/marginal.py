@@ -267,9 +267,9 @@ def _kernels(centres, z, factor):
     num, _, size = centres.shape
     deviations = (centres - centres.mean(0)).transpose(0, 1)  # [B, S, J]
     covariance = deviations.mT @ deviations / (num - 1)
-    # The covariance gets a floor in the draws' own units. A chain that has not moved has none: its floor is the prior's.
+    # A floor in the draws' own units. A chain that has not moved has no covariance, and gets the prior's.
     spread = covariance.diagonal(dim1=-2, dim2=-1).mean(-1)
-    floor = torch.where(spread > 1e-12, 1e-4 * spread + 1e-8, 1e-4)
+    floor = torch.where(spread > 1e-12, 1e-4 * spread + 1e-8, 1.0)
     root = torch.linalg.cholesky(covariance + floor[:, None, None] * torch.eye(size))
     whitened = partial(torch.linalg.solve_triangular, root, upper=False)
     scaled, places = whitened(centres.permute(1, 2, 0)).mT, whitened(z.permute(1, 2, 0)).mT  # [B, S, J], [B, T, J]
