@@ -124,20 +124,23 @@ def test_its_gradient_is_that_of_the_model(lesson, vae, x):
 
 # --- what the lesson reads
 
+KEPT = "the same, chains kept from report to report"
 STORED = json.loads((ASSETS / "fig3.json").read_text("utf-8"))["results"]["runs"]
 
 
 @pytest.mark.parametrize("name", STORED)
 def test_figure_3_is_stored_as_the_lesson_reads_it(name):
-    runs = STORED
-    method, size = name.split()
-    assert (method, int(size)) in fig3.RUNS and {"AEVB 1000", "WS 1000", "MCEM 1000"} <= set(runs)
-    curves = read_curves(ASSETS / "fig3.csv")["Fig3", f"MNIST Nz=3 H=100 Ntrain={size}"]
-    for part in ("train", "test"):
-        ((samples, nats),) = curves[f"{method} {part}"]
-        assert samples[-1] == runs[name]["samples"]
-        assert nats[-1] == pytest.approx(runs[name]["estimates"][part]["quadrature"]["mean"], abs=2e-3)
-        assert sum("difference" in values for values in runs[name]["estimates"][part].values()) >= 2
+    """The end of each curve is what the lesson's bars start from, by both estimators."""
+    run, curve = STORED[name], {curve.name: curve for curve in fig3.runs(0)}[name]
+    assert {"AEVB 1000", "WS 1000", "MCEM 1000"} <= set(STORED)
+    if "estimates" not in run:
+        return  # another seed
+    for how, estimator in (("", KEPT), (fig3.EXACT, "quadrature")):
+        curves = read_curves(ASSETS / "fig3.csv")["Fig3", curve.panel + how]
+        for part in ("train", "test"):
+            samples, nats = curves[f"{curve.method} {part}"][0]
+            assert samples[-1] == run["samples"]
+            assert nats[-1] == pytest.approx(run["estimates"][part][estimator]["mean"], abs=0.02)  # with fast_products
 
 
 # --- exercises

@@ -129,7 +129,8 @@ def plot_over_paper(ax, figure, panel, curves):
             ax.plot(*paper[curve], markersize=12, markevery=0.12, markeredgewidth=0, **broad, **style)
         seeds = curves.get(curve, ())
         for samples, nats in seeds[:1]:
-            ax.plot(samples, nats, linewidth=1.8, markersize=5, markevery=2, **style)
+            every = max(2, len(samples) // 12)
+            ax.plot(samples, nats, linewidth=1.8, markersize=5, markevery=every, **style)
         if len(seeds) > 1:  # as far as all of them go
             common = functools.reduce(np.intersect1d, [samples for samples, _ in seeds])
             nats = np.stack([np.interp(common, *seed) for seed in seeds])

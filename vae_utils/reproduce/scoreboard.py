@@ -13,7 +13,8 @@ from vae_utils.runtime import fixed_seed
 
 CONFIRMED, CAVEAT = "confirmed", "confirmed with a caveat"
 NOT_CONFIRMED, NOT_TESTABLE = "not confirmed", "not testable"
-TOLERANCE = {"AEVB": 3.0, "WS": 5.0, "MCEM": 5.0}  # nats: nearer than that counts as near the paper's curve
+TOLERANCE = {"AEVB": 3.0, "WS": 5.0}  # nats: nearer than that counts as near the paper's curve, in Figure 2
+NEAR_IN_FIGURE_3 = 5.0  # nats: the paper's estimator itself errs by as much
 FREY_NEAR = {"AEVB": 0.05, "WS": 0.027}  # of the paper's value (15 nats for WS): its split of the frames is unknown
 # How the settings came about that the paper does not say. What was chosen by its closeness to the paper's curve is
 # fitted, and does not count as reproduced.
@@ -153,7 +154,7 @@ def _fig3(found):
         if part == "test":
             setting = "fitted (the rate)" if others else PREDICTED
             claim = METHOD_NAMES[method] + ", " * bool(others) + " ".join(others)
-            near = partial(_nearer_than, TOLERANCE[method])
+            near = partial(_nearer_than, NEAR_IN_FIGURE_3)
             how = points, near, "log p(x), test, chains kept", setting, "fig3"
             row = _band_row(f"Figure 3, N = {int(size):,}", claim, *how)
             measured = found["runs"][name.removesuffix(" test")].get("estimates")
