@@ -135,8 +135,7 @@ def plot_over_paper(ax, figure, panel, curves):
             common = functools.reduce(np.intersect1d, [samples for samples, _ in seeds])
             nats = np.stack([np.interp(common, *seed) for seed in seeds])
             ax.fill_between(common, nats.min(0), nats.max(0), **BAND)
-    title = panel.replace(" by ", "\nby ")
-    ax.set(xscale="log", title=title, xlabel="training images evaluated")
+    ax.set(xscale="log", title=panel.replace(" by ", "\nby "), xlabel="training images evaluated")
     return ax
 
 

@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ NUM_LEAPFROG, NUM_UPDATES = 10, 5
 COUNTS = {"AEVB": 1, "WS": 1, "MCEM": (NUM_LEAPFROG + NUM_UPDATES) / NUM_UPDATES}
 COMPARED_AT = (10**5.5, 10**6, 10**6.5, 10**7, 10**7.5)
 EXACT = " by quadrature"  # ends the name of a panel of the same curves, measured that way
+KEPT = "the same, chains kept from report to report"  # the paper's estimator among those at the end of a run
 PROBE_SAMPLES, PROBE_ITERATIONS, PROBE_IMAGES = 200_000, 60, 1000
 IMPORTANCE_SAMPLES, POSTERIOR_SAMPLES, POSTERIOR_LEAPFROG = 500, 50, 4
 
@@ -99,18 +100,18 @@ def fig3(options):
     by the other estimators. Curves that the record in the output folder already has are not trained again.
     """
     mnist, test = full_mnist(hold_out=HELD_OUT, shuffle=False), full_mnist().test[:SCORED]
-    stored, protocol, chosen = curves.StoredRuns(options, what_all_share), settings(), {}
+    stored, protocol = curves.StoredRuns(options, what_all_share), settings()
+
+    @cache  # the other seeds' is the first one's
+    def chosen_rate(method, num_images):
+        return curves.choose_rate(partial(short_run_performance, method, mnist.train[:num_images], options.seed))
+
     for curve in runs(options.seed):
         samples = round(options.samples or RUNS[curve.method, curve.num_images])
         if stored.has(curve.name, samples, protocol=protocol):
             continue
         images = mnist.train[: curve.num_images]
-        rate, probes = curve.rate, None
-        if rate is None:  # the other seeds' is the first one's
-            if (drawn := (curve.method, curve.num_images)) not in chosen:
-                performance = partial(short_run_performance, curve.method, images, options.seed)
-                chosen[drawn] = curves.choose_rate(performance)
-            rate, probes = chosen[drawn]
+        rate, probes = (curve.rate, None) if curve.rate else chosen_rate(curve.method, curve.num_images)
         scored = {"train": images[:SCORED], "test": test}
         vae, measured, seconds = train_fig3_curve(curve, images, samples, rate, scored)
         found = {
@@ -351,7 +352,7 @@ def estimates(vae, method, measured, scored):
         by_name = {
             f"Appendix D, {POSTERIOR_SAMPLES} posterior samples": density(),
             "the same, chains begun at draws of the prior": density(candidates=1),
-            "the same, chains kept from report to report": measured.last[part],
+            KEPT: measured.last[part],
         }
         if method in curves.METHODS:
             weighted = log_likelihood(vae, images, IMPORTANCE_SAMPLES, device="cpu").per_image

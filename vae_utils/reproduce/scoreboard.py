@@ -8,6 +8,7 @@ from torch.distributions import kl_divergence
 
 from vae_utils.models import load_vae
 from vae_utils.paper.curves import METHOD_NAMES
+from vae_utils.reproduce.fig3 import KEPT
 from vae_utils.reproduce.provenance import read_record
 from vae_utils.runtime import fixed_seed
 
@@ -21,7 +22,8 @@ FREY_NEAR = {"AEVB": 0.05, "WS": 0.027}  # of the paper's value (15 nats for WS)
 PREDICTED = "predicted"
 FITTED_ON_MNIST = {"AEVB 20", "WS 20", "WS 200"}  # by `fig2-search`, with up to 10^6 images
 FITTED_UP_TO = 10**6
-FREY_CHOSEN = {"AEVB": PREDICTED, "rate": "fitted (the rate)", "WS": "fitted (two hidden layers)"}
+FITTED_RATE = "fitted (the rate)"
+FREY_CHOSEN = {"AEVB": PREDICTED, "rate": FITTED_RATE, "WS": "fitted (two hidden layers)"}
 SAMPLES_OF_VARIANCE, IMAGES_OF_VARIANCE = 400, 50
 
 
@@ -150,20 +152,18 @@ def _fig2_frey(found):
 def _fig3(found):
     """One row for each test curve, both sides by the paper's estimator."""
     for name, points in found["bands"].items():
-        method, size, *others, part = name.split()
-        if part == "test":
-            setting = "fitted (the rate)" if others else PREDICTED
-            claim = METHOD_NAMES[method] + ", " * bool(others) + " ".join(others)
-            near = partial(_nearer_than, NEAR_IN_FIGURE_3)
-            how = points, near, "log p(x), test, chains kept", setting, "fig3"
-            row = _band_row(f"Figure 3, N = {int(size):,}", claim, *how)
-            measured = found["runs"][name.removesuffix(" test")].get("estimates")
-            if measured:
-                low = measured["test"]["the same, chains kept from report to report"]["difference"]["mean"]
-                exact = _minus(measured["test"]["quadrature"]["mean"])
-                error = f"by quadrature ours ends at {exact}, and the estimator's error there is {_signed(low)}"
-                row = replace(row, why=f"{row.why}; {error}")
-            yield row
+        run, _, part = name.rpartition(" ")
+        if part == "train":
+            continue
+        method, size, *rate = run.split()
+        place, setting = f"Figure 3, N = {int(size):,}", FITTED_RATE if rate else PREDICTED
+        near, protocol = partial(_nearer_than, NEAR_IN_FIGURE_3), "log p(x), test, chains kept"
+        row = _band_row(place, _claim(method, " ".join(rate)), points, near, protocol, setting, "fig3")
+        if measured := found["runs"][run].get("estimates", {}).get("test"):
+            exact, error = measured["quadrature"]["mean"], measured[KEPT]["difference"]["mean"]
+            why = f"by quadrature ours ends at {_minus(exact)}, and the estimator's error there is {_signed(error)}"
+            row = replace(row, why=f"{row.why}; {why}")
+        yield row
 
 
 def _fig4(found):
@@ -257,9 +257,14 @@ def _by_size(runs, method):
 
 
 def _latents(name):
-    """The claim of a curve of Figure 2, which `bands.bands` names: "wake-sleep, 20 latents, rate 0.02"."""
+    """The claim of a curve of Figure 2 that `bands.bands` names, such as "WS 20 rate 0.02"."""
     method, size, *rate = name.split()
-    return f"{METHOD_NAMES[method]}, {size} latents" + ", " * bool(rate) + " ".join(rate)
+    return _claim(method, f"{size} latents", " ".join(rate))
+
+
+def _claim(method, *others):
+    """Such as "wake-sleep, 20 latents, rate 0.02"; of `others` those that are not empty."""
+    return ", ".join(filter(None, (METHOD_NAMES[method], *others)))
 
 
 def _band_row(place, claim, points, near, protocol, setting, command, after=0):
