@@ -187,7 +187,7 @@ class DrawingPad(LiveWidget):
         used = [j for j in self.spec["order"] if j not in self.spec["collapsed"]]
         ax.bar([str(j + 1) for j in used], passage.kl[used].numpy(), color=COLOURS["blue"])
         ax.set(title="KL of each latent that the model uses", xlabel="latent", ylabel="nats")
-        ax.tick_params(axis="x", labelsize=8)
+        ax.tick_params(axis="x", labelsize=10, rotation=90)
 
     def _draw_costs(self, ax, passage):
         bound = (passage.costs.sum() + passage.kl.sum()).item()
@@ -195,6 +195,7 @@ class DrawingPad(LiveWidget):
             costs = torch.frombuffer(bytearray(self.costs), dtype=torch.float32).reshape(-1, 2).sum(1)
             ax.hist(costs.numpy(), bins=40, color=GREY, label=f"{len(costs):,} test images")
         ax.axvline(bound, color=COLOURS["vermilion"], linewidth=3, label=f"this image: {bound:.1f}")
+        ax.set_ylim(0, 1.4 * ax.get_ylim()[1])  # with room for the legend above the bars
         ax.set(title="−ELBO = distortion + KL", xlabel="nats", ylabel="test images" if self.costs else "")
         ax.legend()
 
