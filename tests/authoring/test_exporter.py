@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 import vae_utils.explore
 from vae_utils.authoring.browser import assert_healthy, new_page
 from vae_utils.authoring.exporter import WIDGET_STATE, WIDGET_VIEW, LessonExporter
-from vae_utils.authoring.folds import VEIL, fold
+from vae_utils.authoring.folds import SOLUTION_VEIL, VEIL, fold
 from vae_utils.authoring.lesson import read
 
 from browser import chromium, fetched  # noqa: F401  (a fixture)
@@ -173,9 +173,14 @@ def test_a_notebook_that_is_no_lesson_is_exported_too():
     assert [image["alt"] for image in soup(page).select("img")] == ['a "still"']
 
 
-def test_solutions_are_folded_away():
-    page = soup(export(new_code_cell("42", metadata={"tags": ["solution"]}), new_code_cell("6")))
-    assert [folded.select_one(".highlight").text.strip() for folded in page.select("details")] == ["42"]
+def test_solutions_are_folded_away_with_what_they_show():
+    outputs = [new_output("stream", text="the solution's output")]
+    nb = notebook(new_code_cell("42", metadata={"tags": ["solution"]}, outputs=outputs), new_code_cell("6"))
+    fold(nb)
+    page = soup(LessonExporter().from_notebook_node(nb)[0])
+    (folded,) = page.select("details")
+    assert folded.select_one(".highlight").text.strip() == "42" and "the solution's output" in folded.text
+    assert SOLUTION_VEIL not in page.text
 
 
 # --- what waits until the reader asks

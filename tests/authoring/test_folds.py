@@ -6,7 +6,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from vae_utils.authoring.browser import evaluate, open_notebook, run_cell
 from vae_utils.authoring.execution import KERNEL
-from vae_utils.authoring.folds import HEADING_FOLDED, VEIL, fold, is_hidden, is_veil
+from vae_utils.authoring.folds import HEADING_FOLDED, SOLUTION_VEIL, VEIL, fold, is_hidden, is_veil
 from vae_utils.authoring.lesson import DEEPER, PREDICTION, answers, deeper, exercises, minutes, stated_minutes
 
 from browser import chromium, jupyter_lab, page  # noqa: F401  (fixtures)
@@ -34,18 +34,21 @@ def test_the_first_cell_of_code_below_a_prediction_answers_it():
     assert [cell.source for cell in answers(nb)] == ["print('answer')"]
 
 
-def test_answers_are_folded_and_nothing_else():
+def test_answers_and_what_solutions_show_are_folded_and_nothing_else():
     nb = lesson(printed("head"), ASKED, printed("answer"), printed("more"))
-    solution = new_code_cell(
-        "1", metadata={"jupyter": {"source_hidden": True, "outputs_hidden": True}, "collapsed": True}
-    )
-    nb.cells.append(solution)
+    solution, silent = printed("42"), new_code_cell("1")
+    for cell in (solution, silent):
+        cell.metadata = {"tags": ["solution"], "jupyter": {"source_hidden": True}}
+    silent.metadata |= {"collapsed": True}
+    nb.cells += [solution, silent]
     fold(nb)
     nbformat.validate(nb)
-    assert [is_hidden(cell) for cell in nb.cells if cell.cell_type == "code"] == [False, True, False, False]
+    assert [is_hidden(cell) for cell in nb.cells if cell.cell_type == "code"] == [False, True, False, True, False]
     assert nb.cells[2].metadata == {"collapsed": True, "jupyter": {"outputs_hidden": True}}
-    assert solution.metadata == {"jupyter": {"source_hidden": True}}
-    assert [is_veil(output) for output in nb.cells[2].outputs] == [True, False]
+    assert silent.metadata == {"tags": ["solution"], "jupyter": {"source_hidden": True}}
+    for cell, veil in ((nb.cells[2], VEIL), (solution, SOLUTION_VEIL)):
+        assert [is_veil(output) for output in cell.outputs] == [True, False]
+        assert cell.outputs[0].data["text/plain"] == veil
 
 
 def test_folding_again_changes_nothing():

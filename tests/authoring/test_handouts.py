@@ -180,7 +180,7 @@ def test_solutions_hold_each_exercise_with_its_answer_laid_open(made, path, less
 def test_pages_are_complete(made, path, lesson):
     page = soup(made, "pages", path)
     assert page.select("math") and page.select("script[src], link[href]") == []
-    answered = [cell for cell in lesson.cells if cell.cell_type == "code" and is_hidden(cell)]
+    answered = [cell for cell in code_cells(lesson.cells) if is_hidden(cell) and not is_solution(cell)]
     assert len(page.select("details.vae-answer")) == len(answered) >= 3
     assert len(page.select("details.vae-deeper")) == len(deeper(lesson))
     solutions = page.select("details.vae-solution")

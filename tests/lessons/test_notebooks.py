@@ -185,8 +185,9 @@ def test_the_answer_to_a_prediction_comes_next_and_is_folded(notebook):
         if cell.cell_type == "markdown" and lesson.PREDICTION in cell.source:
             answered = following.cell_type == "code" and following.outputs
             keeps(rule, [] if answered else [f"{cell.id}: the cell that comes next has no output"])
-    answers = [cell.id for cell in lesson.answers(notebook)]
-    keeps(rule, sorted({cell.id for cell in code_cells(notebook.cells) if is_hidden(cell)} ^ set(answers)))
+    answers = {cell.id for cell in lesson.answers(notebook)}
+    solutions = {cell.id for cell in notebook.cells if lesson.is_solution(cell) and cell.outputs}
+    keeps(rule, sorted({cell.id for cell in code_cells(notebook.cells) if is_hidden(cell)} ^ (answers | solutions)))
 
 
 def test_what_goes_deeper_is_folded_in_whole_cells(notebook):

@@ -52,6 +52,8 @@ def solutions_copy(nb):
         for part, cell in enumerate(exercise.cells):
             if cell.cell_type == "markdown":
                 cell.source = _opened(cell.source)
+            else:
+                show_output(cell)
             cell.id = f"solutions-{number}-{part}"
             cell.metadata.pop("jupyter", None)
             cell.metadata["tags"] = []
