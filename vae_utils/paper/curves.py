@@ -17,6 +17,11 @@ from vae_utils.support.arguments import refusal, require_one_of
 METHOD_COLOURS = {"AEVB": COLOURS["blue"], "WS": COLOURS["vermilion"], "MCEM": COLOURS["green"]}
 METHOD_MARKERS = {"AEVB": "o", "WS": "s", "MCEM": "^"}
 BAND = dict(color="black", alpha=0.3, linewidth=0)  # for all methods: it has to differ from the paper's coloured lines
+THIN = {part: dict(linestyle=dashes, linewidth=1.8) for part, dashes in SOLID_TRAIN_DASHED_TEST.items()}  # ours
+BROAD = {  # the paper's; where train and test lie on each other, the gaps of the test curve stay visible
+    part: dict(linestyle=dashes, linewidth=6, alpha=alpha, solid_capstyle="butt", dash_capstyle="butt", zorder=1.5)
+    for part, dashes, alpha in (("train", "-", 0.25), ("test", (0, (1.6, 0.8)), 0.45))
+}
 PAPER_NUMBERS = ("train_samples_evaluated", "value_nats")  # columns of the paper's curves, after their names
 METHOD_NAMES = {"AEVB": "AEVB", "WS": "wake-sleep", "MCEM": "Monte Carlo EM"}
 
@@ -105,7 +110,8 @@ def read_curves(path):
 def plot_over_paper(ax, figure, panel, curves):
     """Our curves, thin and dark, over the paper's, broad and pale; train solid, test dashed.
 
-    Of several seeds the first is drawn as a line, and all of them as a band from the lowest to the highest.
+    Of the paper's points, at most forty of a decade are drawn. Of several seeds of ours the first is a line, and all
+    of them are a band from the lowest to the highest.
 
     Args:
         ax: Axes to draw on.
@@ -122,15 +128,16 @@ def plot_over_paper(ax, figure, panel, curves):
     for curve in sorted({*paper, *curves}):
         method, part = curve.split()
         style = {"color": METHOD_COLOURS[method], "marker": METHOD_MARKERS[method]}
-        style["linestyle"] = SOLID_TRAIN_DASHED_TEST[part]
         if curve in paper:
-            broad = dict(linewidth=7, alpha=0.3, solid_capstyle="butt", dash_capstyle="butt", zorder=1.5)
-            # Large marks, pale but visible on the line, because without colour all broad lines have the same grey.
-            ax.plot(*paper[curve], markersize=12, markevery=0.12, markeredgewidth=0, **broad, **style)
+            samples, nats = _spread_out(*paper[curve])
+            # One mark, because more of them would close the gaps of a dashed line; none would not do, because without
+            # colour all broad lines have the same grey.
+            one = dict(markevery=[int(0.85 * len(samples))], markersize=12, markeredgewidth=0)
+            ax.plot(samples, nats, **one, **BROAD[part], **style)
         seeds = curves.get(curve, ())
         for samples, nats in seeds[:1]:
             every = max(2, len(samples) // 12)
-            ax.plot(samples, nats, linewidth=1.8, markersize=5, markevery=every, **style)
+            ax.plot(samples, nats, markersize=5, markevery=every, **THIN[part], **style)
         if len(seeds) > 1:  # as far as all of them go
             common = functools.reduce(np.intersect1d, [samples for samples, _ in seeds])
             nats = np.stack([np.interp(common, *seed) for seed in seeds])
@@ -171,14 +178,12 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
     looks = [(METHOD_COLOURS[method], METHOD_MARKERS[method], METHOD_NAMES[method]) for method in sorted(methods)]
     handles = [
         *(handle(color=colour, marker=mark, markersize=6, linewidth=1.8, label=name) for colour, mark, name in looks),
-        grey(linewidth=1.8, label="ours"),
-        grey(linewidth=7, alpha=0.4, label="the paper's"),
-        grey(linestyle="-", label="train"),
-        grey(linestyle="--", label="test"),
+        *(grey(**THIN[part], label=f"ours, {part}") for part in THIN),
+        *(grey(**BROAD[part], label=f"the paper's, {part}") for part in BROAD),
     ]
     if any(len(seeds) > 1 for panel in panels for seeds in curves.get((figure, panel), {}).values()):
-        handles.insert(-3, Patch(label="ours, all seeds", **BAND))
-    in_a_row = len(handles) if columns > 2 else math.ceil(len(handles) / 2)
+        handles.append(Patch(label="ours, all seeds", **BAND))
+    in_a_row = math.ceil(len(handles) / len(methods)) if columns > 1 else 2  # the methods are a column of their own
     drawn.legend(handles=handles, loc="outside lower center", ncols=in_a_row)
     which = panels[0] if len(panels) == 1 else f"{len(panels)} panels from {panels[0]} to {panels[-1]}"
     name = figure.replace("Fig", "Figure ")
@@ -208,6 +213,13 @@ def plot_paper_curves(ax, panel, curves=("AEVB train", "AEVB test"), figure="Fig
         ax.plot(*known[curve], **line, **marks, label=f"paper, {curve}")
     ax.legend()
     return ax
+
+
+def _spread_out(samples, nats):
+    """The last point, and at most forty of a decade: where reports lie close, dashes would follow each wiggle."""
+    steps = np.round(40 * np.log10(samples))
+    kept = np.append(np.diff(steps) > 0, True)
+    return samples[kept], nats[kept]
 
 
 @functools.cache
