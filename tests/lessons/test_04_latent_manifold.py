@@ -17,7 +17,8 @@ from vae_utils.models import load_vae, mlp_vae
 
 from notebook_definitions import definitions
 
-PLANE = ("equal_mass_grid", "slerp", "typical", "traversal", "in_units_of_its_codes", "mixture_of", "pca", "tsne")
+PLANE = ("equal_mass_grid", "slerp", "stroke", "typical", "traversal", "in_units_of_its_codes", "mixture_of")
+MAPS = ("neighbours", "pca", "tsne")
 AXES = ("random_rotation", "slant", "single_r2", "joint_r2", "digit_share")
 
 
@@ -29,7 +30,7 @@ def plane():
 
 @cache
 def written_out():
-    return definitions("04_latent_manifold", *PLANE, *AXES, vae=plane())
+    return definitions("04_latent_manifold", *PLANE, *MAPS, *AXES, vae=plane())
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,46 @@ def test_what_exercise_2_finds_about_slant(lesson):
     before, after = (lesson.slant(vae.decode(z).mean) for z in (starts, starts - torch.tensor([0.2, 0.0])))
     change = after - before
     assert change[0] > 0.03 and change[1] < -0.03
+
+
+@pytest.mark.parametrize(("z1", "digits"), [(0.0, [0, 6, 3, 5, 8, 7, 1]), (0.2, [0, 2, 4, 7, 1])])
+def test_digits_on_the_way_down(z1, digits):
+    """Section 2: from z2 = 2 to the 1s."""
+    z2 = torch.linspace(2, -2, 401)
+    said = load_classifier().probabilities(load_vae("manifold").decode(torch.stack([z2 * 0 + z1, z2], 1)).mean)
+    assert said.argmax(1)[said.amax(1) >= 0.9].unique_consecutive().tolist() == digits
+
+
+def test_regions_of_figure_4():
+    """Section 1: the 2 and the 3 have two regions each, every other digit one; crumbs apart."""
+    from scipy.ndimage import label
+
+    vae, judge = load_vae("manifold"), load_classifier()
+    said = torch.cat(
+        [judge.probabilities(vae.decode(z).mean) for z in evaluation.prior_grid(100).view(-1, 2).split(500)]
+    )
+    digit = said.argmax(1).where(said.amax(1) >= 0.9, -1).view(100, 100)
+    for of in range(10):
+        parts, _ = label((digit == of).numpy())
+        sizes = torch.from_numpy(parts).flatten().bincount()[1:]
+        assert (sizes > 50).sum() == (2 if of in (2, 3) else 1)
+
+
+def test_where_the_drawn_1_lands(lesson):
+    """The stand-in on the pad: a 1 that two latents give back as a 9, and 32 as a 1."""
+    drawn, judge = lesson.stroke((9.0, 12.0), (15.0, 6.0), (15.0, 23.0)), load_classifier()
+    returned = [drawn]
+    for name in ("manifold", "mlp"):
+        model = load_vae(name)
+        returned.append(model.decode(evaluation.posterior_parameters(model, drawn)[0]).mean)
+    assert judge.probabilities(torch.cat(returned)).argmax(1).tolist() == [1, 9, 1]
+
+
+def test_a_stroke_is_ink_along_its_line(lesson):
+    image = lesson.stroke((5.0, 10.0), (20.0, 10.0))
+    assert image.shape == (1, 1, 28, 28) and image.min() >= 0 and image.max() <= 1
+    assert (image[0, 0, 9:12, 5:21] > 0.9).all() and image[0, 0, 10].argmax() <= 5
+    assert image[0, 0, :8].sum() == 0 and image[0, 0, 13:].sum() == 0
 
 
 # --- the autoencoder in other units
@@ -251,6 +292,18 @@ def test_tsne_keeps_groups_apart_and_its_kl_is_as_low_as_scikit_learns(lesson):
     assert torch.equal(torch.cdist(flat, centres).argmin(1), groups)
     theirs = TSNE(2, perplexity=20, init="pca", random_state=0, method="exact").fit(points.numpy())
     assert kl_of_map(points, flat, 20) < theirs.kl_divergence_ + 0.1
+
+
+def test_neighbours_are_as_many_as_the_perplexity(lesson):
+    from scipy.spatial.distance import squareform
+    from sklearn.manifold._t_sne import _joint_probabilities
+
+    points = torch.randn(80, 4, generator=torch.Generator().manual_seed(0))
+    P = lesson.neighbours(points, 10)
+    squared = torch.cdist(points, points).square().fill_diagonal_(0).numpy()
+    theirs = torch.tensor(squareform(_joint_probabilities(squared, 10, 0)), dtype=P.dtype)
+    torch.testing.assert_close(P, theirs, atol=1e-5, rtol=1e-2)
+    assert P.sum().item() == pytest.approx(1, abs=1e-5) and P.diagonal().sum() == 0
 
 
 def kl_of_map(points, flat, perplexity):
