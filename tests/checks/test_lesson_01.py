@@ -87,6 +87,9 @@ WRONG_KLS = {
     "in bits": lambda m, v, n, w: kl(m, v, n, w) / math.log(2),
     "ValueError": lambda m, v, n, w: kl_divergence(Normal(m, v), Normal(n, w)),
     "NotImplementedError": lambda m, v, n, w: kl_divergence(Normal(m, v.exp()), 3),
+    "stops with an OverflowError": lambda m, v, n, w: math.exp(1e4),
+    "stops with a ValueError": lambda m, v, n, w: math.log(-1),
+    "stops with a UnicodeEncodeError": lambda m, v, n, w: "σ".encode("ascii"),
     "expected shape [3], got [3, 5]": terms,
     "got [3, 5]": lambda m, v, n, w: torch.log(m),
     "got nan": lambda m, v, n, w: torch.log(-m.abs()).sum(-1),
@@ -189,10 +192,12 @@ def by_two_passes(m, s, e):
     return eq6(z, Normal(m, s)) + score - score.detach()
 
 
-def by_hand(m, s, e):
+def by_hand(m, s, e, in_square=None, in_log=None):
+    """Both parts of log q written out; what each takes for its parameters may be spoilt."""
     z = m + s * e
+    mean, width = in_square or (m.detach(), s.detach())
     log_p = -5 * (1 - z) ** 2 - 0.5 * math.log(0.1 * 2 * math.pi) - z**2 / 2
-    return log_p + ((z - m.detach()) / s.detach()) ** 2 / 2 + s.detach().log()
+    return log_p + ((z - mean) / width) ** 2 / 2 + (s.detach() if in_log is None else in_log).log()
 
 
 RIGHT_LANDINGS = [
@@ -217,7 +222,12 @@ WRONG_LANDINGS = {
     "s2 is used as the standard deviation": lambda m, s, e: eq6(m + s * e, frozen(m, s), s=0.1),
     "average over the draws": lambda m, s, e: eq6(m + s * e, frozen(m, s)).mean(),
     "the rest is not a gradient of the bound": lambda m, s, e: eq6(m + s * e, frozen(m, s)).detach(),
-    "AttributeError": lambda m, s, e: eq6(m, s),
+    "stops with an AttributeError": lambda m, s, e: eq6(m, s),
+    "term -log σ still learns. Hold σ fixed there too": lambda m, s, e: by_hand(m, s, e, in_log=s),
+    "-log σ is held fixed, and so is the mean, but": lambda m, s, e: by_hand(m, s, e, in_square=(m.detach(), s)),
+    "The score counts twice": lambda m, s, e: 2 * eq6(m + s * e, Normal(m, s)) - by_two_passes(m, s, e),
+    # no known mistake: a part of a route
+    "Either a route is still open": lambda m, s, e: by_hand(m, s, e, in_log=(s + s.detach()) / 2),
 }
 UNLISTED_LANDINGS = [
     lambda m, s, e: eq6(m + s * e, frozen(m, s), s=10**0.5),  # s2 as a precision

@@ -312,7 +312,7 @@ def _run(function, case, learner=False, differentiate=True):
         except Exception as error:
             if learner and _is_stub(error):
                 raise _NotAttempted from None
-            return _Outcome(problem=f"stops with a {_describe(error)}")
+            return _Outcome(problem=f"stops with {with_article(_describe(error))}")
         shapes = _shapes(result)
         try:
             compared = _leaves(result if case.view is None else case.view(result))
@@ -324,7 +324,8 @@ def _run(function, case, learner=False, differentiate=True):
         try:
             gradients = _gradients(compared, arguments) if differentiate else []
         except Exception as error:
-            return _Outcome(problem=f"returns numbers whose gradient fails with a {_describe(error)}", shapes=shapes)
+            reason = with_article(_describe(error))
+            return _Outcome(problem=f"returns numbers whose gradient fails with {reason}", shapes=shapes)
         pairs = enumerate(zip(arguments, case.arguments)) if learner else ()
         changed = [place for place, (now, then) in pairs if isinstance(then, Tensor) and not torch.equal(now, then)]
         return _Outcome([leaf.detach().cpu() for leaf in compared], gradients, shapes, changed=changed)
@@ -567,7 +568,8 @@ def _first(probes, answer):
             except Exception as error:
                 if _is_stub(error):
                     raise _NotAttempted from None
-                sentence = f"`{_name(answer)}` passes the first tests, but then stops with a {_describe(error)}."
+                described = with_article(_describe(error))
+                sentence = f"`{_name(answer)}` passes the first tests, but then stops with {described}."
         if sentence:
             return sentence
     return None
@@ -657,7 +659,8 @@ def _wrong_gradient(given, expected, cases, name, reference):
     got, goal = _distinct(gradient[place].item(), goal[place].item())
     return (
         f"The values of `{name}` are right, but the gradient in `{argument}` is not ({case.name}): expected {goal}, "
-        f"got {got}. Look for a detach(), item(), sample() or no_grad() that cuts off a part of it."
+        f"got {got}. Either a route is still open that a detach() should cut, or one too many is cut, by a detach(), "
+        "item(), sample() or no_grad()."
     )
 
 
@@ -727,7 +730,12 @@ def _describe(error):
 
 def _kind(result):
     name = type(result).__name__
-    return "None" if result is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    return "None" if result is None else with_article(name)
+
+
+def with_article(name):
+    """The name after "a" or "an", as one says it: a ValueError, an OverflowError, a UnicodeError."""
+    return f"{'an' if name[0].lower() in 'aeiou' and not name.startswith(('Uni', 'Use')) else 'a'} {name}"
 
 
 def _name(answer):

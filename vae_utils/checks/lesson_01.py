@@ -360,6 +360,7 @@ def _landing(
     sign=1,
     q_width=lambda width: width,
     q_place=lambda z, noise: z,
+    also=None,
     constant=0.0,
     closed_form=False,
     reduce=lambda values: values,
@@ -371,6 +372,9 @@ def _landing(
         return reduce(log_px - 0.5 * (mean**2 + width**2 - 1) + width.log())
     q = Normal(mean.detach() if "mean" in hold else mean, q_width(width.detach() if "width" in hold else width))
     log_q = q.log_prob(q_place(z.detach() if "z" in hold else z, noise))
+    if also:  # a term of log q whose value is there already, and whose gradient comes on top
+        term = also(mean, width, z.detach())
+        log_q = log_q + term - term.detach()
     return reduce(log_px + prior(z.detach() if "log p(z)" in cut else z) - sign * log_q)
 
 
@@ -450,6 +454,14 @@ _LANDING_MISTAKES = mistakes_in(
         "In log q, the square root of the width is taken. It is the standard deviation already.": torch.sqrt,
     },
     q_place={"log q is taken at the noise, not at z.": lambda z, noise: noise},
+    also={
+        "Half done: in log q the mean and the width of the square are held fixed, but its term -log σ still learns. "
+        "Hold σ fixed there too.": lambda m, s, z: -s.log(),
+        "Half done: in log q the term -log σ is held fixed, and so is the mean, but the σ of the square still learns. "
+        "Hold it fixed there too.": lambda m, s, z: -(((z - m.detach()) / s) ** 2) / 2,
+        "The score counts twice, where it should be gone. If you take it away by hand, mind the sign: log q has a "
+        "minus in Eq. 6, so its score is added.": lambda m, s, z: 2 * Normal(m, s).log_prob(z),
+    },
     constant={
         "A 2π is missing in log p(x|z): every value is 0.919 nats too high.": 0.5 * math.log(2 * math.pi),
         "A 2π is missing in log q(z): every value is 0.919 nats too low.": -0.5 * math.log(2 * math.pi),
