@@ -24,7 +24,8 @@ def run(elbo):
 
 
 @pytest.mark.parametrize(
-    "aevb, ratio, gap, verdicts", [(-104.0, 3.0, 0.5, (CONFIRMED,) * 3), (-109.0, 0.9, 9.0, (NOT_CONFIRMED,) * 3)]
+    "aevb, ratio, gap, verdicts",
+    [(-104.0, 3.0, 0.5, (CONFIRMED, CONFIRMED, CAVEAT)), (-109.0, 0.9, 9.0, (NOT_CONFIRMED,) * 3)],
 )
 def test_claims_about_figure_2_can_fail(aevb, ratio, gap, verdicts):
     found = {
@@ -102,6 +103,18 @@ def test_curves_of_figure_3_are_judged_by_scatter_or_distance(name, points, verd
     assert row.claim == {"A": "AEVB", "M": "Monte Carlo EM", "W": "wake-sleep"}[name[0]] + ", rate 0.02" * (
         "rate" in name
     )
+
+
+def test_a_curve_that_is_not_confirmed_says_what_another_rate_gives():
+    good, bad = [in_band(10**7, 5, True)], [in_band(10**7, 70, False)]
+    found = {
+        "bands": {"AEVB 5": bad, "AEVB 5 rate 0.02": good, "AEVB 10": good, "AEVB 10 rate 0.02": bad, "AEVB 2": bad},
+        "runs": {"AEVB 5": {"train_minus_test": 0.0}},
+        "exact": {"pixel_gaussians": {"test": 570.0}},
+    }
+    why = [row.why for row in board._fig2_frey(found)][:5]
+    assert [words.endswith("; confirmed at rate 0.02") for words in why] == [False, True, False, False, False]
+    assert not any("rate" in words for words in why[2:])
 
 
 def test_variance_ratio_is_the_closed_form_of_a_linear_model():

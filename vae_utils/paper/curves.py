@@ -169,7 +169,9 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
         ax.remove()
     for ax, panel in zip(axes.flat, panels):
         ours = curves.get((figure, panel), {})
-        plot_over_paper(ax, figure, panel, ours)
+        # No line from a report that lies outside: over a long way it would look like a curve.
+        inside = {curve: [(x[x >= x_limits[0]], y[x >= x_limits[0]]) for x, y in ours[curve]] for curve in ours}
+        plot_over_paper(ax, figure, panel, inside)
         methods |= dict.fromkeys(curve.split()[0] for curve in paper_curves(figure, paper_panel(panel)))
         ax.set(xlim=x_limits, ylim=y_limits)
     for ax in axes[:, 0]:
