@@ -1,5 +1,7 @@
 """The check of Algorithm 1: each wrong line is named, whichever way a learner writes the rest."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -36,7 +38,7 @@ def written(
     report=lambda bound: bound.mean().item(),
     optimiser=lambda weights: torch.optim.Adam(weights, lr=0.003),
     learning=lambda encoder, decoder: [*encoder.parameters(), *decoder.parameters()],
-    zero=True,
+    zero="before",
     step=True,
     steps=lambda n: n,
     result=lambda encoder, decoder, bounds: (encoder, decoder, bounds),
@@ -53,15 +55,23 @@ def written(
             logits = decoder(cut(place(mean) + std(v) * noise(mean)))
             fit = pixels(-F.binary_cross_entropy_with_logits(logits, x, reduction="none"))
             price = rate(mean, v)
-            if zero:
+            if zero == "before":
                 adam.zero_grad()
             loss(fit, price).backward()
+            if zero == "after":
+                adam.zero_grad()
             if step:
                 adam.step()
             bounds.append(report(fit - price))
         return result(encoder, decoder, bounds)
 
     return my_vae
+
+
+def between(usual, other):
+    """A line that is as usual in the first three steps and in the last of 200."""
+    count = itertools.count()
+    return lambda *given: (other if 3 <= next(count) % 200 < 199 else usual)(*given)
 
 
 class Encoder(nn.Module):
@@ -118,6 +128,15 @@ WRONG = {
     "β = 2: is the factor ½ of the KL missing?": written(loss=lambda fit, rate: (2 * rate - fit).mean()),
     "β = … is the KL missing from it?": written(loss=lambda fit, rate: -fit.mean()),
     "β = 100: is the KL summed": written(loss=lambda fit, rate: rate.sum() - fit.mean()),
+    "β = 1 in the first step, and with 0.1 in step": written(
+        loss=between(lambda fit, rate: (rate - fit).mean(), lambda fit, rate: (0.1 * rate - fit).mean())
+    ),
+    "The gradients of step … of 200 are not those of the bound": written(
+        loss=between(lambda fit, rate: (rate - fit).mean(), lambda fit, rate: (rate + fit**2 / 100).mean())
+    ),
+    "For the minibatch of step … expected 100 images, got 90": written(
+        minibatch=between(*(lambda images, n=n: images[torch.randint(len(images), (n,))] for n in (100, 90)))
+    ),
     "β = 0.1: look at its weight": written(loss=lambda fit, rate: (0.1 * rate - fit).mean()),
     "The first step lowers the bound": written(loss=lambda fit, rate: (fit - rate).mean()),
     "No noise is drawn": written(noise=torch.zeros_like),
@@ -142,7 +161,8 @@ WRONG = {
     "All images of a minibatch get the same noise": written(noise=lambda m: torch.randn(m.shape[1])),
     "All latents of an image get the same noise": written(noise=lambda m: torch.randn(len(m), 1)),
     "The noise is the same in every step": written(noise=lambda m: ONE_NOISE),
-    "zero_grad()": written(zero=False),
+    "zero_grad() in each step, before backward()": written(zero="never"),
+    "their gradients are gone … zero_grad() must not stand between": written(zero="after"),
     "weights of the encoder do not change": written(step=False),
     "weights of the decoder do not change": written(learning=lambda encoder, decoder: encoder.parameters()),
     "encoder's hidden layer is not tanh": written(activation=nn.ReLU),

@@ -1,21 +1,26 @@
 """Feedback on the first exercise of lesson 02: Algorithm 1 as a whole.
 
-The check watches the networks while the answer trains them. From what goes in and out in the first steps it computes
-the right bounds, the right gradients, and the noise behind each code; so it knows which line is wrong.
+The check watches the networks while the answer trains them. From what goes in and out in the first steps, in the last
+and in some between it computes the right bounds, the right gradients, and the noise behind each code; so it knows which
+line is wrong.
 """
 
 import copy
+import random
 from dataclasses import replace
 from functools import wraps
 
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from vae_utils.checks.core import Case, mistakes_in, undisturbed, verdict_on
+from vae_utils.checks.core import Case, mistakes_in, undisturbed, verdict_on, with_article
 from vae_utils.checks.lesson_02 import EQ_6, HALVES, IMAGE_SHAPE, READ, SCORE_SLIPS, SIGNS, itself, require_like, score
 
 LATENTS, HIDDEN, STEPS, MINIBATCH, GOOD = 3, 24, 200, 100, -400
+FIRST = 3  # steps that are watched, and these between them and the last, with no pattern in them:
+BETWEEN = sorted(random.Random(0).sample(range(FIRST + 1, STEPS), 8))
 
 
 def _drawings(count):
@@ -30,17 +35,24 @@ def _drawings(count):
 
 
 class _Watch:
-    """What passes through networks while a program trains them: the first steps, and the last one.
+    """What passes through networks while a program trains them: the first steps, some between, and the last one.
 
-    `steps` has, for each step, `calls`, the last input and output of each module, and `gradients`, of each weight the
-    value and the gradient that the optimiser sees. A step ends with backward().
+    Each of `steps` (the first), `between` (by number) and `last` has `calls`, the last input and output of each module,
+    and `gradients`, of each weight the value and the gradient that the optimiser sees. A step ends with backward().
+    `emptied` holds the weights whose gradient was gone when the optimiser was called.
     """
 
-    def __init__(self, first=3):
-        self.first, self.steps, self.last, self._watched, self._handles = first, [], None, {}, []
+    def __init__(self):
+        self.count, self.steps, self.between, self.last, self.emptied = 0, [], {}, None, set()
+        self._watched, self._handles = {}, []
+
+    @property
+    def seen(self):
+        """All that is kept, by the number of the step."""
+        return dict(enumerate(self.steps, 1)) | self.between | {STEPS: self.last}
 
     def __enter__(self):
-        self._handles.append(register_module_forward_hook(self._called))
+        self._handles += register_module_forward_hook(self._called), register_optimizer_step_pre_hook(self._stepping)
         return self
 
     def __exit__(self, *error):
@@ -52,8 +64,11 @@ class _Watch:
             return
         if self.last is None or self.last["gradients"]:
             self.last = {"calls": {}, "gradients": {}}
-            if len(self.steps) < self.first:
+            self.count += 1
+            if self.count <= FIRST:
                 self.steps.append(self.last)
+            elif self.count in BETWEEN:
+                self.between[self.count] = self.last
         self.last["calls"][module] = inputs[0].detach().clone(), output.detach().clone()
         for weight in module.parameters(recurse=False):
             if weight.requires_grad and id(weight) not in self._watched:
@@ -62,6 +77,13 @@ class _Watch:
 
     def _learned(self, weight):
         self.last["gradients"][id(weight)] = weight.detach().clone(), weight.grad.clone()
+
+    def _stepping(self, optimiser, *_):
+        if self.count == 1:
+            for weight in (weight for group in optimiser.param_groups for weight in group["params"]):
+                _, gradient = self.last["gradients"].get(id(weight), (None, None))
+                if gradient is not None and gradient.any() and (weight.grad is None or not weight.grad.any()):
+                    self.emptied.add(id(weight))
 
 
 def _three(result):
@@ -93,7 +115,8 @@ def _networks(encoder, decoder, bounds, images, **_):
             with torch.no_grad():
                 result = network(given)
         except Exception as error:
-            return f"Given {list(given.shape)}, the {name} stops with a {type(error).__name__}: {error}."
+            described = f"{with_article(type(error).__name__)}: {error}"
+            return f"Given {list(given.shape)}, the {name} stops with {described}."
         if not isinstance(result, torch.Tensor) or result.shape != asked:
             got = f"shape {list(result.shape)}" if isinstance(result, torch.Tensor) else f"a {type(result).__name__}"
             hint = "" if name == "decoder" else " The means and the log-variances stand side by side in one tensor."
@@ -147,17 +170,29 @@ def _steps_taken(encoder, decoder, watch, images, **_):
         if gradients and not known and name == "decoder":
             return "No gradient reaches the decoder: the loss does not depend on its output, or it is detached."
         if known and all(bool((now == before).all()) for now, before, _ in known):
+            learning = {id(weight) for weight, _, gradient in known if gradient.any()}
+            if learning and learning <= watch.emptied:
+                return (
+                    f"The weights of the {name} do not change in the first step, because their gradients are gone when "
+                    "step() is called: zero_grad() must not stand between backward() and step()."
+                )
             return (
                 f"The weights of the {name} do not change in the first step. Check that the optimiser has them, and "
                 "that its step() is called after backward()."
             )
     if not watch.steps[0]["gradients"]:
         return "No weight gets a gradient: expected a call of backward() in each step."
+    for number, step in watch.seen.items():
+        for name, network in (("encoder", encoder), ("decoder", decoder)):
+            if network not in step["calls"]:
+                return f"The {name} that you return is not called in step {number}. Call both networks in each step."
     first, second = (step["calls"][encoder][0].reshape(-1, *IMAGE_SHAPE) for step in watch.steps[:2])
     if len(first) == len(images):
         return f"Each step takes all {len(images)} images. Expected random minibatches of {MINIBATCH}."
-    if len(first) != MINIBATCH:
-        return f"For a minibatch, expected {MINIBATCH} images, got {len(first)}."
+    for number, step in watch.seen.items():
+        if (size := len(step["calls"][encoder][0].reshape(-1, *IMAGE_SHAPE))) != MINIBATCH:
+            where = "a minibatch" if size == len(first) else f"the minibatch of step {number}"
+            return f"For {where}, expected {MINIBATCH} images, got {size}."
     if not (first[:, None] == images).flatten(2).all(2).any(1).all():
         return "What goes into the encoder is not one of the images. Look at the line that chooses the minibatch."
     if len(first.flatten(1).unique(dim=0)) < MINIBATCH / 2:
@@ -182,11 +217,11 @@ def _std(log_variance):
 
 def _finite(encoder, decoder, watch, **_):
     """Whether the numbers stay numbers."""
-    for step in (*watch.steps, watch.last):
+    for number, step in watch.seen.items():
         numbers = _numbers(step, encoder, decoder)
         std = _std(numbers[2])
         if not ((std > 0).all() and all(part.isfinite().all() for part in (*numbers, std))):
-            when = f"by step {STEPS}" if step is watch.last else "in the first steps already"
+            when = f"by step {number}" if number > FIRST else "in the first steps already"
             return (
                 f"Training diverges: {when}, your networks give inf or nan, or a σ of 0 or inf. Look at the step size "
                 "(0.003 is a good one for Adam), and for a logarithm of 0 or an exponential of a large number."
@@ -222,8 +257,7 @@ _REPORT_MISTAKES = mistakes_in(
 
 def _reported(encoder, decoder, bounds, watch, **_):
     """The bounds that are returned, against those of the numbers that went through the networks."""
-    numbers = {number: _numbers(step, encoder, decoder) for number, step in enumerate(watch.steps, 1)}
-    numbers[STEPS] = _numbers(watch.last, encoder, decoder)
+    numbers = {number: _numbers(step, encoder, decoder) for number, step in watch.seen.items()}
 
     def my_vae(step):
         return torch.as_tensor(bounds[step - 1]).detach()
@@ -240,12 +274,18 @@ def _reported(encoder, decoder, bounds, watch, **_):
     return f"The bounds that you return are not those of what went through your networks. {found}"
 
 
+def _noises(encoder, decoder, watch):
+    """Of each step that is watched, the ε behind the codes, [1, B, J]."""
+    seen = [_numbers(step, encoder, decoder) for step in watch.seen.values()]
+    return [(z - mean) / _std(log_variance) for _, mean, log_variance, z, _ in seen]
+
+
 def _draws(encoder, decoder, watch, **_):
     """Whether z is a draw of q(z|x), by the noise behind it."""
-    first, second, last = ([*_numbers(step, encoder, decoder)] for step in (*watch.steps[:2], watch.last))
-    noise = [(z - mean) / _std(log_variance) for _, mean, log_variance, z, _ in (first, second, last)]
-    if any(part.shape != (1, MINIBATCH, LATENTS) for part in noise):
-        return f"For each image, expected one code to be decoded, got {len(noise[0])}."
+    noise = _noises(encoder, decoder, watch)
+    for part in noise:
+        if part.shape != (1, MINIBATCH, LATENTS):
+            return f"For each image, expected one code to be decoded, got {len(part)}."
     if noise[0].abs().max() < 1e-3:
         return (
             "No noise is drawn: the decoder gets the mean of q instead of z. The number is then not a bound (it is "
@@ -263,8 +303,7 @@ def _draws(encoder, decoder, watch, **_):
 
 def _noise(encoder, decoder, watch, **_):
     """Whether the noise may be from N(0, I)."""
-    seen = [_numbers(step, encoder, decoder) for step in (*watch.steps, watch.last)]
-    noise = torch.stack([(z - mean) / _std(log_variance) for _, mean, log_variance, z, _ in seen])
+    noise = torch.stack(_noises(encoder, decoder, watch))
     try:
         require_like(noise)
     except ValueError:
@@ -333,13 +372,14 @@ def _gradients(encoder, decoder, watch, **_):
             "In the second step the gradients of the first are still there, and the new ones are added to them. Call "
             "optimiser.zero_grad() in each step, before backward()."
         )
-    betas = []
-    for step in (first, second, watch.last):
+    betas = {}
+    for number, step in watch.seen.items():
         explained = _explained(step, encoder, decoder)
         if explained is None:
-            return "The gradients of a later step are not those of the bound. Does the loss change on the way?"
+            where = f"step {number} of {STEPS}"
+            return f"The gradients of {where} are not those of the bound. Does the loss change on the way?"
         text, fit, rate, in_decoder = explained
-        betas.append(rate / fit if fit else 0.0)
+        betas[number] = rate / fit if fit else 0.0
     if abs(fit) < 1e-3 * abs(in_decoder):
         return (
             "The gradient of the fit does not reach the encoder, which learns from the KL alone: z is detached, or "
@@ -347,11 +387,14 @@ def _gradients(encoder, decoder, watch, **_):
         )
     if text:
         return text
-    beta = betas[0]
-    if max(betas) - min(betas) > 1e-2 * (1 + abs(beta)):
+    beta = betas[1]
+    others = [number for number in betas if abs(betas[number] - beta) > 1e-2 * (1 + abs(beta))]
+    if others:
+        other = others[-1]
+        when = "in the last" if other == STEPS else f"in step {other} of {STEPS}"
         return (
             f"The bounds that you return are right, but the loss weighs the KL with β = {beta:.3g} in the first step, "
-            f"and with {betas[-1]:.3g} in the last. Expected 1 in each: look for a warm-up or a clamp."
+            f"and with {betas[other]:.3g} {when}. Expected 1 in each: look for a warm-up or a clamp."
         )
     if abs(beta - 1) > 1e-2:
         known = min(_BETAS, key=lambda value: abs(beta - value))
