@@ -159,8 +159,8 @@ def network(vae: VAE, image: Tensor | None = None) -> Figure:
 def computation_graphs() -> Figure:
     """Where the gradient of the bound reaches φ: not through a draw of z, but through z = μ + σ ⊙ ε.
 
-    After figure 2.3 of Kingma & Welling 2019. f is what the bound averages over z; arrows from x, and from μ and σ,
-    straight to f are left out.
+    After figure 2.3 of Kingma & Welling 2019. f is the fit, which the bound averages over z; an arrow from x straight
+    to f is left out.
 
     Returns:
         Figure.
@@ -170,7 +170,7 @@ def computation_graphs() -> Figure:
     for left, title, passes in zip((0.25, 4.6), titles, (False, True)):
         _say(ax, left + 2.2, 5.95, title, MIDDLE + 1, fontweight="bold")
         f, theta = _node(ax, left + 2.2, 5.15, "$f$", box=True), _node(ax, left + 3.7, 5.15, THETA, True, colour=GREEN)
-        _say(ax, left + 1.77, 5.15, "$\\log\\,p_\\theta(x, z)$\n$-\\log\\,q_\\phi(z|x)$", ha="right")
+        _say(ax, left + 1.77, 5.15, "$\\log\\,p_\\theta(x|z)$", ha="right")
         z = _node(ax, left + 2.2, 3.75, Z, box=passes)
         q = _node(ax, left + 2.2, 2.35, "$\\mu,\\,\\sigma$", box=True, size=0.42)
         phi = _node(ax, left + 1.3, 1.05, PHI, box=True, colour=BLUE)

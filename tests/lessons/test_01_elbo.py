@@ -126,6 +126,34 @@ def test_expectation_on_the_grid(toy, star):
     assert average == pytest.approx(0.4**2 + 0.6**2, abs=1e-9)
 
 
+# --- draws from the prior
+
+
+@pytest.fixture(scope="module")
+def draws_from_the_prior(star):
+    names = ["likelihood", "by_quadrature", "average_over_prior"]
+    return definitions("01_elbo", *names, prior=Normal(0.0, 1.0), grid=star.grid, dz=star.dz)
+
+
+def test_evidence_and_information_of_one_star(draws_from_the_prior, star):
+    log_px, information = draws_from_the_prior.by_quadrature(3.0, torch.tensor(7.0))
+    posterior = star.log_posterior.exp() * star.dz
+    fit = (posterior * star.log_likelihood).sum()  # the information is fit minus evidence, by Bayes' rule
+    assert log_px.item() == pytest.approx(star.log_evidence.item())
+    assert information.item() == pytest.approx((fit - star.log_evidence).item())
+    assert 50 * draws_from_the_prior.by_quadrature(0.03, torch.tensor(0.0))[1] < 0.1  # nats, of 50 stars without light
+
+
+def test_draws_from_the_prior_usually_give_too_little_where_the_data_tell_much(draws_from_the_prior, star):
+    torch.manual_seed(1)
+    errors = [
+        draws_from_the_prior.average_over_prior(20, 3.0, torch.tensor(7.0)) - 20 * star.log_evidence for _ in range(10)
+    ]
+    assert sum(error < 0 for error in errors) >= 7 and torch.stack(errors).mean() < -1
+    dark, exact = torch.tensor(0.0), draws_from_the_prior.by_quadrature(0.03, torch.tensor(0.0))[0]
+    assert abs(draws_from_the_prior.average_over_prior(50, 0.03, dark) - 50 * exact) < 0.02
+
+
 # --- the sliders
 
 
@@ -266,12 +294,22 @@ def test_sgvb_values(sgvb, mean, sigma):
 @pytest.mark.parametrize(("mean", "sigma"), POSITIONS)
 def test_sgvb_gradients(sgvb, mean, sigma):
     noise, weights = dice()
-    for which, exact in enumerate(sgvb.gradient_variances(sigma)):
-        places = torch.full_like(noise, mean).requires_grad_()
-        sgvb.sgvb(places, sigma, noise)[which].sum().backward()
-        average, variance = mean_and_variance(places.grad, weights)
-        assert average.item() == pytest.approx((1 - mean) / S2 - mean)
-        assert variance.item() == pytest.approx(exact)
+    exact_means = (1 - mean) / S2 - mean, 1 / sigma - sigma * (1 + 1 / S2)
+    for which, exact_ones in enumerate(sgvb.gradient_variances(mean, sigma)):
+        parameters = [torch.full_like(noise, value).requires_grad_() for value in (mean, sigma)]
+        sgvb.sgvb(*parameters, noise)[which].sum().backward()
+        for parameter, exact_mean, exact in zip(parameters, exact_means, exact_ones, strict=True):
+            average, variance = mean_and_variance(parameter.grad, weights)
+            assert average.item() == pytest.approx(exact_mean)
+            assert variance.item() == pytest.approx(exact)
+
+
+def test_only_off_centre_eq_6_has_the_quieter_gradient_in_sigma(sgvb):
+    """As the lesson says of its table: its four positions, in order."""
+    positions = [(0.0, 1.0), (POSTERIOR[0], 0.5), (0.5, POSTERIOR[1]), POSTERIOR]
+    variances = [list(sgvb.gradient_variances(*position)) for position in positions]
+    assert all(eq6[0] > eq7[0] for eq6, eq7 in variances)
+    assert [eq6[1] < eq7[1] for eq6, eq7 in variances] == [False, False, True, False]
 
 
 # --- Algorithm 1, on digits
