@@ -97,7 +97,14 @@ def test_warm_up_ends_at_its_beta(x, agree):
 def test_grey_share():
     lesson = definitions(LESSON, "grey_share")
     images = torch.tensor([0.0, 0.05, 0.5, 0.85, 0.95, 1.0, 0.2, 0.0]).view(2, 1, 2, 2)
-    assert lesson.grey_share(images) == pytest.approx(100 * 3 / 8)
+    assert lesson.grey_share(images).tolist() == pytest.approx([100 * 2 / 4, 100 * 1 / 4])
+
+
+def test_means_at_is_the_decoder_in_parts():
+    lesson = definitions(LESSON, "means_at")
+    vae = mlp_vae(2, (16,), layer_norm=False)
+    z = torch.randn(257, 2)
+    torch.testing.assert_close(lesson.means_at(vae, z), vae.decode(z).mean)
 
 
 def test_average_of_senders_is_bayes_rule(x):
