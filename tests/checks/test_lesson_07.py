@@ -39,19 +39,19 @@ WRONG_PRICES = {
 }
 
 
-def by_the_lesson(m, sigma, alpha):
-    m, sigma = m / alpha, sigma / alpha
+def by_the_lesson(m, sigma, sigma_0):
+    m, sigma = m / sigma_0, sigma / sigma_0
     return 0.5 * (m**2 + sigma**2 - 1) - sigma.log()
 
 
 RIGHT_PRICES = [
     by_the_lesson,
-    lambda m, sigma, alpha: kl_divergence(Normal(m, sigma), Normal(torch.zeros_like(m), alpha)),
-    lambda m, sigma, alpha: by_the_lesson(m.double(), sigma.double(), alpha.double()),
-    lambda m, sigma, alpha: (
-        by_the_lesson(m.T, sigma.T, float(alpha)).T if m.dim() == 2 else by_the_lesson(m, sigma, float(alpha))
+    lambda m, sigma, sigma_0: kl_divergence(Normal(m, sigma), Normal(torch.zeros_like(m), sigma_0)),
+    lambda m, sigma, sigma_0: by_the_lesson(m.double(), sigma.double(), sigma_0.double()),
+    lambda m, sigma, sigma_0: (
+        by_the_lesson(m.T, sigma.T, float(sigma_0)).T if m.dim() == 2 else by_the_lesson(m, sigma, float(sigma_0))
     ),
-    lambda m, sigma, alpha: math.log(alpha) - sigma.log() + (sigma**2 + m**2) / (2 * alpha**2) - 0.5,
+    lambda m, sigma, sigma_0: math.log(sigma_0) - sigma.log() + (sigma**2 + m**2) / (2 * sigma_0**2) - 0.5,
 ]
 UNLISTED_PRICES = [
     lambda m, s, a: -Normal(0.0, a).log_prob(m) + 0 * s,
@@ -148,7 +148,7 @@ def few_draws(own, n, s, sigma, calls=iter(range(10**6))):
 
 WRONG_VARIANCES = {
     "One ζ serves all images in both cases": lambda own, n, s, sigma: slopes(False, n, s, sigma).sum(1).var(),
-    "Both cases give N times the variance of one image": lambda own, n, s, sigma: (
+    "Both cases give M times the variance of one image": lambda own, n, s, sigma: (
         slopes(True, n, s, sigma).sum(1).var()
     ),
     "The two cases are exchanged": lambda own, n, s, sigma: slopes(not own, n, s, sigma).sum(1).var(),

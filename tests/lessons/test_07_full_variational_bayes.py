@@ -1,5 +1,6 @@
 """What lesson 07 writes out, held against the library, torch.distributions and numerical integrals."""
 
+import json
 import math
 from functools import partial
 from types import SimpleNamespace
@@ -135,6 +136,35 @@ def test_learning_is_adam_on_the_bound(algorithm, images):
 def test_the_lessons_prior_is_the_papers():
     """N(0, I): the bound that the lesson writes out has no other."""
     assert (weight_prior(mlp_vae(3, (8,)).decoder).stddev == 1).all()
+
+
+# --- what the record of section 6 says
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """The runs of the first seed, for each number of images."""
+    rows = json.loads((ASSETS / "full-vb.json").read_text("utf-8"))["results"]["runs"].values()
+    return {n: [row for row in rows if row["images"] == n and row["seed"] == 0] for n in (100, 300, 1000, 3000)}
+
+
+def best(rows, score, *methods):
+    return max((row for row in rows if row["method"] in methods), key=lambda row: row[score])
+
+
+def test_the_two_lists_of_settings_do_not_make_the_difference(runs):
+    for rows in runs.values():
+        for score, method in (("held_out_best", "VB"), ("bound", "VB, evidence")):
+            assert best(rows, score, "VB", "VB, evidence") == best(rows, score, method)
+
+
+def test_the_loss_shrinks_at_one_fixed_setting(runs):
+    fixed = dict(method="VB, evidence", prior_std=0.3, initial_std=0.05, rate=0.01)
+    losses = []
+    for rows in runs.values():
+        (row,) = (row for row in rows if fixed.items() <= row.items())
+        losses.append(best(rows, "held_out_best", "MAP")["held_out_final"] - row["held_out_final"])
+    assert [round(loss) for loss in losses] == [40, 29, 19, 7]
 
 
 # --- what the stored posteriors say

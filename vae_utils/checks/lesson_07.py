@@ -16,15 +16,15 @@ def _itself(value):
 # --- the price of a weight
 
 
-def _price(m, sigma, alpha, *, width=_itself, unit=_itself, reduce=_itself, formula=kl_of_gaussians, **slips):
+def _price(m, sigma, sigma_0, *, width=_itself, unit=_itself, reduce=_itself, formula=kl_of_gaussians, **slips):
     """The KL of lesson 01, of one weight, from standard deviations."""
-    log_var, prior_log_var = (2 * w.log() for w in (width(sigma), unit(alpha)))
+    log_var, prior_log_var = (2 * w.log() for w in (width(sigma), unit(sigma_0)))
     return formula(m, log_var, torch.zeros_like(m), prior_log_var, reduce=reduce, **slips)
 
 
 def _by_log_ratio(weigh):
-    """Rules of thumb: functions of log(alpha / sigma), m / alpha and sigma / alpha."""
-    return lambda m, sigma, alpha: weigh((alpha / sigma).log(), m / alpha, sigma / alpha)
+    """Rules of thumb: functions of log(sigma_0 / sigma), m / sigma_0 and sigma / sigma_0."""
+    return lambda m, sigma, sigma_0: weigh((sigma_0 / sigma).log(), m / sigma_0, sigma / sigma_0)
 
 
 _PRICE_SLIPS = {name: wrong for name, wrong in KL_SLIPS.items() if name not in ("read", "variance", "reduce", "prior")}
@@ -43,17 +43,17 @@ _PRICE_MISTAKES = mistakes_in(
         "This is only the weight decay, m² / (2 σ₀²): the other terms of the KL are missing.": _by_log_ratio(
             lambda log, m, s: m**2 / 2 + 0 * log
         ),
-        "m and σ are multiplied by σ₀, where they should be divided.": lambda m, sigma, alpha: _price(
-            m, sigma, 1 / alpha
+        "m and σ are multiplied by σ₀, where they should be divided.": lambda m, sigma, sigma_0: _price(
+            m, sigma, 1 / sigma_0
         ),
         "m + σ is squared together. The formula has m² + σ².": _by_log_ratio(
             lambda log, m, s: log + (m + s) ** 2 / 2 - 0.5
         ),
-        "log σ₀² stands beside log σ, or log σ₀ beside log σ²: take both of the same.": lambda m, sigma, alpha: (
-            _price(m, sigma, alpha) + alpha.log()
+        "log σ₀² stands beside log σ, or log σ₀ beside log σ²: take both of the same.": lambda m, sigma, sigma_0: (
+            _price(m, sigma, sigma_0) + sigma_0.log()
         ),
-        "log σ₀ stands beside log σ²: take both of the same.": lambda m, sigma, alpha: (
-            _price(m, sigma, alpha) - alpha.log() / 2
+        "log σ₀ stands beside log σ²: take both of the same.": lambda m, sigma, sigma_0: (
+            _price(m, sigma, sigma_0) - sigma_0.log() / 2
         ),
     },
     width={
@@ -80,17 +80,17 @@ _PRICE_MISTAKES = mistakes_in(
 
 @undisturbed
 def weight_price(answer):
-    """Exercise 1: KL(N(m, sigma²) || N(0, alpha²)) of each weight.
+    """Exercise 1: KL(N(m, sigma²) || N(0, sigma_0²)) of each weight.
 
-    The function gets m and sigma, tensors of one shape, and alpha, a tensor with one number. It returns the KL of each
-    weight in nats, of the shape of m and sigma, with gradients in both.
+    The function gets m and sigma, tensors of one shape, and sigma_0, a tensor with one number. It returns the KL of
+    each weight in nats, of the shape of m and sigma, with gradients in both.
     """
 
-    def weights(shape, alpha, mean, log_sigma, seed, dtype=torch.float32):
+    def weights(shape, sigma_0, mean, log_sigma, seed, dtype=torch.float32):
         generator = torch.Generator().manual_seed(seed)
         m, z = (torch.randn(shape, generator=generator, dtype=dtype) for _ in range(2))
         m, sigma = mean * m, (log_sigma + 0.4 * z).exp()
-        return m.requires_grad_(), sigma.requires_grad_(), torch.tensor(alpha, dtype=dtype)
+        return m.requires_grad_(), sigma.requires_grad_(), torch.tensor(sigma_0, dtype=dtype)
 
     cases = [
         Case("one weight and a prior of width 0.7", weights((), 0.7, 0.5, -1.5, 0)),
@@ -260,7 +260,7 @@ _VARIANCE_MISTAKES = mistakes_in(
     own={
         "One ζ serves all images in both cases. With `own_draws` every image needs a ζ of its own, [repeats, "
         "num_images] of them.": lambda own_draws: False,
-        "Both cases give N times the variance of one image. Either every image has a ζ of its own in both cases, or "
+        "Both cases give M times the variance of one image. Either every image has a ζ of its own in both cases, or "
         "the variances of single images are added: take the variance of the sum.": lambda own_draws: True,
         "The two cases are exchanged: "
         "with `own_draws` each image has its own ζ, without it one serves all.": lambda own_draws: not own_draws,
@@ -270,12 +270,12 @@ _VARIANCE_MISTAKES = mistakes_in(
         "task asks for the derivative of the *sum* of log p(x_n|θ_n).": lambda own, n: (n if own else n**2) / n**2,
         "The variance is divided by the number of images.": lambda own, n: (n if own else n**2) / n,
         "This is the variance of the slope of one image. The task asks for that of the sum over all.": lambda own, n: 1,
-        "With one ζ for all images there is only one term. Each image has a slope of its own, N in all, even if they "
+        "With one ζ for all images there is only one term. Each image has a slope of its own, M in all, even if they "
         "share ζ.": lambda own, n: n if own else 1,
-        "The cases differ by a factor N² here. N independent terms have N times the variance of one.": lambda own, n: (
+        "The cases differ by a factor M² here. M independent terms have M times the variance of one.": lambda own, n: (
             1 if own else n**2
         ),
-        "The cases differ by a factor N, but both are too large by N: look at what is summed twice.": lambda own, n: (
+        "The cases differ by a factor M, but both are too large by M: look at what is summed twice.": lambda own, n: (
             n**2 if own else n**3
         ),
     },
@@ -333,7 +333,7 @@ def _few_draws(answer):
 def slope_variance(answer):
     """Exercise 3: the variance of the gradient in the mean of q(theta), with one draw of theta or with many.
 
-    The function gets own_draws, bool; num_images N; s, the standard deviation of the data; sigma, that of q(theta). It
+    The function gets own_draws, bool; num_images M; s, the standard deviation of the data; sigma, that of q(theta). It
     returns the variance over draws of d/dmu sum_n log N(x_n; theta_n, s²), one number. 4,000 repeats are enough:
     results may differ from the exact ones by an eighth.
     """
@@ -351,7 +351,7 @@ def slope_variance(answer):
         for own, who in ((False, "one draw for all"), (True, "own draws"))
     ]
     right = (
-        "A sum of N independent terms has N times the variance of one, N times one term has N²: one draw for the "
-        "minibatch makes the gradient N times as noisy."
+        "A sum of M independent terms has M times the variance of one, M times one term has M²: one draw for the "
+        "minibatch makes the gradient M times as noisy."
     )
     return verdict_on(answer, _slope_variance, cases, _VARIANCE_MISTAKES, right=right, probes=[_few_draws])
