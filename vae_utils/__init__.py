@@ -31,6 +31,7 @@ _HOMES = {
     "data": ("binarise", "load_mnist"),
     "diagrams": ("graphical_model", "network"),
     "evaluation": ("Estimate", "active_units", "evaluate", "kl_per_dimension", "posterior_parameters"),
+    "explore.drawing": ("DrawingPad",),
     "explore.widgets": ("FramePlayer", "GapExplorer", "LatentExplorer"),
     "figures": ("COLOURS", "GREY", "image_wall", "show_images", "use_style"),
     "files": ("ASSETS", "load_tensors"),
