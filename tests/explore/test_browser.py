@@ -3,7 +3,6 @@
 Set VAE_SCREENSHOTS to a folder to keep the pictures of the pages.
 """
 
-import base64
 import os
 import signal
 import socket
@@ -12,7 +11,6 @@ import sys
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import pytest
 import torch
 
@@ -47,6 +45,7 @@ from live_widgets import (
     keep_screenshot,
     notebook,
     numbers,
+    run_in_page,
 )
 
 pytestmark = pytest.mark.slow  # each drives a browser
@@ -767,28 +766,6 @@ def test_a_path_along_the_sphere_turns_evenly_and_its_length_goes_evenly(page):
             torch.testing.assert_close(turned[1:3] / turned[3], torch.tensor([0.25, 0.5]).double())
         else:
             torch.testing.assert_close(way[2], (a + b) / 2)
-
-
-RUN = """
-    const bytes = Uint8Array.from(atob(given.weights), character => character.charCodeAt(0));
-    const run = js.makeProgram(given.steps, js.readHalf(new DataView(bytes.buffer)));
-    const made = given.inputs.map(input => run(input).slice()), length = made[0].length;
-    const all = new Float32Array(length * made.length);
-    made.forEach((numbers, i) => all.set(numbers, length * i));
-    const url = await new Promise(resolve => {
-        const reader = new FileReader();
-        reader.onload = () => resolve(reader.result);
-        reader.readAsDataURL(new Blob([all]));
-    });
-    return url.slice(url.indexOf(",") + 1);
-"""
-
-
-def run_in_page(page, program, inputs):
-    """What the page makes of inputs [N, ...]: float32 [N, length of the output]."""
-    given = {"steps": program.steps, "weights": base64.b64encode(program.weights).decode()}
-    answer = explore_js(page, RUN, **given, inputs=inputs.flatten(1).tolist())
-    return torch.from_numpy(np.frombuffer(base64.b64decode(answer), np.float32).copy()).reshape(len(inputs), -1)
 
 
 @pytest.mark.parametrize("name", ["manifold", "mlp", "conv"])
