@@ -540,24 +540,26 @@ def test_an_exception_in_the_decoder_is_shown_and_makes_the_page_unhealthy(works
 
 @pytest.fixture
 def doomed(chromium, jupyter_lab):
-    """Two explorers, decoded by page and by kernel; the first cell prints the id of the kernel's process."""
+    """Explorers decoded by page and by kernel, and the gap; the first cell prints the id of the kernel's process."""
     cells = PREPARE + "import os; print(os.getpid())", "LatentExplorer(vae)", KERNEL_DECODED + "LatentExplorer(fussy)"
-    with notebook(chromium, jupyter_lab, "doomed.ipynb", *cells, widgets=2) as page:
-        assert page.locator(".vae-message").all_text_contents() == ["", ""]
+    with notebook(chromium, jupyter_lab, "doomed.ipynb", *cells, CELLS["gap"], widgets=3) as page:
+        assert page.locator(".vae-message").all_text_contents() == ["", "", ""]
         assert_healthy(page)
         yield page
     jupyter_lab.shut_down("doomed.ipynb")
 
 
 def test_a_kernel_that_died_leaves_a_message_on_every_explorer(doomed, vae):
+    """As soon as JupyterLab knows it itself: its server looks every three seconds."""
     os.kill(int(printed(doomed, 0)[0]), signal.SIGKILL)
     for root in doomed.locator(".vae-live").all():
         root.locator(".vae-message", has_text="kernel").wait_for(timeout=15_000)
     doomed.locator(".jp-Dialog button").click()  # JupyterLab says it too
-    for root in doomed.locator(".vae-live").all():
+    page_decoded, kernel_decoded, gap = doomed.locator(".vae-live").all()
+    for root in (page_decoded, kernel_decoded):
         root.locator(".vae-point").press("ArrowRight")
+    gap.locator(".vae-slider").first.press("ArrowRight")
     doomed.wait_for_timeout(500)
-    page_decoded, kernel_decoded = doomed.locator(".vae-live").all()
     assert assert_shows_its_decoder(page_decoded, vae) == pytest.approx([0.1, 0])
     assert seen(kernel_decoded) == [0, 0] and kernel_decoded.locator(".vae-message").text_content()
     assert problems(doomed) == []
@@ -566,10 +568,12 @@ def test_a_kernel_that_died_leaves_a_message_on_every_explorer(doomed, vae):
 def test_a_kernel_that_was_shut_down_leaves_a_message_where_it_is_needed(doomed, jupyter_lab, vae):
     jupyter_lab.shut_down("doomed.ipynb")
     doomed.wait_for_timeout(1000)
-    page_decoded, kernel_decoded = doomed.locator(".vae-live").all()
+    page_decoded, kernel_decoded, gap = doomed.locator(".vae-live").all()
     for root in (page_decoded, kernel_decoded):  # JupyterLab tells the widgets nothing of this end
         root.locator(".vae-point").press("ArrowRight")
-    kernel_decoded.locator(".vae-message", has_text="kernel").wait_for(timeout=15_000)
+    gap.locator(".vae-slider").first.press("ArrowRight")
+    for root in (page_decoded, kernel_decoded, gap):
+        root.locator(".vae-message", has_text="kernel").wait_for(timeout=15_000)
     assert assert_shows_its_decoder(page_decoded, vae) == pytest.approx([0.1, 0])
     # ipywidgets' own words, when a widget has changed and nobody is there to hear it
     assert [text for text in problems(doomed) if "Could not send widget sync message" not in text] == []
@@ -730,6 +734,17 @@ def test_an_exported_page_says_that_a_decoder_needs_a_kernel_and_keeps_the_still
     place = offline.locator(".vae-page").nth(1)
     place.locator(".vae-message", has_text="needs a kernel").wait_for()
     assert place.locator("img").is_visible() and offline.locator(".vae-page img").count() == 1
+
+
+def test_an_exported_page_without_scripts_shows_every_still(chromium, exported):
+    page = new_page(chromium, java_script_enabled=False)
+    page.goto(exported.as_uri())
+    stills = page.locator(".vae-page img").all()
+    assert len(stills) == 3 and page.locator(".vae-live").count() == 0
+    for still in stills:
+        bring(still)
+        assert still.bounding_box()["width"] > 300 and "a still picture of it" in still.get_attribute("alt")
+    page.context.close()
 
 
 @torch.no_grad()

@@ -200,11 +200,12 @@ def test_at_the_corners_of_the_plane_the_rings_are_whole(window, lesson):
             const ring = plane.querySelector(".vae-ring"), place = ring.getScreenCTM();
             const [x, y] = [place.e, place.f], cut = [];
             for (const circle of [ring, halo]) {
-                const radius = (circle.r.baseVal.value + parseFloat(getComputedStyle(circle).strokeWidth) / 2) * place.a;
+                const stroke = parseFloat(getComputedStyle(circle).strokeWidth);
+                const radius = (circle.r.baseVal.value + stroke / 2) * place.a;
                 for (let around = plane; around !== document.body; around = around.parentElement) {
                     const { left, right, top, bottom } = around.getBoundingClientRect();
-                    const whole = x - radius >= left && x + radius <= right && y - radius >= top && y + radius <= bottom;
-                    if (getComputedStyle(around).overflow !== "visible" && !whole) cut.push(around.className);
+                    const room = Math.min(x - left, right - x, y - top, bottom - y);
+                    if (getComputedStyle(around).overflow !== "visible" && room < radius) cut.push(around.outerHTML);
                 }
             }
             return cut;
@@ -219,6 +220,24 @@ def test_what_needs_the_kernel_says_so_and_keeps_its_still(window, lesson):
     said = window.wait_for("""() => [...document.querySelectorAll(".vae-page:has(.vae-message:not(:empty))")].map(it =>
         [it.querySelector(".vae-message").textContent, it.querySelector("img").naturalWidth])""")
     assert len(said) == 1 and "needs a kernel" in said[0][0] and said[0][1] > 300
+
+
+def test_a_widget_that_cannot_start_says_so_and_keeps_its_still(window, lesson, tmp_path):
+    """As in an engine that lacks something: here the script asks for a name that is not there."""
+    page = lesson.read_text("utf-8")
+    script = "export default { initialize, render };"
+    assert page.count(script) == 1
+    page = page.replace(script, "export default { initialize, render: noSuchThing };")
+    (tmp_path / "page.html").write_text(page, "utf-8")
+    window.open(tmp_path / "page.html")
+    window.wait_for("() => document.querySelectorAll('.vae-page .vae-error').length === 2")
+    said = window.evaluate("""() => [...document.querySelectorAll(".vae-page")].map(it =>
+        [it.querySelector(".vae-error").textContent, it.querySelector("img").naturalWidth])""")
+    for sentence, width in said:
+        assert sentence.startswith("This piece could not start in this browser: ") and "noSuchThing" in sentence
+        assert width > 300
+    (tmp_path / "blank.html").write_text("<!DOCTYPE html><html><head></head></html>")
+    window.open(tmp_path / "blank.html")  # without the errors that were meant
 
 
 # --- the arithmetic

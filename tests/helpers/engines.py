@@ -334,7 +334,7 @@ class WebKit(Window):
         )
         self.evaluate(f"() => {{ window.mouse = {next_move}; }}")
         self._act(_pointer(route[:1], "mouse", press=False))
-        self.evaluate(FINGER, [route, self.evaluate("async () => (await window.mouse).pointerId")])
+        self.evaluate(FINGER, [route, self.evaluate("() => window.mouse")])
         return None
 
     def errors(self):
@@ -374,6 +374,8 @@ def _webkit():
         os.close(says)
         with open(said) as number:
             environment = os.environ | {"DISPLAY": f":{number.readline().strip()}"}
+        # With buffers of a graphics card, which is not there, its pictures of the window are some pixels off.
+        environment["WEBKIT_DISABLE_DMABUF_RENDERER"] = "1"
         home = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
         service = webdriver.WebKitGTKService(driver, env=environment)
         browser = webdriver.WebKitGTK(options=options, service=service)
