@@ -31,7 +31,7 @@ from vae_utils.authoring.lesson import read
 from vae_utils.data import load_mnist
 from vae_utils.evaluation import active_units, posterior_parameters
 from vae_utils.explore.program import decoder_program, encoder_program
-from vae_utils.explore.widgets import MEASURED, NUM_SHOWN, GapExplorer
+from vae_utils.explore.widgets import MEASURED, NUM_SHOWN, GapExplorer, LiveWidget
 from vae_utils.likelihoods import PixelGaussian
 from vae_utils.models import load_vae, paper_vae, save_vae
 
@@ -605,6 +605,29 @@ def test_running_a_cell_again_replaces_its_explorer_and_frees_the_old_one(worksh
     drag(workshop, root, (1, -1), (0, 1))
     assert assert_shows_its_decoder(root, vae) == pytest.approx((0, 1), abs=0.02)
     assert_healthy(workshop)
+
+
+def test_a_script_is_imported_once_a_page_and_a_newer_one_beside_it(page):
+    """The loader, imported for each widget as anywidget does: for one kernel, then for a restarted, newer one."""
+    show = """async ({ loader, scripts }) => {
+        window.imports = [];
+        const shown = [];
+        for (const script of scripts) {
+            const address = URL.createObjectURL(new Blob([loader], { type: "text/javascript" }));
+            const { default: widget } = await import(address), el = document.createElement("div");
+            const model = { get: () => script };
+            await widget.initialize({ model });
+            await widget.render({ model, el });
+            shown.push(el.textContent);
+        }
+        return [window.imports, shown];
+    }"""
+    old, new = (
+        f"imports.push('{name}'); export default {{ initialize() {{}}, render({{ el }}) {{ el.append('{name}'); }} }};"
+        for name in ("old", "new")
+    )
+    given = {"loader": LiveWidget._esm, "scripts": [old, old, new, old]}
+    assert evaluate(page, show, given) == [["old", "new"], ["old", "old", "new", "old"]]
 
 
 # --- the other lessons' pieces
