@@ -55,11 +55,9 @@ class Window:
 
     Attributes:
         name: of the engine.
-        feels_fingers: whether the driver moves a finger. Where it cannot, `drag` sends the page a finger's events.
     """
 
     name: str
-    feels_fingers = True
 
     def open(self, path, width=1280, height=720, scale=1):
         """Show a file in a window whose page is so large.
@@ -295,8 +293,6 @@ FINGER = """async ([route, number]) => {
     send("pointerup", route.at(-1));
     send("lostpointercapture", route.at(-1));
 }"""
-
-
 # The driver does not tell what the console says. So the page listens, from a line in front of its own first.
 LISTEN = """<script>
 window.complaints = [];
@@ -307,7 +303,7 @@ console.error = (...words) => { complaints.push(words.join(" ")); };
 
 
 class WebKit(Window):
-    feels_fingers = False  # its driver makes a mouse of every finger
+    """Its driver makes a mouse of every finger: so the page gets a finger's events by a script."""
 
     def __init__(self, driver, home):
         self._driver, self._copy = driver, home / "page.html"
@@ -329,10 +325,11 @@ class WebKit(Window):
     def drag(self, route, finger=False):
         if not finger:
             return super().drag(route)
-        next_move = (
-            "new Promise(done => addEventListener('pointermove', event => done(event.pointerId), { once: true }))"
-        )
-        self.evaluate(f"() => {{ window.mouse = {next_move}; }}")
+        self.evaluate("""() => {
+            window.mouse = new Promise(done => {
+                addEventListener("pointermove", event => done(event.pointerId), { once: true });
+            });
+        }""")
         self._act(_pointer(route[:1], "mouse", press=False))
         self.evaluate(FINGER, [route, self.evaluate("() => window.mouse")])
         return None
