@@ -318,7 +318,7 @@ def passage(window, which, model):
 
 
 def test_formulas_are_drawn(window, lesson):
-    """As MathML that takes room: a fraction is higher than a letter, and no source is left in the text."""
+    """As MathML that takes room: a fraction is higher than a letter, and no source is left."""
     open_page(window, lesson)
     found = window.evaluate("""() => {
         for (const fold of document.querySelectorAll("details")) fold.open = true;
@@ -331,10 +331,14 @@ def test_formulas_are_drawn(window, lesson):
             for (const code of copy.querySelectorAll("code, pre, annotation")) code.remove();
             return copy.textContent;
         });
-        return { all: sizes("math"), letters: sizes("math > mi:only-child"), fractions: sizes("mfrac"), prose };
+        const braced = [...document.querySelectorAll("munder > munder[accentunder]:first-child")];
+        const below = braced.map(it =>
+            it.nextElementSibling.getBoundingClientRect().top - it.firstElementChild.getBoundingClientRect().bottom);
+        return { all: sizes("math"), letters: sizes("math > mi:only-child"), fractions: sizes("mfrac"), below, prose };
     }""")
     assert len(found["all"]) > 50 and min(min(size) for size in found["all"]) > 3
     assert max(height for _, height in found["letters"]) < min(height for _, height in found["fractions"])
+    assert len(found["below"]) > 2 and min(found["below"]) > 1  # the words under a brace, from the term above it
     assert not [text for text in found["prose"] if "$" in text or "\\frac" in text or "\\mathbf" in text]
     box(window, ".vae-formula")
     keep(window, "formulas")
