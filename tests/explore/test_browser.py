@@ -3,7 +3,6 @@
 Set VAE_SCREENSHOTS to a folder to keep the pictures of the pages.
 """
 
-import base64
 import os
 import signal
 import socket
@@ -12,7 +11,6 @@ import sys
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import pytest
 import torch
 
@@ -33,7 +31,7 @@ from vae_utils.authoring.lesson import read
 from vae_utils.data import load_mnist
 from vae_utils.evaluation import active_units, posterior_parameters
 from vae_utils.explore.program import decoder_program, encoder_program
-from vae_utils.explore.widgets import MEASURED, NUM_SHOWN, GapExplorer
+from vae_utils.explore.widgets import MEASURED, NUM_SHOWN, GapExplorer, LiveWidget
 from vae_utils.likelihoods import PixelGaussian
 from vae_utils.models import load_vae, paper_vae, save_vae
 
@@ -47,6 +45,7 @@ from live_widgets import (
     keep_screenshot,
     notebook,
     numbers,
+    run_in_page,
 )
 
 pytestmark = pytest.mark.slow  # each drives a browser
@@ -541,24 +540,26 @@ def test_an_exception_in_the_decoder_is_shown_and_makes_the_page_unhealthy(works
 
 @pytest.fixture
 def doomed(chromium, jupyter_lab):
-    """Two explorers, decoded by page and by kernel; the first cell prints the id of the kernel's process."""
+    """Explorers decoded by page and by kernel, and the gap; the first cell prints the id of the kernel's process."""
     cells = PREPARE + "import os; print(os.getpid())", "LatentExplorer(vae)", KERNEL_DECODED + "LatentExplorer(fussy)"
-    with notebook(chromium, jupyter_lab, "doomed.ipynb", *cells, widgets=2) as page:
-        assert page.locator(".vae-message").all_text_contents() == ["", ""]
+    with notebook(chromium, jupyter_lab, "doomed.ipynb", *cells, CELLS["gap"], widgets=3) as page:
+        assert page.locator(".vae-message").all_text_contents() == ["", "", ""]
         assert_healthy(page)
         yield page
     jupyter_lab.shut_down("doomed.ipynb")
 
 
 def test_a_kernel_that_died_leaves_a_message_on_every_explorer(doomed, vae):
+    """As soon as JupyterLab knows it itself: its server looks every three seconds."""
     os.kill(int(printed(doomed, 0)[0]), signal.SIGKILL)
     for root in doomed.locator(".vae-live").all():
         root.locator(".vae-message", has_text="kernel").wait_for(timeout=15_000)
     doomed.locator(".jp-Dialog button").click()  # JupyterLab says it too
-    for root in doomed.locator(".vae-live").all():
+    page_decoded, kernel_decoded, gap = doomed.locator(".vae-live").all()
+    for root in (page_decoded, kernel_decoded):
         root.locator(".vae-point").press("ArrowRight")
+    gap.locator(".vae-slider").first.press("ArrowRight")
     doomed.wait_for_timeout(500)
-    page_decoded, kernel_decoded = doomed.locator(".vae-live").all()
     assert assert_shows_its_decoder(page_decoded, vae) == pytest.approx([0.1, 0])
     assert seen(kernel_decoded) == [0, 0] and kernel_decoded.locator(".vae-message").text_content()
     assert problems(doomed) == []
@@ -567,7 +568,7 @@ def test_a_kernel_that_died_leaves_a_message_on_every_explorer(doomed, vae):
 def test_a_kernel_that_was_shut_down_leaves_a_message_where_it_is_needed(doomed, jupyter_lab, vae):
     jupyter_lab.shut_down("doomed.ipynb")
     doomed.wait_for_timeout(1000)
-    page_decoded, kernel_decoded = doomed.locator(".vae-live").all()
+    page_decoded, kernel_decoded, _ = doomed.locator(".vae-live").all()
     for root in (page_decoded, kernel_decoded):  # JupyterLab tells the widgets nothing of this end
         root.locator(".vae-point").press("ArrowRight")
     kernel_decoded.locator(".vae-message", has_text="kernel").wait_for(timeout=15_000)
@@ -602,6 +603,29 @@ def test_running_a_cell_again_replaces_its_explorer_and_frees_the_old_one(worksh
     drag(workshop, root, (1, -1), (0, 1))
     assert assert_shows_its_decoder(root, vae) == pytest.approx((0, 1), abs=0.02)
     assert_healthy(workshop)
+
+
+def test_a_script_is_imported_once_a_page_and_a_newer_one_beside_it(page):
+    """The loader, imported for each widget as anywidget does: for one kernel, then for a restarted, newer one."""
+    show = """async ({ loader, scripts }) => {
+        window.imports = [];
+        const shown = [];
+        for (const script of scripts) {
+            const address = URL.createObjectURL(new Blob([loader], { type: "text/javascript" }));
+            const { default: widget } = await import(address), el = document.createElement("div");
+            const model = { get: () => script };
+            await widget.initialize({ model });
+            await widget.render({ model, el });
+            shown.push(el.textContent);
+        }
+        return [window.imports, shown];
+    }"""
+    old, new = (
+        f"imports.push('{name}'); export default {{ initialize() {{}}, render({{ el }}) {{ el.append('{name}'); }} }};"
+        for name in ("old", "new")
+    )
+    given = {"loader": LiveWidget._esm, "scripts": [old, old, new, old]}
+    assert evaluate(page, show, given) == [["old", "new"], ["old", "old", "new", "old"]]
 
 
 # --- the other lessons' pieces
@@ -733,6 +757,16 @@ def test_an_exported_page_says_that_a_decoder_needs_a_kernel_and_keeps_the_still
     assert place.locator("img").is_visible() and offline.locator(".vae-page img").count() == 1
 
 
+def test_an_exported_page_without_scripts_shows_every_still(chromium, exported):
+    page = new_page(chromium, java_script_enabled=False)
+    page.goto(exported.as_uri())
+    stills = page.locator(".vae-page img").all()
+    assert len(stills) == 3 and page.locator(".vae-live").count() == 0
+    for still in stills:
+        assert still.bounding_box()["width"] > 300 and "a still picture of it" in still.get_attribute("alt")
+    page.context.close()
+
+
 @torch.no_grad()
 def test_an_exported_page_draws_a_light_picture_that_is_not_square(offline, exported):
     """As in lesson 06, decoded in the page, against PyTorch: at the start and after a move."""
@@ -767,28 +801,6 @@ def test_a_path_along_the_sphere_turns_evenly_and_its_length_goes_evenly(page):
             torch.testing.assert_close(turned[1:3] / turned[3], torch.tensor([0.25, 0.5]).double())
         else:
             torch.testing.assert_close(way[2], (a + b) / 2)
-
-
-RUN = """
-    const bytes = Uint8Array.from(atob(given.weights), character => character.charCodeAt(0));
-    const run = js.makeProgram(given.steps, js.readHalf(new DataView(bytes.buffer)));
-    const made = given.inputs.map(input => run(input).slice()), length = made[0].length;
-    const all = new Float32Array(length * made.length);
-    made.forEach((numbers, i) => all.set(numbers, length * i));
-    const url = await new Promise(resolve => {
-        const reader = new FileReader();
-        reader.onload = () => resolve(reader.result);
-        reader.readAsDataURL(new Blob([all]));
-    });
-    return url.slice(url.indexOf(",") + 1);
-"""
-
-
-def run_in_page(page, program, inputs):
-    """What the page makes of inputs [N, ...]: float32 [N, length of the output]."""
-    given = {"steps": program.steps, "weights": base64.b64encode(program.weights).decode()}
-    answer = explore_js(page, RUN, **given, inputs=inputs.flatten(1).tolist())
-    return torch.from_numpy(np.frombuffer(base64.b64decode(answer), np.float32).copy()).reshape(len(inputs), -1)
 
 
 @pytest.mark.parametrize("name", ["manifold", "mlp", "conv"])

@@ -637,15 +637,18 @@ def megabytes(page):
 
 
 def test_running_its_cell_again_and_again_leaves_one_and_memory_where_it_was(workshop):
+    """Twenty times, or as often as the environment variable VAE_RERUNS says; `pytest -rP` shows the numbers."""
     place, alive = list(CELLS).index("empty"), list(CELLS).index("alive")
-    before = printed(workshop, alive)
+    before, reruns = printed(workshop, alive), int(os.environ.get("VAE_RERUNS", 20))
     for _ in range(5):  # what is taken once
         run_cell(workshop, place)
     taken = megabytes(workshop)
-    for _ in range(20):
+    for _ in range(reruns):
         run_cell(workshop, place)
-    grown = (megabytes(workshop) - taken) / 20  # a pad is 3 MB of weights, as numbers in the page 13
-    assert grown[0] < 2 and grown[1] < 0.8 and grown[2] < 0.02, grown  # the browser keeps the text of the script
+    grown = (megabytes(workshop) - taken) / reruns  # a pad is 3 MB of weights, as numbers in the page 13
+    kernel, heap, elements = grown.tolist()
+    print(f"{reruns} re-runs, each: kernel {kernel:+.2f} MB, page {heap:+.3f} MB and {1000 * elements:+.1f} elements")
+    assert kernel < 2 and heap < 0.1 and elements < 0.02
     run_cell(workshop, alive)
     assert printed(workshop, alive) == before and int(before[0]) == 3
     root = pad(workshop, "empty")

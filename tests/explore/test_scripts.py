@@ -5,7 +5,7 @@ from pathlib import Path
 
 import vae_utils.explore
 from vae_utils.explore.scripts import bundled
-from vae_utils.explore.widgets import LiveWidget
+from vae_utils.explore.widgets import SCRIPT
 
 FOLDER = Path(vae_utils.explore.__file__).parent
 
@@ -25,7 +25,7 @@ def test_a_module_comes_after_those_that_it_imports_from_and_once(tmp_path):
 
 def test_all_of_our_modules_are_in_what_a_front_end_gets():
     text = bundled(FOLDER / "explore.js")
-    assert text == LiveWidget._esm and not re.search(r"^import\b", text, re.MULTILINE)
+    assert text == SCRIPT and not re.search(r"^import\b", text, re.MULTILINE)
     assert len(re.findall(r"^export default", text, re.MULTILINE)) == 1
     for path in FOLDER.glob("page/*.js"):
         first = path.read_text("utf-8").partition("\n")[0]

@@ -16,18 +16,31 @@ from bs4 import BeautifulSoup
 
 from vae_utils.authoring.browser import new_page, running_chromium, running_lab
 
+from engines import ENGINES, running_engine
+
 
 @contextlib.contextmanager
-def chromium_or_skip():
-    """`running_chromium`; without one the test skips, or fails where VAE_BROWSER says "required"."""
+def browser_or_skip(running):
+    """What `running` gives; without its browser the test skips, or fails where VAE_BROWSER says "required"."""
     with contextlib.ExitStack() as stack:
         try:
-            browser = stack.enter_context(running_chromium())
+            browser = stack.enter_context(running)
         except (ModuleNotFoundError, FileNotFoundError) as error:
             if os.environ.get("VAE_BROWSER") == "required":
                 pytest.fail(f"VAE_BROWSER=required, but {error}", pytrace=False)
             pytest.skip(str(error))
         yield browser
+
+
+def chromium_or_skip():
+    return browser_or_skip(running_chromium())
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def window(request):
+    """A window of each engine, by turns, for all tests of a module."""
+    with browser_or_skip(running_engine(request.param)) as window:
+        yield window
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,12 @@
 """What tests of the interactive pieces share: notebooks in the browser, and what every piece owes to its readers."""
 
+import base64
 import contextlib
 import os
 import re
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import vae_utils.explore
@@ -135,3 +137,25 @@ def explore_js(page, body, **given):
     }}"""
     source = bundled(Path(vae_utils.explore.__file__).with_name("explore.js"))
     return evaluate(page, function, {"source": source, "given": given}, seconds=120)
+
+
+RUN = """
+    const bytes = Uint8Array.from(atob(given.weights), character => character.charCodeAt(0));
+    const run = js.makeProgram(given.steps, js.readHalf(new DataView(bytes.buffer)));
+    const made = given.inputs.map(input => run(input).slice()), length = made[0].length;
+    const all = new Float32Array(length * made.length);
+    made.forEach((numbers, i) => all.set(numbers, length * i));
+    const url = await new Promise(resolve => {
+        const reader = new FileReader();
+        reader.onload = () => resolve(reader.result);
+        reader.readAsDataURL(new Blob([all]));
+    });
+    return url.slice(url.indexOf(",") + 1);
+"""
+
+
+def run_in_page(page, program, inputs):
+    """What the page makes of inputs [N, ...]: float32 [N, length of the output]."""
+    given = {"steps": program.steps, "weights": base64.b64encode(program.weights).decode()}
+    answer = explore_js(page, RUN, **given, inputs=inputs.flatten(1).tolist())
+    return torch.from_numpy(np.frombuffer(base64.b64decode(answer), np.float32).copy()).reshape(len(inputs), -1)

@@ -137,7 +137,9 @@ def embed_widgets(nb):
         state = dict(models[name]["state"])
         if style := state.pop("_css", ""):
             styles.setdefault(style, len(styles))
-        number = sources.setdefault(state.pop("_esm"), len(sources))
+        # Ours is a loader of `script`, for JupyterLab; a page imports the script itself, once.
+        esm = state.pop("_esm")
+        number = sources.setdefault(state.pop("script", esm), len(sources))
         shown[name] = {"source": number, "state": state, "buffers": models[name].get("buffers", [])}
         still = picture(output.data) if "image/png" in output.data else ""
         output.data = {"text/html": f'<div class="vae-page" data-model="{html.escape(name)}">{still}</div>'}

@@ -2,8 +2,8 @@
 //
 // A widget is a class made of (model, root): `model` gives the values that Python sent (model.get), `root` is an
 // empty <div> in the page. Each has a file in page/, beside what they share. widgets.py and drawing.py hold the
-// other half, explore.css says how they look, and scripts.py makes one file of all, for JupyterLab and for an
-// exported page alike. No library, no build step, no network.
+// other half, explore.css says how they look, and scripts.py makes one text of all, for loader.js in JupyterLab
+// and for an exported page alike. No library, no build step, no network.
 
 import { DrawingPad } from "./page/drawing.js";
 import { FramePlayer } from "./page/frames.js";
@@ -52,7 +52,7 @@ function render({ model, el }) {
 // What anywidget calls when a model begins, and by the function that it gets when Python has closed it. JupyterLab keeps
 // such models too, so what is large has to go.
 function initialize({ model }) {
-  return () => { for (const name of ["weights", "codes", "images", "digits", "frames"]) model.set(name, null); };
+  return () => { for (const name of ["script", "weights", "codes", "images", "digits", "frames"]) model.set(name, null); };
 }
 
 export default { initialize, render };

@@ -45,14 +45,18 @@ STILL = """<style>
 .jp-OutputArea-child:has(#{name}) + .jp-OutputArea-child:not(:has(.vae-live)) {{ display: none; }}
 </style><img id="{name}" alt="{words}" style="max-width: 100%" src="data:image/png;base64,{picture}">"""
 
+HERE = Path(__file__).parent
+SCRIPT = bundled(HERE / "explore.js")
+
 _made_in_cell = {}  # from a cell of the notebook to the request that ran it and the widgets it made
 
 
 class LiveWidget(anywidget.AnyWidget):
     """What all widgets share: the part in the page, the still picture, and an end when their cell runs again."""
 
-    _esm = bundled(Path(__file__).with_name("explore.js"))
-    _css = Path(__file__).with_name("explore.css").read_text("utf-8")  # as a path, anywidget would keep every widget
+    _esm = (HERE / "loader.js").read_text("utf-8")  # as a path, anywidget would keep every widget
+    _css = (HERE / "explore.css").read_text("utf-8")
+    script = traitlets.Unicode(SCRIPT).tag(sync=True)  # what `loader.js` imports, once a page
     kind = traitlets.Unicode().tag(sync=True)
     spec = traitlets.Dict().tag(sync=True)
     name = traitlets.Unicode().tag(sync=True)  # of its still picture

@@ -3,10 +3,10 @@
 import { clamp, fromQuantile, quantile } from "./gaussians.js";
 import { LINE, draw, make, number } from "./elements.js";
 
-export const SIDE = 400, LEFT = 44, TOP = 14;              // in units of the drawing
-const BOTTOM = 38;
+export const SIDE = 400, LEFT = 44, TOP = 18;              // in units of the drawing
+const RIGHT = TOP, BOTTOM = 38;                            // each has room for the ring around a test image
 const FURTHEST_QUANTILE = 3.5;                             // in standard deviations: quantiles 0 and 1 lie nowhere
-export const WIDTH = LEFT + SIDE + 18, HEIGHT = TOP + SIDE + BOTTOM;
+export const WIDTH = LEFT + SIDE + RIGHT, HEIGHT = TOP + SIDE + BOTTOM;
 
 // A mark for each digit, so that its shape says what its colour says: corners around the origin, the first at
 // `turn` (in turns, clockwise from the right), at these distances by turns.

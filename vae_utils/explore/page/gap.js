@@ -21,7 +21,7 @@ function gaussianBound(z, logJoint, mean, width) {
 }
 
 export class GapExplorer {
-  constructor(model, root, { guard }) {
+  constructor(model, root, { guard, tell }) {
     const { z, log_joint: logJoint, view: [left, right], names: [latent, data] } = model.get("spec");
     const room = right - left;
     const logEvidence = evidence(z, logJoint);
@@ -73,10 +73,11 @@ export class GapExplorer {
       this.readout.textContent = said;
       this.drawing.setAttribute("aria-label", `q with mean ${number(mean)} and standard deviation ${number(spread)}: ${said}`);
     };
+    this.lost = () => tell("The kernel has ended. The bound is computed in this page and still follows the sliders.");
     const move = (k) => (value) => guard(() => {
       this.q = this.q.map((old, i) => (i === k ? value : old));
       this.show();
-      saveSoon(this, "q", () => {});
+      saveSoon(this, "q", this.lost);
     });
     const centres = { min: left, max: right, step: room / 500, index: 0 };
     const spreads = { min: room / 50, max: 0.3 * room, step: room / 500, index: 1, label: "standard deviation of q" };
@@ -88,10 +89,12 @@ export class GapExplorer {
       this.show();
     });
     model.on("change:q", this.changed);
+    model.on("comm_live_update", this.lost);
   }
 
   close() {
     clearTimeout(this.timer);
     this.model.off("change:q", this.changed);
+    this.model.off("comm_live_update", this.lost);
   }
 }
