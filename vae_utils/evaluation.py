@@ -58,13 +58,13 @@ class Evaluation:
 def elbo_of_set(vae: VAE, images: Tensor, num_samples: int = 1, seed: int = 0, batch_size: int = 400) -> Terms:
     """The ELBO of each image of a set, under this project's one protocol of evaluation.
 
-    Grey images are turned into outcomes of p(x|z) once, by a draw that depends on `seed` alone: every model
+    Images are turned into outcomes of p(x|z) once, by a draw that depends on `seed` alone: every model
     with the same likelihood, whatever its device or batch, is measured on the same binary images. z is
     sampled, never set to q's mean.
 
     Args:
         vae: the model, on any device.
-        images: grey images in [0, 1], shape [N, 1, 28, 28].
+        images: in [0, 1], shape [N, *image_shape].
         num_samples: L, draws of z for each image.
         seed: of the draw of pixels and of z.
         batch_size: images at a time; it bounds the memory, and changes the draws of z but not of pixels.
@@ -73,7 +73,7 @@ def elbo_of_set(vae: VAE, images: Tensor, num_samples: int = 1, seed: int = 0, b
         Terms: nats per image, each of shape [N], on the CPU.
 
     Raises:
-        ValueError: if `images` are not grey images in [0, 1], or `num_samples` < 1.
+        ValueError: if `images` are not images in [0, 1] of the model's shape, or `num_samples` < 1.
     """
     require_images(images, vae.image_shape)
     pixels = torch.Generator().manual_seed(seed)
@@ -92,7 +92,7 @@ def evaluate(
 
     Args:
         vae: the model.
-        images: grey images in [0, 1], shape [N, 1, 28, 28].
+        images: in [0, 1], shape [N, *image_shape].
         num_samples: draws of z for each image; more make the estimate less noisy, not larger.
         seed: of the draw of pixels and of z.
         device: where to compute; `runtime.best_device()` if None.
@@ -101,7 +101,7 @@ def evaluate(
         Evaluation.
 
     Raises:
-        ValueError: if `images` are not grey images in [0, 1].
+        ValueError: if `images` are not images in [0, 1] of the model's shape.
     """
     with on_device(vae, device), torch.no_grad():
         terms = elbo_of_set(vae, images, num_samples, seed)
@@ -125,15 +125,15 @@ def evaluate(
 def posterior_parameters(vae: VAE, images: Tensor, batch_size: int = 400) -> tuple[Tensor, Tensor]:
     """Means and standard deviations of q(z|x): two tensors [N, J].
 
-    Grey images enter by one fixed draw of their pixels.
+    Images enter by one fixed draw of their pixels.
 
     Args:
         vae: the model, on the device of `images`.
-        images: grey images in [0, 1], shape [N, 1, 28, 28].
+        images: in [0, 1], shape [N, *image_shape].
         batch_size: images at a time; it bounds the memory and changes nothing else.
 
     Raises:
-        ValueError: if `images` are not grey images in [0, 1].
+        ValueError: if `images` are not images in [0, 1] of the model's shape.
     """
     require_images(images, vae.image_shape)
     pixels = torch.Generator(images.device).manual_seed(0)
@@ -260,7 +260,7 @@ def manifold(vae: VAE, n: int = 20) -> Tensor:
         n: images along each axis.
 
     Returns:
-        Tensor [n, n, 1, 28, 28] on the CPU.
+        Tensor [n, n, *image_shape] on the CPU.
 
     Raises:
         ValueError: if the model has another number of latent dimensions, or n < 1.

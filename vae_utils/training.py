@@ -197,13 +197,13 @@ def fit(
 ) -> History:
     """Maximise an objective by stochastic gradient ascent (Algorithm 1 of the paper).
 
-    Grey images become outcomes of p(x|z) by `vae.observe`: with a Bernoulli likelihood, a fresh binary draw
+    Images become outcomes of p(x|z) by `vae.observe`: with a Bernoulli likelihood, a fresh binary draw
     for each minibatch in training and one fixed draw in evaluation. You can interrupt it from the keyboard, and the
     model keeps what it has learned. It runs on `runtime.best_device()`.
 
     Args:
         vae: the model; it is trained in place and comes back to the device where it was.
-        images: grey training images in [0, 1], shape [N, *image_shape].
+        images: training images in [0, 1], shape [N, *image_shape].
         epochs: passes over `images`; a fraction is allowed.
         test: images for the test columns of the history, or None.
         objective: function of (vae, x) that returns `Terms`; the mean of `Terms.objective` is maximised.
