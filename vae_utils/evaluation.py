@@ -63,7 +63,7 @@ def elbo_of_set(vae: VAE, images: Tensor, num_samples: int = 1, seed: int = 0, b
     sampled, never set to q's mean.
 
     Args:
-        vae: the model, on any device.
+        vae: the model, on any device; a conditional one given the class of each image.
         images: in [0, 1], shape [N, *image_shape].
         num_samples: L, draws of z for each image.
         seed: of the draw of pixels and of z.
@@ -79,8 +79,10 @@ def elbo_of_set(vae: VAE, images: Tensor, num_samples: int = 1, seed: int = 0, b
     pixels = torch.Generator().manual_seed(seed)
     device = next(vae.parameters()).device
     with fixed_seed(seed):
-        outcomes = (vae.observe(batch.cpu(), pixels).to(device) for batch in images.split(batch_size))
-        parts = [elbo(vae, x, num_samples=num_samples) for x in outcomes]
+        batches = images.split(batch_size)
+        models = vae.split([len(batch) for batch in batches])
+        outcomes = (vae.observe(batch.cpu(), pixels).to(device) for batch in batches)
+        parts = [elbo(model, x, num_samples=num_samples) for model, x in zip(models, outcomes, strict=True)]
     return Terms(*(torch.cat(term).cpu() for term in zip(*parts, strict=True)))
 
 
@@ -91,7 +93,7 @@ def evaluate(
     """The ELBO of a set of images and its two parts, under the protocol of `elbo_of_set`.
 
     Args:
-        vae: the model.
+        vae: the model; a conditional one given the class of each image, `vae.given(labels)`.
         images: in [0, 1], shape [N, *image_shape].
         num_samples: draws of z for each image; more make the estimate less noisy, not larger.
         seed: of the draw of pixels and of z.
@@ -105,7 +107,8 @@ def evaluate(
     """
     with on_device(vae, device), torch.no_grad():
         terms = elbo_of_set(vae, images, num_samples, seed)
-        drawn = vae.decode(vae.prior.mean[None]).mean.mean().item()
+        first, _ = vae.split([1, len(images) - 1])
+        drawn = first.decode(vae.prior.mean[None]).mean.mean().item()
     if abs(images.mean().item() - drawn) > 0.5:
         warnings.warn(
             f"the images have a mean brightness of {images.mean():.2f}, the model's own of {drawn:.2f}; if they show "
@@ -128,7 +131,7 @@ def posterior_parameters(vae: VAE, images: Tensor, batch_size: int = 400) -> tup
     Images enter by one fixed draw of their pixels.
 
     Args:
-        vae: the model, on the device of `images`.
+        vae: the model, on the device of `images`; a conditional one given the class of each image.
         images: in [0, 1], shape [N, *image_shape].
         batch_size: images at a time; it bounds the memory and changes nothing else.
 
@@ -140,8 +143,9 @@ def posterior_parameters(vae: VAE, images: Tensor, batch_size: int = 400) -> tup
     parts = images.split(batch_size)
     mean, scale = (vae.prior.mean.new_empty(len(images), vae.latent_size) for _ in range(2))
     # Written in place, because small tensors between large ones that are freed would spread over the memory.
-    for x, to_mean, to_scale in zip(parts, mean.split(batch_size), scale.split(batch_size), strict=True):
-        q = vae.encode(vae.observe(x, pixels)).base_dist
+    models = vae.split([len(part) for part in parts])
+    for model, x, to_mean, to_scale in zip(models, parts, mean.split(batch_size), scale.split(batch_size), strict=True):
+        q = model.encode(model.observe(x, pixels)).base_dist
         to_mean.copy_(q.loc)
         to_scale.copy_(q.scale)
     return mean, scale

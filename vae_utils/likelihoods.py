@@ -124,6 +124,7 @@ class Likelihood(nn.Module):
         """What `models.load_vae` needs to build this likelihood again: its family, and its constructor's arguments."""
         return {"family": type(self).__name__}
 
+    @checked
     def feature_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of the features of one image: [F C, H, W] for [C, H, W]."""
         channels, *sides = image_shape

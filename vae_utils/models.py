@@ -8,8 +8,13 @@ J is the number of latent dimensions, C the number of channels: 1 if images are 
 An encoder is any module from images [B, C, H, W] to [B, 2J] (means, then log-variances). A decoder is any module from
 codes [B, J] to features [B, F C, H, W], F the likelihood's features per pixel. No code outside this file needs to know
 which kind it has. Images are MNIST's, grey and 28 x 28, unless the model says otherwise.
+
+A conditional model knows the class c of an image, one of K. `vae.given(c)` is the model of these classes, three
+distributions again: p(z), q(z|x, c) and p(x|z, c). Its networks read the class beside what they read anyway: the
+encoder as K more planes of the image, the decoder as K more numbers of the code, 1 for the class and 0 for the others.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -40,10 +45,15 @@ class VAE(nn.Module):
         latent_size: J, the number of latent dimensions.
         settings: builder and arguments that make the networks again, for `save_vae`; None if built by hand.
         image_shape: [C, H, W].
+        classes: K, if the model is conditional: its encoder reads images [B, C + K, H, W] and its decoder codes
+            [B, latent_size + K]. 0 if it is not.
 
     Raises:
-        ValueError: if `latent_size` < 1, or `image_shape` is not three numbers of 1 or more, channels first.
+        ValueError: if `latent_size` < 1, `classes` < 0, or `image_shape` is not three numbers of 1 or more, channels
+            first.
     """
+
+    _given = None  # by `given`: one-hot classes, shape [K] or [B, K]
 
     @checked
     def __init__(
@@ -54,16 +64,69 @@ class VAE(nn.Module):
         latent_size: int,
         settings: dict | None = None,
         image_shape: Sequence[int] = IMAGE_SHAPE,
+        classes: int = 0,
     ):
         super().__init__()
         require_whole("latent_size", latent_size)
+        require_whole("classes", classes, least=0)
         self.encoder, self.decoder = encoder, decoder
         self.likelihood = Bernoulli() if likelihood is None else likelihood
-        self.latent_size, self.settings = latent_size, settings
+        self.latent_size, self.settings, self.classes = latent_size, settings, classes
         self.image_shape = _require_image_shape(image_shape)
         self.metadata = {}  # what a file said about this model, for the reader
         device = next(self.parameters(), torch.empty(0)).device  # the networks may be on another one already
         self.register_buffer("_origin", torch.zeros(latent_size, device=device), persistent=False)
+
+    @checked
+    def given(self, c: Tensor | int) -> "VAE":
+        """The model of these classes: p(z), q(z|x, c) and p(x|z, c), with the same weights.
+
+        It is a VAE as any other: `elbo(vae.given(c), x)`, `show_samples(vae.given(3))`, `evaluate(vae.given(labels),
+        images)`. Decoding one code for several classes keeps z and changes c: `vae.given(torch.arange(10)).decode(z)`.
+
+        Args:
+            c: one class for all images, or the class of each, int64 [B]: whole numbers from 0 to K - 1.
+
+        Raises:
+            ValueError: if `c` is something else, or the model is not conditional.
+        """
+        if not self.classes:
+            remedy = "build it with classes=10, or the number that you have"
+            raise ValueError(refusal("the model", "to be conditional", "one without classes", remedy))
+        c = torch.as_tensor(c)
+        if c.is_floating_point() or c.is_complex() or c.dtype == torch.bool or c.dim() > 1:
+            raise ValueError(refusal("classes", "to be one whole number, or int64 of shape [B]", described(c)))
+        if c.numel() and not (c.min() >= 0 and c.max() < self.classes):
+            expected, values = f"to be from 0 to {self.classes - 1}", f"values from {c.min()} to {c.max()}"
+            raise ValueError(refusal("classes", expected, values, f"the model was built with classes={self.classes}"))
+        model = copy.copy(self)  # it shares all weights
+        model._given = nn.functional.one_hot(c.long(), self.classes)
+        return model
+
+    @checked
+    def split(self, sizes: Sequence[int]) -> list["VAE"]:
+        """The model for consecutive parts of its images: each with the classes of its part, if each image has its own.
+
+        Args:
+            sizes: number of images in each part; their sum is the number of classes given.
+        """
+        if self._given is None or self._given.dim() == 1:
+            return [self] * len(sizes)
+        self._require_one_each("images", sum(sizes))
+        parts = [copy.copy(self) for _ in sizes]
+        for part, given in zip(parts, self._given.split(list(sizes)), strict=True):
+            part._given = given
+        return parts
+
+    def _require_class(self):
+        if self.classes and self._given is None:
+            remedy = "vae.given(c) has the class of each image, or one for all; fit takes labels=..."
+            raise ValueError(refusal("the model", f"to be given one of its {self.classes} classes", "none", remedy))
+
+    def _require_one_each(self, what, count):
+        if self._given.dim() == 2 and len(self._given) != count:
+            given = f"{count} {what} and {len(self._given)} classes"
+            raise ValueError(refusal(what, "to be as many as the classes given", given, "take their own labels"))
 
     @property
     def prior(self) -> Distribution:
@@ -81,12 +144,18 @@ class VAE(nn.Module):
             Distribution over codes: batch shape [B], event shape [J].
 
         Raises:
-            ValueError: if `x` has another shape or is not floating-point.
+            ValueError: if `x` has another shape or is not floating-point, or a conditional model is not given the class
+                of each.
         """
+        self._require_class()
         if x.shape[1:] != self.image_shape or not x.is_floating_point():
             expected = f"to be floating-point numbers of shape [B, {', '.join(map(str, self.image_shape))}]"
             remedy = "check that these are not labels, and that no dimension is missing"
             raise ValueError(refusal("images", expected, described(x), remedy))
+        if self.classes:
+            self._require_one_each("images", len(x))
+            c = self._given.to(x).expand(len(x), -1)
+            x = torch.cat([x, c[:, :, None, None].expand(-1, -1, *x.shape[2:])], 1)
         mean, log_variance = self.encoder(x).chunk(2, dim=-1)
         return Independent(Normal(mean, torch.exp(0.5 * log_variance)), 1)
 
@@ -101,12 +170,19 @@ class VAE(nn.Module):
             Distribution over images: batch shape [...], event shape `image_shape`.
 
         Raises:
-            ValueError: if the last dimension of `z` is not J, or a decoder built by hand gives other features.
+            ValueError: if the last dimension of `z` is not J, a decoder built by hand gives other features, or a
+                conditional model is not given a class, or as many as there are codes.
         """
+        self._require_class()
         if z.shape[-1:] != (self.latent_size,):
             expected = f"to have {self.latent_size} numbers in the last dimension"
             raise ValueError(refusal("codes", expected, f"shape {list(z.shape)}"))
-        features = self.decoder(z.reshape(-1, self.latent_size))
+        if self.classes:
+            if z.dim() > 1 and z.shape[-2] != 1:  # one code may go with several classes
+                self._require_one_each("codes", z.shape[-2])
+            batch = torch.broadcast_shapes(z.shape[:-1], self._given.shape[:-1])
+            z = torch.cat([part.expand(*batch, -1) for part in (z, self._given.to(z))], -1)
+        features = self.decoder(z.reshape(-1, z.shape[-1]))
         feature_shape = self.likelihood.feature_shape(self.image_shape)
         if features.shape[1:].numel() != math.prod(feature_shape):
             expected = f"to have shape [B, {', '.join(map(str, feature_shape))}]"
@@ -132,12 +208,15 @@ def _require_image_shape(shape):
 class MLPEncoder(nn.Module):
     """Images to means and log-variances through fully connected layers."""
 
-    def __init__(self, latent_size, hidden, activation, layer_norm, image_shape=IMAGE_SHAPE):
+    def __init__(self, latent_size, hidden, activation, layer_norm, image_shape=IMAGE_SHAPE, classes=0):
         super().__init__()
-        self.trunk = _layers(math.prod(image_shape), hidden, activation, layer_norm)
+        self.classes = classes
+        self.trunk = _layers(math.prod(image_shape) + classes, hidden, activation, layer_norm)
         self.output = nn.Linear(hidden[-1], 2 * latent_size)
 
     def forward(self, x):
+        if self.classes:  # of each of their planes, one pixel says all
+            x = torch.cat([x[:, : -self.classes].flatten(1), x[:, -self.classes :, 0, 0]], 1)
         return self.output(self.trunk(x.flatten(1)))
 
 
@@ -260,6 +339,7 @@ def mlp_vae(
     layer_norm: bool = True,
     likelihood: Likelihood | None = None,
     image_shape: Sequence[int] = IMAGE_SHAPE,
+    classes: int = 0,
 ) -> VAE:
     """A VAE of fully connected networks.
 
@@ -270,6 +350,7 @@ def mlp_vae(
         layer_norm: whether a LayerNorm stands before each activation.
         likelihood: a `likelihoods.Likelihood`; `Bernoulli()` if None.
         image_shape: [C, H, W].
+        classes: K, the number of classes of a conditional model; 0 for a model without.
 
     Returns:
         VAE with torch's default initial weights.
@@ -280,14 +361,16 @@ def mlp_vae(
     _require_image_shape(image_shape)
     require_one_of("activation", activation, ACTIVATIONS)
     require_whole("latent_size", latent_size)
+    require_whole("classes", classes, least=0)
     require_whole("the number of hidden layers", len(hidden))
     require_whole("the width of a hidden layer", min(hidden))
     network = dict(latent_size=latent_size, hidden=list(hidden), activation=activation, layer_norm=layer_norm)
     likelihood = Bernoulli() if likelihood is None else likelihood
-    encoder = MLPEncoder(**network, image_shape=image_shape)
+    settings = {"builder": "mlp_vae", **network, "image_shape": list(image_shape), "classes": classes}
+    encoder = MLPEncoder(**network, image_shape=image_shape, classes=classes)
+    network["latent_size"] += classes  # what the decoder reads
     decoder = MLPDecoder(**network, feature_shape=likelihood.feature_shape(image_shape))
-    settings = {"builder": "mlp_vae", **network, "image_shape": list(image_shape)}
-    return VAE(encoder, decoder, likelihood, latent_size, settings, image_shape)
+    return VAE(encoder, decoder, likelihood, latent_size, settings, image_shape, classes)
 
 
 @checked
@@ -326,6 +409,7 @@ def conv_vae(
     blocks: Sequence[int] = (0, 0),
     likelihood: Likelihood | None = None,
     image_shape: Sequence[int] = IMAGE_SHAPE,
+    classes: int = 0,
 ) -> VAE:
     """A VAE of strided convolutions, with residual blocks on the smallest maps where asked for.
 
@@ -339,6 +423,7 @@ def conv_vae(
         blocks: number of residual blocks in the encoder and in the decoder.
         likelihood: a `likelihoods.Likelihood`; `Bernoulli()` if None.
         image_shape: [C, H, W], H and W multiples of 4.
+        classes: K, the number of classes of a conditional model; 0 for a model without.
 
     Returns:
         VAE with torch's default initial weights; the last convolution of each block starts at zero.
@@ -356,12 +441,15 @@ def conv_vae(
     require_whole("latent_size", latent_size)
     require_whole("the width of a layer", min([*channels, hidden]))
     require_whole("the number of blocks", min(blocks), least=0)
+    require_whole("classes", classes, least=0)
     network = dict(latent_size=latent_size, channels=list(channels), hidden=hidden)
     likelihood = likelihood or Bernoulli()
-    encoder = ConvEncoder(**network, blocks=blocks[0], image_shape=image_shape)
+    settings = {"builder": "conv_vae", **network, "blocks": list(blocks)}
+    settings |= {"image_shape": list(image_shape), "classes": classes}
+    encoder = ConvEncoder(**network, blocks=blocks[0], image_shape=(image_shape[0] + classes, *sides))
+    network["latent_size"] += classes  # what the decoder reads
     decoder = ConvDecoder(**network, blocks=blocks[1], feature_shape=likelihood.feature_shape(image_shape))
-    settings = {"builder": "conv_vae", **network, "blocks": list(blocks), "image_shape": list(image_shape)}
-    return VAE(encoder, decoder, likelihood, latent_size, settings, image_shape)
+    return VAE(encoder, decoder, likelihood, latent_size, settings, image_shape, classes)
 
 
 BUILDERS = {"mlp_vae": mlp_vae, "conv_vae": conv_vae}
