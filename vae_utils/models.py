@@ -437,7 +437,7 @@ def conv_vae(
         nearest = (image_shape[0], *(max(4, 4 * round(side / 4)) for side in sides))
         remedy = f"the nearest is image_shape={nearest}, for images of that size; mlp_vae takes any"
         expected = "to be multiples of 4 for convolutions"
-        raise ValueError(refusal("height and width", expected, " x ".join(map(str, sides)), remedy))
+        raise ValueError(refusal("height and width of images", expected, " x ".join(map(str, sides)), remedy))
     require_whole("latent_size", latent_size)
     require_whole("the width of a layer", min([*channels, hidden]))
     require_whole("the number of blocks", min(blocks), least=0)

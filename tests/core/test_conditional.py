@@ -157,7 +157,7 @@ def test_training_learns_each_class(build):
         labels=labels,
         test=images[:8],
         test_labels=labels[:8],
-        epochs=60,
+        epochs=40,
         batch_size=20,
         learning_rate=1e-2,
         progress=False,

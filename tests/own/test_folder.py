@@ -154,7 +154,7 @@ def test_one_line_says_how_many_and_how_much(hundred, capsys):
     line = capsys.readouterr().out
     assert line.startswith(f"{hundred.name}: 90 training and 10 held-out images of 2 x 2 pixels in colour, 0.0 MB; 4 ")
     assert line.endswith(
-        "left out (.hidden: it is hidden; 'x\\ny.txt': it is not a picture; z.txt: it is not a picture; ...)\n"
+        "left out ('x\\ny.txt': it is not a picture; z.txt: it is not a picture; zz.txt: it is not a picture; ...)\n"
     )
     assert repr(images) == "OwnImages(train=90, test=10, shape=[3, 2, 2], classes=0, left_out=4)"
 
@@ -225,7 +225,7 @@ def test_no_folder_no_pictures_no_class(tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(FileNotFoundError, match="got a file"):
         image_folder(tmp_path / "notes.txt")
-    with pytest.raises(ValueError, match=r"got 1 files, none of which is one \(notes.txt: it is not a picture\)"):
+    with pytest.raises(ValueError, match=r"got 1 file, none of them one \(notes.txt: it is not a picture\)"):
         image_folder(tmp_path)
     save(tmp_path / "cats" / "a.png")
     (tmp_path / "dogs").mkdir()

@@ -19,6 +19,7 @@ from vae_utils.support.kinds import checked
 
 SIXTEEN_BITS = ("I", "I;16", "I;16B", "I;16L")  # Pillow's names for grey pictures of 65,536 levels
 NAMED = 3  # files left out that the printed line names
+HIDDEN = "it is hidden"
 
 
 @dataclass(frozen=True, repr=False)
@@ -113,7 +114,11 @@ def image_folder(
             read.append(name)
     left_out = dict(sorted(left_out.items()))
     if not read:
-        given = f"{len(left_out):,} files, none of which is one{_reasons(left_out)}" if left_out else "an empty one"
+        given = (
+            f"{len(left_out):,} file{'s' * (len(left_out) > 1)}, none of them one{_reasons(left_out)}"
+            if left_out
+            else "an empty one"
+        )
         raise ValueError(refusal(f"{str(root)!r}", "to be a folder with pictures", given, "correct the path"))
     labels = torch.tensor([names.index(name.split("/")[0]) for name in read]) if classes else None
     if classes and (without := [names[k] for k in range(len(names)) if k not in labels]):
@@ -147,7 +152,7 @@ def _files(root):
         for entry in entries:
             name = inside + entry.name
             if entry.name.startswith("."):
-                left_out[name] = "it is hidden"
+                left_out[name] = HIDDEN
             elif _is_folder(entry):
                 folders.append(f"{name}/")
             elif entry.is_dir():
@@ -199,7 +204,7 @@ def _line(root, images):
     kind = "in colour" if channels == 3 else "in grey"
     counts = f"{len(images.train):,} training and {len(images.test):,} held-out images"
     line = f"{_shown(root.resolve().name)}: {counts} of {height} x {width} pixels {kind}"
-    line += f" in {len(images.classes)} classes" * bool(images.classes)
+    line += f" in {len(images.classes)} class{'es' * (len(images.classes) > 1)}" * bool(images.classes)
     line += f", {total * channels * height * width / 1e6:.1f} MB"
     if images.left_out:
         line += f"; {len(images.left_out):,} left out{_reasons(images.left_out)}"
@@ -207,8 +212,9 @@ def _line(root, images):
 
 
 def _reasons(left_out):
-    """The first files that were left out, and why."""
-    said = [f"{_shown(name)}: {reason}" for name, reason in list(left_out.items())[:NAMED]]
+    """The first files that were left out, hidden ones last, and why."""
+    first = sorted(left_out.items(), key=lambda item: item[1] == HIDDEN)[:NAMED]
+    said = [f"{_shown(name)}: {reason}" for name, reason in first]
     return f" ({'; '.join(said)}{'; ...' * (len(left_out) > NAMED)})" if said else ""
 
 
