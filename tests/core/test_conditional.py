@@ -157,6 +157,7 @@ def test_pictures_and_drawings_take_a_given_model():
 # Training, and on disk
 
 
+@pytest.mark.slow
 def test_training_learns_each_class(build):
     """Each class is one image: the code has nothing to say, and the class says all."""
     generator = torch.Generator().manual_seed(0)
