@@ -39,7 +39,7 @@ CORE = (
     {"diagrams"},
 )
 # ... and from `support`; a package from these beside itself.
-ALLOWED = {"support": set(), "paper": {"core", "support"}}
+ALLOWED = {"support": set(), "paper": {"core", "support"}, "own": {"core", "support"}}
 ALLOWED |= {"explore": ALLOWED["paper"], "checks": ALLOWED["paper"]}
 ALLOWED["reproduce"] = {"core", *ALLOWED}
 ALLOWED["authoring"] = {"core", *ALLOWED}
@@ -47,7 +47,7 @@ REFUSALS = ("ValueError", "TypeError", "FileNotFoundError", "OSError", "Argument
 # name to import: name to install
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "math_core": "math-core", "websocket": "websocket-client"}
 # What the listed requirements bring along, and of which we use only what they hand to their own users.
-BROUGHT_ALONG = {"IPython": "ipywidgets", "traitlets": "ipywidgets", "pillow": "torchvision"}
+BROUGHT_ALONG = {"IPython": "ipywidgets", "traitlets": "ipywidgets"}
 BROUGHT_ALONG |= {"jupyter_client": "nbclient", "jinja2": "nbconvert", "bs4": "nbconvert"}
 
 

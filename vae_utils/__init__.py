@@ -13,8 +13,8 @@ The files of this folder are what lessons 01 to 04 need, and can be read in this
     files, runtime, classifier    weights on disk; devices and seeds; a classifier of digits
 
 The folders have the rest: `support` (what these files need, and no lesson is about), `paper` (what lessons 05 to 07
-add), `explore` (the widgets), `checks` (the checks of exercises), `reproduce` (the commands that make `assets/`),
-`authoring` (for those who write and publish lessons).
+add), `own` (what lesson 08 adds: pictures of one's own), `explore` (the widgets), `checks` (the checks of exercises),
+`reproduce` (the commands that make `assets/`), `authoring` (for those who write and publish lessons).
 
 The names below are those that two lessons or more import, and can be imported from `vae_utils` itself. A module is
 loaded at the first use of one of its names, so `from vae_utils import load_mnist` takes no longer than

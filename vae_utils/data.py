@@ -230,7 +230,7 @@ def set_apart(total: int, hold_out: int, shuffle: bool = True) -> tuple[torch.Te
 
 @checked
 def binarise(images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-    """One draw of black-and-white images from grey ones: each pixel is Bernoulli(its brightness).
+    """One draw of black-and-white images from grey ones: each pixel is Bernoulli(its brightness), in each channel.
 
     Args:
         images: floating tensor of any shape, values in [0, 1].
@@ -250,7 +250,7 @@ def binarise(images: torch.Tensor, generator: torch.Generator | None = None) -> 
 
 @checked
 def require_images(images: torch.Tensor, shape: tuple[int, ...] = (1, 28, 28)) -> None:
-    """Raise an error unless `images` are a batch of grey images, before they cause an error far from here.
+    """Raise an error unless `images` are a batch of images, before they cause an error far from here.
 
     Args:
         images: what should be a floating tensor [N, *shape], N at least 1, values in [0, 1].
@@ -265,19 +265,41 @@ def require_images(images: torch.Tensor, shape: tuple[int, ...] = (1, 28, 28)) -
         raise ValueError(refusal("images", expected, list(images.shape), _way_to(tuple(shape), tuple(images.shape))))
 
 
+# From the number of channels that images have and the number that is wanted to the way, in words and in code.
+CHANNELS = {
+    (3, 1): ("make them grey", ".mean(1, keepdim=True)"),
+    (4, 1): ("make them grey", "[:, :3].mean(1, keepdim=True)"),
+    (4, 3): ("leave out their transparency", "[:, :3]"),
+    (1, 3): ("repeat their channel", ".expand(-1, 3, -1, -1)"),
+}
+
+
 def _way_to(shape, given):
     """How images of another shape become a batch of `shape`, without cutting one image across another."""
-    if 0 in given:
+    if 0 in given or not given:
         return "there is no image among them"
-    if given[-1] == shape[0] < given[1] and len(given) == 4:
-        return "put the channels first, by images.movedim(-1, 1)"
-    if math.prod(shape) in (math.prod(given[1:]), math.prod(given)):
+    wanted, *sides = shape
+    words, code = [], "images"
+    if len(given) in (3, 4) and given[-1] in (1, 3, 4, wanted) and given[-1] < given[-3]:
+        words, code = ["put the channels first"], "images.movedim(-1, -3)" + "[None]" * (len(given) == 3)
+        given = (*given[:-3], given[-1], *given[-3:-1]) if len(given) == 4 else (1, given[2], *given[:2])
+    is_batch = len(given) == 4 and given[1] in (1, 3, 4, wanted)
+    if not is_batch and math.prod(shape) in (math.prod(given[1:]), math.prod(given)):
         return f"reshape them, by images.view(-1, {', '.join(map(str, shape))})"
-    if len(given) == 4 and given[-1] in (3, 4) and given[1] > 4:
-        return "put the channels first and make them grey, by images.movedim(-1, 1)[:, :3].mean(1, keepdim=True)"
-    if len(given) == 4 and given[1] in (3, 4):
-        return "make them grey, by images[:, :3].mean(1, keepdim=True)"
-    return f"resize them, or build the model with image_shape=(1, {', '.join(map(str, given[-2:]))})"
+    if len(given) == 3:  # of grey images
+        is_batch, code, given = True, "images[:, None]", (given[0], 1, *given[1:])
+    if not is_batch:
+        return "give each image its channels, height and width"
+    build = f"build the model with image_shape={given[1:]}"
+    if [*given[2:]] != sides:
+        return f"resize them to {sides[0]} x {sides[1]}, or {build}"
+    if given[1] != wanted:
+        if (given[1], wanted) not in CHANNELS:
+            return build
+        word, step = CHANNELS[given[1], wanted]
+        words, code = [*words, word], code + step
+    instead = f"{build}, or " if given[1] in (1, 3) and given[1] != wanted else ""
+    return f"{instead}{' and '.join(words)}, by {code}"
 
 
 @checked

@@ -41,6 +41,7 @@ LARGE, MIDDLE, SMALL = 18, 14, 12  # points
 MU, SIGMA, EPSILON, Z, THETA, PHI = "$\\mu$", "$\\sigma$", "$\\epsilon$", "$z$", "$\\theta$", "$\\phi$"
 REPARAMETERISED = "$z = \\mu + \\sigma \\odot \\epsilon$"
 DASHES = (0, (3.2, 2))
+GREYS = dict(cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")  # colours are shown as they are
 PIXEL, SHEET, BAR = 0.039, 0.05, 0.048  # inches for a pixel, between feature maps, and for the root of a length
 WORDS = {"Linear": "linear", "Tanh": "tanh", "LayerNorm": "norm", "PixelShuffle": "shuffle", "Unflatten": "reshape"}
 
@@ -104,7 +105,7 @@ def network(vae: VAE, image: Tensor | None = None) -> Figure:
 
     Args:
         vae: a model of images of about 28 x 28, with any networks.
-        image: one grey image in [0, 1], shape [1, *image_shape], to be shown above the mean of p(x|z) for one draw
+        image: one image in [0, 1], shape [1, *image_shape], to be shown above the mean of p(x|z) for one draw
             of z; None for a drawing without pixels.
 
     Returns:
@@ -127,7 +128,7 @@ def network(vae: VAE, image: Tensor | None = None) -> Figure:
     finally:
         for hook in hooks:
             hook.remove()
-    features = [vae.likelihood.features_per_pixel, *vae.image_shape[1:]]
+    features = list(vae.likelihood.feature_shape(vae.image_shape))
     inward = _stages(list(vae.image_shape), layers[vae.encoder], [2 * vae.latent_size])
     outward = _stages([vae.latent_size], layers[vae.decoder], features)
     inward[-1:] = ([vae.latent_size], inward[-1][1]), ([vae.latent_size], [])  # the two halves of one output
@@ -141,7 +142,7 @@ def network(vae: VAE, image: Tensor | None = None) -> Figure:
         _say(ax, 1.65, y, words.format(count), MIDDLE, ha="left", color=colour)
     names = {0: "image $x$", len(inward) - 2: MU, len(inward) - 1: "$\\log\\,\\sigma^2$"}
     *_, mu, log_variance = _row(ax, inward, 4.25, 1, names, None if image is None else x)
-    names = {0: Z, len(outward) - 1: f"{'mean of ' * (features[0] == 1)}$p_\\theta(x|z)$"}
+    names = {0: Z, len(outward) - 1: f"{'mean of ' * (features == list(vae.image_shape))}$p_\\theta(x|z)$"}
     z, *_ = _row(ax, outward, 1.25, -1, names, None if image is None else p.mean)
     _box(ax, 6.2, 2.46, 1.7, 0.58, facecolor="white", lw=2)
     _say(ax, 7.05, 2.75, REPARAMETERISED, LARGE - 2)
@@ -273,7 +274,7 @@ def digit_through(vae: VAE, image: Tensor, seed: int = 0) -> Figure:
 
     Args:
         vae: the model.
-        image: one grey image in [0, 1], shape [1, *image_shape].
+        image: one image in [0, 1], shape [1, *image_shape], grey or of three channels.
         seed: of both draws.
 
     Returns:
@@ -288,7 +289,7 @@ def digit_through(vae: VAE, image: Tensor, seed: int = 0) -> Figure:
         z = q.rsample((1,))[0]
     p = vae.decode(z).base_dist
     kl, mu, sigma, z = (t[0].cpu().numpy() for t in (kl_divergence(q, vae.prior.base_dist), q.loc, q.scale, z))
-    pixels, mean, nats = (t[0, 0].cpu().numpy() for t in (x, p.mean, -p.log_prob(x)))
+    pixels, mean, nats = _pixels(x), _pixels(p.mean), -p.log_prob(x)[0].sum(0).cpu().numpy()
 
     figure, ax = _canvas(9, 7.7)
     for title, left, bottom, values in (
@@ -296,7 +297,7 @@ def digit_through(vae: VAE, image: Tensor, seed: int = 0) -> Figure:
         ("3 · mean of $p(x|z)$", 0.2, 0.95, mean),
     ):
         panel = _panel(figure, title, left, bottom, 2.1, 2.1, xticks=[], yticks=[])
-        panel.imshow(values, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+        panel.imshow(values, **GREYS)
     panel = _panel(figure, "4 · nats per pixel", 2.95, 0.95, 2.1, 2.1, xticks=[], yticks=[])
     heat = panel.imshow(nats, cmap="OrRd", vmin=min(0, nats.min()), interpolation="nearest")
     figure.colorbar(heat, cax=_panel(figure, "", 5.13, 0.95, 0.13, 2.1))
@@ -357,8 +358,14 @@ def _decimals(a, b):
     return next((d for d in (2, 1, 3, 4, 0) if f"{round(a, d) + round(b, d):.{d}f}" == f"{a + b:.{d}f}"), 2)
 
 
+def _pixels(image):
+    """One image [1, C, H, W] as matplotlib has it: [H, W] if it is grey, else [H, W, C], within [0, 1]."""
+    pixels = image[0].movedim(0, -1).cpu().numpy()
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels.clip(0, 1)
+
+
 def _one_image(vae, image, seed):
-    """What the model sees of one grey image, drawn as `evaluate` draws it."""
+    """What the model sees of one image, drawn as `evaluate` draws it."""
     require_images(image, vae.image_shape)
     if len(image) != 1:
         raise ValueError(refusal("image", "to be a batch of one", len(image), "images[:1] keeps the first"))
@@ -433,9 +440,8 @@ def _draw_shape(ax, shape, x, y, image, fill):
         ax.add_patch(Rectangle(corner, width - more, height - more, fc=fill, ec="black", lw=1.2, zorder=3))
     if image is not None and list(image.shape[2:]) == shape[1:]:
         extent = left, left + width - more, bottom, bottom + height - more
-        style = dict(cmap="gray_r", vmin=0, vmax=1, interpolation="nearest", aspect="auto", zorder=4)
         limits = ax.axis()
-        ax.imshow(image[0, 0].cpu().numpy(), extent=extent, **style)
+        ax.imshow(_pixels(image), extent=extent, aspect="auto", zorder=4, **GREYS)
         ax.axis(limits)
 
 

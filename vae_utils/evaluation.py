@@ -58,13 +58,13 @@ class Evaluation:
 def elbo_of_set(vae: VAE, images: Tensor, num_samples: int = 1, seed: int = 0, batch_size: int = 400) -> Terms:
     """The ELBO of each image of a set, under this project's one protocol of evaluation.
 
-    Grey images are turned into outcomes of p(x|z) once, by a draw that depends on `seed` alone: every model
+    Images are turned into outcomes of p(x|z) once, by a draw that depends on `seed` alone: every model
     with the same likelihood, whatever its device or batch, is measured on the same binary images. z is
     sampled, never set to q's mean.
 
     Args:
-        vae: the model, on any device.
-        images: grey images in [0, 1], shape [N, 1, 28, 28].
+        vae: the model, on any device; a conditional one given the class of each image.
+        images: in [0, 1], shape [N, *image_shape].
         num_samples: L, draws of z for each image.
         seed: of the draw of pixels and of z.
         batch_size: images at a time; it bounds the memory, and changes the draws of z but not of pixels.
@@ -73,14 +73,16 @@ def elbo_of_set(vae: VAE, images: Tensor, num_samples: int = 1, seed: int = 0, b
         Terms: nats per image, each of shape [N], on the CPU.
 
     Raises:
-        ValueError: if `images` are not grey images in [0, 1], or `num_samples` < 1.
+        ValueError: if `images` are not images in [0, 1] of the model's shape, or `num_samples` < 1.
     """
     require_images(images, vae.image_shape)
     pixels = torch.Generator().manual_seed(seed)
     device = next(vae.parameters()).device
     with fixed_seed(seed):
-        outcomes = (vae.observe(batch.cpu(), pixels).to(device) for batch in images.split(batch_size))
-        parts = [elbo(vae, x, num_samples=num_samples) for x in outcomes]
+        batches = images.split(batch_size)
+        models = vae.split([len(batch) for batch in batches])
+        outcomes = (vae.observe(batch.cpu(), pixels).to(device) for batch in batches)
+        parts = [elbo(model, x, num_samples=num_samples) for model, x in zip(models, outcomes, strict=True)]
     return Terms(*(torch.cat(term).cpu() for term in zip(*parts, strict=True)))
 
 
@@ -91,8 +93,8 @@ def evaluate(
     """The ELBO of a set of images and its two parts, under the protocol of `elbo_of_set`.
 
     Args:
-        vae: the model.
-        images: grey images in [0, 1], shape [N, 1, 28, 28].
+        vae: the model; a conditional one given the class of each image, `vae.given(labels)`.
+        images: in [0, 1], shape [N, *image_shape].
         num_samples: draws of z for each image; more make the estimate less noisy, not larger.
         seed: of the draw of pixels and of z.
         device: where to compute; `runtime.best_device()` if None.
@@ -101,11 +103,12 @@ def evaluate(
         Evaluation.
 
     Raises:
-        ValueError: if `images` are not grey images in [0, 1].
+        ValueError: if `images` are not images in [0, 1] of the model's shape.
     """
     with on_device(vae, device), torch.no_grad():
         terms = elbo_of_set(vae, images, num_samples, seed)
-        drawn = vae.decode(vae.prior.mean[None]).mean.mean().item()
+        first, _ = vae.split([1, len(images) - 1])
+        drawn = first.decode(vae.prior.mean[None]).mean.mean().item()
     if abs(images.mean().item() - drawn) > 0.5:
         warnings.warn(
             f"the images have a mean brightness of {images.mean():.2f}, the model's own of {drawn:.2f}; if they show "
@@ -125,23 +128,24 @@ def evaluate(
 def posterior_parameters(vae: VAE, images: Tensor, batch_size: int = 400) -> tuple[Tensor, Tensor]:
     """Means and standard deviations of q(z|x): two tensors [N, J].
 
-    Grey images enter by one fixed draw of their pixels.
+    Images enter by one fixed draw of their pixels.
 
     Args:
-        vae: the model, on the device of `images`.
-        images: grey images in [0, 1], shape [N, 1, 28, 28].
+        vae: the model, on the device of `images`; a conditional one given the class of each image.
+        images: in [0, 1], shape [N, *image_shape].
         batch_size: images at a time; it bounds the memory and changes nothing else.
 
     Raises:
-        ValueError: if `images` are not grey images in [0, 1].
+        ValueError: if `images` are not images in [0, 1] of the model's shape.
     """
     require_images(images, vae.image_shape)
     pixels = torch.Generator(images.device).manual_seed(0)
     parts = images.split(batch_size)
     mean, scale = (vae.prior.mean.new_empty(len(images), vae.latent_size) for _ in range(2))
     # Written in place, because small tensors between large ones that are freed would spread over the memory.
-    for x, to_mean, to_scale in zip(parts, mean.split(batch_size), scale.split(batch_size), strict=True):
-        q = vae.encode(vae.observe(x, pixels)).base_dist
+    models = vae.split([len(part) for part in parts])
+    for model, x, to_mean, to_scale in zip(models, parts, mean.split(batch_size), scale.split(batch_size), strict=True):
+        q = model.encode(model.observe(x, pixels)).base_dist
         to_mean.copy_(q.loc)
         to_scale.copy_(q.scale)
     return mean, scale
@@ -260,7 +264,7 @@ def manifold(vae: VAE, n: int = 20) -> Tensor:
         n: images along each axis.
 
     Returns:
-        Tensor [n, n, 1, 28, 28] on the CPU.
+        Tensor [n, n, *image_shape] on the CPU.
 
     Raises:
         ValueError: if the model has another number of latent dimensions, or n < 1.

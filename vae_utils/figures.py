@@ -1,7 +1,8 @@
 """Pictures in one style: images in rows and walls, the latent plane, learning curves beside the paper's.
 
-Two decisions hold everywhere. Images are shown as ink on paper: 0 is white and 1 is black, which a projector carries
-better than the reverse. Training curves are solid and test curves dashed, as in the paper's Figures 2 and 3.
+Two decisions hold everywhere. Grey images are shown as ink on paper: 0 is white and 1 is black, which a projector
+carries better than the reverse; colours are shown as they are. Training curves are solid and test curves dashed, as in
+the paper's Figures 2 and 3.
 
 Colours are those of Okabe and Ito (2008), which most colour-blind readers can tell apart; line styles, markers or
 written names say the same again, so one can read a grey print too. For readers who hear a page instead of seeing
@@ -96,19 +97,19 @@ def use_style() -> None:
 
 @checked
 def image_wall(images: Tensor, columns: int | None = None, gap: int = 1, scale: int = 1) -> np.ndarray:
-    """Put images side by side into one picture, ink on paper.
+    """Put images side by side into one picture, grey ones as ink on paper.
 
     Args:
-        images: tensor of images in [0, 1], shape [N, 1, H, W], filled in row by row, or [R, C, 1, H, W],
-            placed as given. What lies a little outside [0, 1], such as a draw of a Gaussian, is shown as
-            plain white or black.
+        images: tensor of images in [0, 1], grey or of three channels, shape [N, 1 or 3, H, W], filled in row by row,
+            or [rows, columns, 1 or 3, H, W], placed as given. What lies a little outside [0, 1], such as a draw of a
+            Gaussian, is shown as plain white or black.
         columns: images in a row, for the first shape; by default as many as make the wall about square.
         gap: grey pixels between neighbours.
         scale: pixels of the picture along each pixel of an image; the gap stays as it is.
 
     Returns:
-        uint8 array [height, width]: 255 (white) where an image is 0, 0 (black) where it is 1; places left
-        over are white.
+        uint8 array: of grey images [height, width], 255 (white) where one is 0 and 0 (black) where it is 1; of others
+        [height, width, 3], red, green and blue. Places left over are white.
 
     Raises:
         ValueError: if there are no images, or their shape or range is wrong.
@@ -121,17 +122,17 @@ def image_wall(images: Tensor, columns: int | None = None, gap: int = 1, scale: 
         blank = np.full((rows * columns - len(ink), *ink.shape[1:]), PAPER_WHITE, np.uint8)
         ink = np.concatenate([ink, blank]).reshape(rows, columns, *ink.shape[1:])
     elif columns is not None:
-        why = f"None for images of shape [R, C, 1, H, W], here of {ink.shape[1]} columns"
+        why = f"None for images that are placed in {ink.shape[1]} columns already"
         raise ValueError(refusal("columns", f"to be {why}", columns, "leave it out"))
     require_whole("gap", gap, 0)
-    ink = _enlarge(ink[:, :, 0], scale)
-    rows, columns, height, width = ink.shape
-    wall = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), GAP_GREY, np.uint8)
+    ink = np.moveaxis(_enlarge(ink, scale), 2, -1)
+    rows, columns, height, width, channels = ink.shape
+    wall = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), GAP_GREY, np.uint8)
     for r in range(rows):
         for c in range(columns):
             top, left = r * (height + gap), c * (width + gap)
             wall[top : top + height, left : left + width] = ink[r, c]
-    return wall
+    return wall[..., 0] if channels == 1 else wall
 
 
 @checked
@@ -140,7 +141,7 @@ def show_wall(ax: Axes, wall: np.ndarray, **kwargs: object) -> None:
 
     Args:
         ax: Axes to draw on.
-        wall: uint8 array [H, W], ink on paper.
+        wall: uint8 array [H, W] or [H, W, 3].
         kwargs: of `Axes.imshow`.
     """
     # not gray_r: the wall holds the ink already
@@ -167,7 +168,7 @@ def show_images(rows: dict[str, Tensor], title: str | None = None) -> Figure:
     """Labelled rows of images, one above the other.
 
     Args:
-        rows: dict from a row's label to its images, shape [N, 1, H, W] in [0, 1], the same N in each.
+        rows: dict from a row's label to its images, shape [N, 1 or 3, H, W] in [0, 1], the same N in each.
         title: above the figure, or None.
 
     Returns:
@@ -391,17 +392,18 @@ def rate_distortion(points: dict[str, tuple], ax: Axes | None = None) -> Axes:
 
 
 def _ink(images):
-    """Images in [0, 1] to uint8 arrays of the same shape, ink on paper: the one place that decides it."""
+    """Images in [0, 1] to uint8 arrays of the same shape, grey ones as ink on paper: the one place that decides it."""
     require_floating(images)
-    if images.ndim not in (4, 5) or images.shape[-3] != 1 or images.numel() == 0:
-        shapes = "[N, 1, H, W] or [R, C, 1, H, W], one or more"
+    if images.ndim not in (4, 5) or images.shape[-3] not in (1, 3) or images.numel() == 0:
+        shapes = "[N, C, H, W] or [rows, columns, C, H, W], one or more, C = 1 for grey or 3 for colours"
         raise ValueError(refusal("images", f"to have shape {shapes}", list(images.shape), "add what is missing"))
     images = images.detach().float().cpu()
     # Draws of a Gaussian leave [0, 1] by a few standard deviations; bytes leave it by far.
     if not images.abs().max() < 20:  # written so that NaN is refused too
         given = f"values from {images.min():g} to {images.max():g}"
         raise ValueError(refusal("images", "to be in [0, 1]", given, "divide 8-bit images by 255"))
-    return (PAPER_WHITE - (PAPER_WHITE * images.clamp(0, 1)).round()).to(torch.uint8).numpy()
+    light = (PAPER_WHITE * images.clamp(0, 1)).round()
+    return (PAPER_WHITE - light if images.shape[-3] == 1 else light).to(torch.uint8).numpy()
 
 
 def _enlarge(array, scale):

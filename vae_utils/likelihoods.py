@@ -1,9 +1,9 @@
 """p(x|z): five families of distributions over the pixels of an image.
 
-A decoder network ends in *features*, one unconstrained number per pixel (or two). A likelihood turns them into a
-distribution over whole images, and turns grey images into outcomes of this distribution:
+A decoder network ends in *features*, one unconstrained number per pixel and channel (or two). A likelihood turns them
+into a distribution over whole images, and turns images in [0, 1] into outcomes of this distribution:
 
-    p = likelihood(features)                  # batch shape [...], event shape [1, H, W]
+    p = likelihood(features)                  # features [..., F C, H, W]; batch shape [...], event shape [C, H, W]
     p.log_prob(likelihood.observe(images))    # nats per image, shape [...]
 
 Argument validation stays on. A grey pixel is not an outcome of a coin flip, so `Bernoulli` refuses it. The
@@ -12,6 +12,7 @@ cross-entropy of grey pixels, which the paper's authors and most tutorials repor
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import distributions, nn
@@ -89,7 +90,10 @@ INVERSE_LINKS = {"sigmoid": lambda mean: torch.logit(mean.clamp(0.01, 0.99)), "i
 
 
 class Likelihood(nn.Module):
-    """A family p(x|z): how features become a distribution, and how grey images become its outcomes.
+    """A family p(x|z): how features become a distribution, and how images in [0, 1] become its outcomes.
+
+    Of an image with C channels, features are F C planes, F = `features_per_pixel`: first one for each channel, and if F
+    is 2 then the second for each channel.
 
     A family defines `forward` and `protocol`, the words for its outcomes that stand beside every number. It defines
     `unconstrained` too if it has two features per pixel or no `link`, and `settings` if its constructor takes
@@ -121,8 +125,14 @@ class Likelihood(nn.Module):
         return {"family": type(self).__name__}
 
     @checked
+    def feature_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        """Shape of the features of one image: [F C, H, W] for [C, H, W]."""
+        channels, *sides = image_shape
+        return self.features_per_pixel * channels, *sides
+
+    @checked
     def observe(self, images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Outcomes of p(x|z) made from grey `images` in [0, 1]: here the images themselves."""
+        """Outcomes of p(x|z) made from `images` in [0, 1]: here the images themselves."""
         return images
 
     @checked
@@ -130,10 +140,10 @@ class Likelihood(nn.Module):
         """The features that give each pixel this mean, kept away from infinity: a possible start for a decoder.
 
         Args:
-            mean: shape [1, H, W], values in [0, 1].
+            mean: shape [C, H, W], values in [0, 1].
 
         Returns:
-            Shape [features_per_pixel, H, W].
+            Shape [F C, H, W].
         """
         return INVERSE_LINKS[self.link](mean)
 
@@ -141,8 +151,8 @@ class Likelihood(nn.Module):
         """log p(x_b|z_k) of every image under every code, e.g. on a grid of codes that all images share.
 
         Args:
-            features: of K codes, shape [K, F, H, W], as a decoder network gives them.
-            x: outcomes of p(x|z), shape [B, 1, H, W].
+            features: of K codes, shape [K, F C, H, W], as a decoder network gives them.
+            x: outcomes of p(x|z), shape [B, C, H, W].
 
         Returns:
             Nats, shape [K, B].
@@ -278,7 +288,7 @@ class PixelGaussian(Likelihood):
         return {"family": "PixelGaussian", "floor": self.floor}
 
     def forward(self, features: torch.Tensor) -> distributions.Distribution:
-        mean, log_variance = features.chunk(2, dim=-3)  # [..., 1, H, W] each
+        mean, log_variance = features.chunk(2, dim=-3)  # [..., C, H, W] each
         scale = (log_variance.exp() + self.floor**2).sqrt()
         return distributions.Independent(distributions.Normal(torch.sigmoid(mean), scale), 3)
 

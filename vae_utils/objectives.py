@@ -40,7 +40,7 @@ def elbo(vae: nn.Module, x: Tensor, beta: float = 1.0, num_samples: int = 1) -> 
 
     Args:
         vae: model with `prior`, `encode`, `decode`.
-        x: images, shape [B, 1, 28, 28], outcomes of the decoder's likelihood.
+        x: images, shape [B, *image_shape], outcomes of the decoder's likelihood.
         beta: weight of the KL in `Terms.objective` (Higgins et al. 2017); below 1 the objective is not a bound
             on log p(x).
         num_samples: L, at least 1. More samples make the estimate less noisy, not larger.

@@ -185,6 +185,8 @@ def fit(
     *,
     epochs: float,
     test: Tensor | None = None,
+    labels: Tensor | None = None,
+    test_labels: Tensor | None = None,
     objective: Callable = elbo,
     batch_size: int = 128,
     learning_rate: float | Callable[[float], float] = 2e-3,
@@ -197,15 +199,17 @@ def fit(
 ) -> History:
     """Maximise an objective by stochastic gradient ascent (Algorithm 1 of the paper).
 
-    Grey images become outcomes of p(x|z) by `vae.observe`: with a Bernoulli likelihood, a fresh binary draw
+    Images become outcomes of p(x|z) by `vae.observe`: with a Bernoulli likelihood, a fresh binary draw
     for each minibatch in training and one fixed draw in evaluation. You can interrupt it from the keyboard, and the
     model keeps what it has learned. It runs on `runtime.best_device()`.
 
     Args:
         vae: the model; it is trained in place and comes back to the device where it was.
-        images: grey training images in [0, 1], shape [N, *image_shape].
+        images: training images in [0, 1], shape [N, *image_shape].
         epochs: passes over `images`; a fraction is allowed.
         test: images for the test columns of the history, or None.
+        labels, test_labels: for a conditional model the class of each image, int64 [N]: it is trained as
+            `vae.given(labels)`; None for any other.
         objective: function of (vae, x) that returns `Terms`; the mean of `Terms.objective` is maximised.
         batch_size: M, images in a minibatch, drawn without replacement within an epoch.
         learning_rate: a number, the peak of `linear_decay`, or a function from the share of the run that is done
@@ -223,16 +227,17 @@ def fit(
         History: a `Report` for each epoch (or for each entry of `report_at`) and one for the end.
 
     Raises:
-        ValueError: if images are not [N, *image_shape] in [0, 1], the batch is larger than the data, or `epochs`
-            is not above 0.
+        ValueError: if images are not [N, *image_shape] in [0, 1], the batch is larger than the data, `epochs` is not
+            above 0, or a conditional model has no labels, or another one has.
         FloatingPointError: if the loss stops being finite; the model is put back to its last report.
     """
     if not (hasattr(vae, "observe") and hasattr(vae, "image_shape")):
         remedy = "put your networks into one: VAE(encoder, decoder, likelihood, latent_size)"
         raise ValueError(refusal("vae", "to have observe and image_shape, as a VAE has", described(vae), remedy))
-    require_images(images, vae.image_shape)
-    if test is not None:
-        require_images(test, vae.image_shape)
+    for some, classes, name in ((images, labels, "labels"), (test, test_labels, "test_labels")):
+        if some is not None:
+            require_images(some, vae.image_shape)
+            _require_labels(vae, len(some), classes, name)
     require_whole("batch_size", batch_size, 1, len(images))
     require_number("epochs", epochs, above=0)
     steps_per_epoch = len(images) // batch_size
@@ -241,7 +246,7 @@ def fit(
     rate = learning_rate if callable(learning_rate) else linear_decay(learning_rate)
     home = next(vae.parameters()).device
     with on_device(vae) as device, fixed_seed(seed):
-        images = images.to(device)
+        images, labels = images.to(device), None if labels is None else labels.to(device)
         run = Run(vae, optimiser(vae.parameters()), len(images), batch_size, device)
         if on_step is not None:
             on_step(run)
@@ -261,15 +266,16 @@ def fit(
             vae.train()
             run.start_watch()
             while run.step < num_steps:
-                x = vae.observe(images[run.next_batch()])
+                batch = run.next_batch()
+                model, x = vae if labels is None else vae.given(labels[batch]), vae.observe(images[batch])
                 for group in run.optimiser.param_groups:
                     group["lr"] = rate((run.step + 1) / num_steps)
-                run.add(_ascend(run, objective, x))
+                run.add(_ascend(run, objective, model, x))
                 bar.update(batch_size)
                 if run.step % 50 == 0:
                     bar.set_postfix_str(f"ELBO {run.means()[0]:.1f} nats", refresh=False)
                 if run.step in report_steps:
-                    run.report(test)
+                    run.report(test, test_labels)
                     last_good = _copy_weights(vae)
                     if on_report is not None:
                         # a picture must not change the training, and `on_report` expects the model where it was
@@ -295,11 +301,22 @@ def fit(
     return run.history
 
 
-def _ascend(run, objective, x):
+def _require_labels(vae, count, labels, name):
+    """Raise an error unless there is a class for each image if the model is conditional, and none if it is not."""
+    if labels is not None:
+        vae.given(labels)  # an error for what are no classes of this model
+        if labels.shape != (count,):
+            raise ValueError(refusal(name, f"to have shape [{count}], one for each image", list(labels.shape)))
+    elif getattr(vae, "classes", 0):
+        remedy = f"the model is conditional: pass {name}=..."
+        raise ValueError(refusal(name, "to hold the class of each image", "none", remedy))
+
+
+def _ascend(run, objective, model, x):
     """One step up the gradient; the terms of the objective before it."""
     cause, broken = None, "the loss"
     try:
-        terms = objective(run.vae, x)
+        terms = objective(model, x)
         if not isinstance(terms, Terms):
             remedy = "return Terms(objective, rate, distortion), each of shape [B]"
             raise ValueError(refusal("the objective", "to return Terms", described(terms), remedy))
@@ -380,13 +397,14 @@ class Run:
         """ELBO, rate and distortion since the last report, nats per image."""
         return (self.sums / self.count).tolist()
 
-    def report(self, test: Tensor | None) -> None:
-        """Add a `Report` to the history, with the test columns if there are `test` images."""
+    def report(self, test: Tensor | None, labels: Tensor | None = None) -> None:
+        """Add a `Report` to the history, with the test columns if there are `test` images (with their classes)."""
         self.stop_watch()
         tested = {}
         if test is not None:
             try:
-                terms = elbo_of_set(self.vae.eval(), test)
+                self.vae.eval()
+                terms = elbo_of_set(self.vae if labels is None else self.vae.given(labels), test)
             except ValueError as error:  # as in `_ascend`: the last step broke the weights
                 raise _not_finite("the test bound", self.step, self.samples) from error
             tested = {f"test_{name}": getattr(terms, name).mean().item() for name in ("elbo", "rate", "distortion")}

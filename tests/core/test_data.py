@@ -133,33 +133,54 @@ def test_what_is_no_image_is_refused(function, bad, words):
 
 
 @pytest.mark.parametrize(
-    "shape, remedy",
+    "shape, wanted, remedy",
     [
-        ((784,), "view"),
-        ((5, 784), "view"),
-        ((5, 28, 28), "view"),
-        ((28, 28), "view"),
-        ((5, 28, 28, 1), "movedim"),
-        ((5, 3, 28, 28), "mean"),
-        ((5, 4, 28, 28), "mean"),
-        ((5, 28, 28, 3), "movedim.*mean"),
-        ((49, 1, 32, 32), "resize them"),  # which a view would cut into 64 images
-        ((70, 1, 28, 20), r"image_shape=\(1, 28, 20\)"),
-        ((0, 1, 28, 28), "no image"),
+        ((784,), (1, 28, 28), "view"),
+        ((5, 784), (1, 28, 28), "view"),
+        ((5, 28, 28), (1, 28, 28), "view"),
+        ((28, 28), (1, 28, 28), "view"),
+        ((3, 28, 28), (1, 28, 28), "view"),
+        ((5, 28, 28, 1), (1, 28, 28), "movedim"),
+        ((28, 28, 1), (1, 28, 28), "movedim"),
+        ((5, 3, 28, 28), (1, 28, 28), r"image_shape=\(3, 28, 28\), or make them grey.*mean"),
+        ((5, 4, 28, 28), (1, 28, 28), "; make them grey.*mean"),
+        ((5, 28, 28, 3), (1, 28, 28), "first and make them grey.*movedim.*mean"),
+        ((28, 28, 3), (1, 28, 28), "first and make them grey.*movedim.*mean"),
+        ((5, 28, 28, 3), (3, 28, 28), "movedim"),
+        ((28, 28, 4), (3, 28, 28), "transparency.*movedim"),
+        ((5, 4, 28, 28), (3, 28, 28), "transparency"),
+        ((5, 1, 28, 28), (3, 28, 28), r"image_shape=\(1, 28, 28\), or repeat.*expand"),
+        ((5, 28, 28), (3, 28, 28), "repeat.*expand"),
+        ((3, 28, 28), (3, 28, 28), "view"),
+        ((5, 3, 784), (3, 28, 28), "view"),
+        ((5, 2352), (3, 28, 28), "view"),
+        ((49, 1, 32, 32), (1, 28, 28), "resize them to 28 x 28"),  # which a view would cut into 64 images
+        ((70, 1, 28, 20), (1, 28, 28), r"image_shape=\(1, 28, 20\)"),
+        ((5, 1, 20, 28), (1, 28, 20), "resize them to 28 x 20"),  # which a view would turn into stripes
+        ((5, 4, 14, 14), (1, 28, 28), "resize"),
+        ((5, 14, 14, 4), (1, 28, 28), "resize"),
+        ((5, 32, 32, 3), (3, 64, 64), r"resize them to 64 x 64, or build the model with image_shape=\(3, 32, 32\)"),
+        ((5, 3, 28, 28), (2, 28, 28), r"; build the model with image_shape=\(3, 28, 28\)$"),
+        ((5, 2352), (1, 28, 28), "give each image its channels, height and width"),
+        ((0, 1, 28, 28), (1, 28, 28), "no image"),
+        ((), (1, 28, 28), "no image"),
     ],
 )
-def test_images_of_a_wrong_shape_are_told_the_way_to_the_right_one(shape, remedy):
+def test_images_of_a_wrong_shape_are_told_the_way_to_the_right_one(shape, wanted, remedy):
     images = torch.rand(shape)
-    with pytest.raises(ValueError, match=rf"\[N, 1, 28, 28\], got .*; .*{remedy}") as caught:
-        require_images(images)
+    sides = ", ".join(map(str, wanted))
+    with pytest.raises(ValueError, match=rf"\[N, {sides}\], got .*{remedy}") as caught:
+        require_images(images, wanted)
     by, _, advice = str(caught.value).rpartition("by ")
     if by:  # it can be followed, and no image is cut across another
         followed = eval(advice, {"images": images})
-        require_images(followed)
-        count = 1 if images.ndim < 2 or shape == (28, 28) else len(images)
-        assert len(followed) == count
-        if "mean" not in advice:
+        require_images(followed, wanted)
+        single = images.ndim < 2 or shape in (wanted, (*wanted[1:], shape[-1]), wanted[1:])
+        assert len(followed) == (1 if single else len(images))
+        if "view" in advice:
             assert torch.equal(followed.flatten(), images.flatten())
+        if "movedim" in advice and "mean" not in advice:
+            assert torch.equal(followed[0, 0], (images if single else images[0])[..., 0])
 
 
 def test_what_a_resize_leaves_outside_by_rounding_is_told_apart():

@@ -202,6 +202,15 @@ def test_pixels_are_shown_in_their_places(image):
     assert below.get_array().min() > 0 and below.get_array().max() < 1
 
 
+def test_colours_are_drawn_in_colour():
+    vae, image = mlp_vae(3, (16,), image_shape=(3, 28, 28), likelihood=PixelGaussian()), torch.rand(1, 3, 28, 28)
+    for draw in (diagrams.network, diagrams.digit_through):
+        figure = draw(vae, image)
+        shown = [drawn.get_array() for ax in figure.axes for drawn in ax.images]
+        assert any(len(s.shape) == 3 and abs(s - image[0].movedim(0, -1).numpy()).max() < 1e-6 for s in shown)
+    assert any("6 × 28 × 28" in text for text in texts(diagrams.network(vae)))
+
+
 @pytest.mark.parametrize("draw", [diagrams.network, diagrams.digit_through])
 @pytest.mark.parametrize(
     "bad, message",

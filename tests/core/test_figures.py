@@ -110,6 +110,19 @@ def test_wall_takes_images_that_carry_a_gradient_or_leave_the_unit_interval_a_li
     assert wall.tolist() == [[255, 0]]
 
 
+def test_colours_are_shown_as_they_are():
+    """Red beside a half-bright green; below them white, where no image is left."""
+    images = torch.zeros(3, 3, 2, 2)
+    images[0, 0], images[1, 1], images[2] = 1, 0.5, 1
+    wall = figures.image_wall(images, columns=2, gap=1, scale=2)
+    assert wall.shape == (9, 9, 3)
+    assert wall[0, 0].tolist() == [255, 0, 0] and wall[3, 8].tolist() == [0, 128, 0]
+    assert (wall[5:] == 255)[:, :4].all() and (wall[4] == figures.GAP_GREY).all()
+    figure = figures.show_images({"grey": images[:, :1], "in colour": images})
+    grey, coloured = (ax.images[0].get_array() for ax in figure.axes)
+    assert grey.ndim == 2 and coloured.shape[2] == 3
+
+
 @pytest.mark.parametrize(
     "bad, message",
     [
@@ -119,7 +132,7 @@ def test_wall_takes_images_that_carry_a_gradient_or_leave_the_unit_interval_a_li
         (torch.full((2, 1, 28, 28), math.nan), r"in \[0, 1\]"),
         (torch.zeros(0, 1, 28, 28), "one or more"),
         (torch.zeros(28, 28), r"\[28, 28\]"),
-        (torch.zeros(2, 3, 28, 28), r"\[2, 3, 28, 28\]"),
+        (torch.zeros(2, 2, 28, 28), r"\[2, 2, 28, 28\]"),
         ([[0.0]], "a list"),
     ],
 )
@@ -136,7 +149,7 @@ def test_wall_says_which_setting_is_wrong(images, setting):
 
 
 def test_columns_of_a_grid_are_not_negotiable(images):
-    with pytest.raises(ValueError, match="here of 3 columns, got 2; leave it out"):
+    with pytest.raises(ValueError, match="placed in 3 columns already, got 2; leave it out"):
         figures.image_wall(images.reshape(2, 3, 1, 28, 28), columns=2)
 
 

@@ -82,6 +82,23 @@ def test_its_own_draws_are_outcomes(likelihood):
 
 
 @each_family
+def test_channels_are_more_pixels(likelihood, pictures):
+    """The log-probability of an image in colours is the sum over its channels, each as a grey image of its own."""
+    planes = features_of(likelihood, 4, 3)  # [4, 3, F, 28, 28]
+    x = likelihood.observe(torch.stack([pictures[:, 0], 1 - pictures[:, 0], pictures[:, 0] / 2], 1))  # [4, 3, 28, 28]
+    features = planes.transpose(1, 2).flatten(1, 2)  # [4, F 3, 28, 28]: blocks of channels
+    assert features.shape[1:] == likelihood.feature_shape(x.shape[1:])
+    p = likelihood(features)
+    by_channel = torch.stack([likelihood(planes[:, c]).log_prob(x[:, c : c + 1]) for c in range(3)]).sum(0)
+    torch.testing.assert_close(p.log_prob(x), by_channel, rtol=1e-5, atol=1e-2)
+    assert p.event_shape == p.mean.shape[1:] == (3, 28, 28)
+    by_hand = torch.stack([likelihood(one).log_prob(x) for one in features])
+    torch.testing.assert_close(likelihood.pairwise_log_prob(features, x), by_hand, rtol=1e-4, atol=1e-2)
+    mean = torch.linspace(0.11, 0.89, 3 * 784).view(3, 28, 28)
+    assert torch.allclose(likelihood(likelihood.unconstrained(mean)).mean, mean, atol=1e-3)
+
+
+@each_family
 def test_every_feature_learns(likelihood, pictures):
     features = features_of(likelihood, 4).requires_grad_()
     likelihood(features).log_prob(likelihood.observe(pictures)).sum().backward()

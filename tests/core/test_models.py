@@ -1,6 +1,7 @@
 """Networks of either kind: shapes of the three distributions, where they start, what a file keeps of them."""
 
 import re
+from functools import partial
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from vae_utils import models
+from vae_utils.evaluation import evaluate
 from vae_utils.files import load_tensors, save_tensors
-from vae_utils.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, GreyCrossEntropy, PixelGaussian
+from vae_utils.likelihoods import FAMILIES, Bernoulli, ContinuousBernoulli, Gaussian, GreyCrossEntropy, PixelGaussian
 from vae_utils.models import (
     VAE,
     ResidualBlock,
@@ -22,6 +24,7 @@ from vae_utils.models import (
     save_vae,
     start_at_mean,
 )
+from vae_utils.training import fit
 
 BUILDERS = {
     "mlp": lambda likelihood=None: mlp_vae(3, (12, 10), likelihood=likelihood),
@@ -62,6 +65,101 @@ def test_a_convolutional_decoder_has_a_variance_for_each_pixel_too(images):
     start_at_mean(vae, images)
     p = vae.decode(torch.zeros(4, 3))
     assert p.event_shape == (1, 28, 28) and p.stddev.flatten(1).std(1).max() >= 0
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+@pytest.mark.parametrize(
+    "build, image_shape",
+    [
+        (partial(mlp_vae, 3, (12,)), (3, 10, 6)),
+        (partial(paper_vae, 3, 12), (2, 5, 7)),
+        (partial(conv_vae, 3, (2, 4), 8, blocks=(1, 1)), (3, 64, 64)),
+        (partial(conv_vae, 3, (2,), 8), (4, 8, 20)),
+    ],
+)
+def test_images_of_any_channels_and_size(family, build, image_shape, tmp_path):
+    torch.manual_seed(0)
+    vae = build(likelihood=family(), image_shape=image_shape)
+    images = torch.rand(5, *image_shape)
+    start_at_mean(vae, images)
+    x = vae.observe(images)
+    p = vae.decode(vae.encode(x).sample((2,)))
+    assert p.batch_shape == (2, 5) and p.event_shape == p.mean.shape[2:] == image_shape
+    assert p.log_prob(x).isfinite().all() and evaluate(vae, images).elbo.isfinite().all()
+    save_vae(vae, tmp_path / "own.safetensors")
+    again = load_vae(tmp_path / "own.safetensors")
+    assert again.image_shape == image_shape
+    assert torch.allclose(again.decode(torch.ones(4, 3)).mean, vae.decode(torch.ones(4, 3)).mean, atol=5e-3)
+    assert len(fit(vae, images, epochs=1, batch_size=2, progress=False)) == 1
+
+
+def test_start_at_mean_gives_each_channel_its_own():
+    vae, red = mlp_vae(2, (4,), image_shape=(3, 4, 4)), torch.zeros(6, 3, 4, 4)
+    red[:, 0] = 0.9
+    nn.init.zeros_(vae.decoder.output.weight)
+    start_at_mean(vae, red)
+    assert torch.allclose(vae.decode(torch.zeros(2)).mean.mean((1, 2)), torch.tensor([0.9, 0.01, 0.01]), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "sides, smallest, depth",
+    [
+        ((28, 28), (7, 7), 2),
+        ((32, 32), (8, 8), 2),
+        ((64, 64), (8, 8), 3),
+        ((96, 64), (6, 4), 4),
+        ((128, 128), (8, 8), 4),
+        ((28, 20), (7, 5), 2),
+        ((100, 100), (25, 25), 2),
+        ((8, 4), (2, 1), 2),
+    ],
+)
+def test_the_depth_of_convolutions_follows_the_size(sides, smallest, depth):
+    vae = conv_vae(2, (3, 5), 8, image_shape=(3, *sides))
+    maps = [layer for layer in vae.encoder.modules() if isinstance(layer, nn.Conv2d)]
+    assert [layer.out_channels for layer in maps] == [3, *[5] * (depth - 1)]  # the last one repeats
+    assert vae.decoder.trunk[3].unflattened_size == (5, *smallest)
+    assert sum(isinstance(layer, nn.PixelShuffle) for layer in vae.decoder.modules()) == depth
+
+
+def test_28_x_28_grey_is_the_network_of_lesson_03_to_the_last_digit():
+    """Written out with its sizes: the stored weights are of this network, and of these names."""
+    torch.manual_seed(0)
+    encoder = nn.Sequential(
+        nn.Conv2d(1, 32, 4, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(32, 48, 4, stride=2, padding=1),
+        ResidualBlock(48),
+        nn.SiLU(),
+        nn.Flatten(),
+        nn.Linear(48 * 7 * 7, 256),
+        nn.SiLU(),
+    )
+    output = nn.Linear(256, 64)
+    decoder = nn.Sequential(
+        nn.Linear(32, 256),
+        nn.SiLU(),
+        nn.Linear(256, 48 * 7 * 7),
+        nn.Unflatten(1, (48, 7, 7)),
+        ResidualBlock(48),
+        ResidualBlock(48),
+        nn.SiLU(),
+        nn.Conv2d(48, 4 * 32, 3, padding=1),
+        nn.PixelShuffle(2),
+        nn.SiLU(),
+        nn.Conv2d(32, 4, 5, padding=2, bias=False),
+        nn.PixelShuffle(2),
+    )
+    torch.manual_seed(0)
+    vae = conv_vae(32, (32, 48), 256, (1, 2))
+    by_hand = {"encoder.trunk": encoder, "encoder.output": output, "decoder.trunk": decoder}
+    by_hand = {f"{part}.{name}": w for part, net in by_hand.items() for name, w in net.state_dict().items()}
+    by_hand["decoder.output_bias"] = torch.zeros(1, 28, 28)
+    assert by_hand.keys() == vae.state_dict().keys()
+    assert all(torch.equal(weight, by_hand[name]) for name, weight in vae.state_dict().items())
+    x, z = (torch.rand(4, 1, 28, 28) < 0.2).float(), torch.randn(4, 32)
+    assert torch.equal(vae.encode(x).mean, output(encoder(x))[:, :32])
+    assert torch.equal(vae.decode(z).base_dist.logits, decoder(z) + torch.zeros(1, 28, 28))
 
 
 def test_prior_is_a_standard_normal():
@@ -137,6 +235,24 @@ def test_decode_refuses_codes_of_another_size(build, wrong):
         build().decode(wrong)
 
 
+def test_a_decoder_of_ones_own_whose_features_do_not_fit_is_told_their_shape():
+    by_hand = VAE(nn.Identity(), nn.Linear(2, 28 * 28), PixelGaussian(), 2, image_shape=(3, 28, 28))
+    with pytest.raises(ValueError, match=r"features were expected to have shape \[B, 6, 28, 28\], got \[5, 784\]"):
+        by_hand.decode(torch.zeros(5, 2))
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_colours_do_not_train_a_grey_model(build, family):
+    """Nor grey images one of colours; whatever the likelihood, which by itself would broadcast."""
+    grey, colours = torch.rand(8, 1, 28, 28), torch.rand(8, 3, 28, 28)
+    vae = build(family())
+    for use in (partial(fit, epochs=1, batch_size=4, progress=False), evaluate, start_at_mean):
+        with pytest.raises(ValueError, match=r"image_shape=\(3, 28, 28\), or make them grey, by images\.mean"):
+            use(vae, colours)
+        with pytest.raises(ValueError, match=r"image_shape=\(1, 28, 28\), or repeat their channel, by images\.exp"):
+            use(mlp_vae(2, (4,), likelihood=family(), image_shape=(3, 28, 28)), grey)
+
+
 @pytest.mark.parametrize(
     "mistake, sentence",
     [
@@ -148,6 +264,17 @@ def test_decode_refuses_codes_of_another_size(build, wrong):
         (lambda: conv_vae(2, (0, 4)), "width of a layer.*got 0"),
         (lambda: conv_vae(2, blocks=(0, -1)), "number of blocks.*got -1"),
         (lambda: mlp_vae(2, activation="swish"), "one of tanh, relu, silu, got 'swish'"),
+        (lambda: mlp_vae(2, image_shape=(28, 28)), r"\(channels, height, width\).*got \(28, 28\); .*\(1, 28, 28\)"),
+        (lambda: conv_vae(2, image_shape=(28, 28, 3)), r"got \(28, 28, 3\); channels come first: \(3, 28, 28\)"),
+        (lambda: mlp_vae(2, image_shape=(0, 28, 28)), r"each 1 or more, got \(0, 28, 28\)"),
+        (lambda: mlp_vae(2, image_shape=(2, 1, 28, 28)), r"each 1 or more, got \(2, 1, 28, 28\)"),
+        (
+            lambda: conv_vae(2, image_shape=(3, 50, 61)),
+            r"multiples of 4 .*, got 50 x 61; the nearest is image_shape=\(3, 48, 60\)",
+        ),
+        (lambda: conv_vae(2, image_shape=(1, 1, 64)), r"got 1 x 64; the nearest is image_shape=\(1, 4, 64\)"),
+        (lambda: conv_vae(2, (8, 8, 8)), "channels were expected to have 1 to 2 numbers, .*28 x 28 pixels, got 3"),
+        (lambda: conv_vae(2, ()), "channels were expected to have 1 to 2 numbers, .*got 0"),
     ],
 )
 def test_impossible_networks_are_refused(mistake, sentence):
@@ -296,9 +423,3 @@ def test_weights_that_do_not_fit_their_settings_are_refused_before_anything_is_b
     difference = r"trunk.0.weight was expected to have shape \[300000, 784\], got \[8, 784\]"
     with pytest.raises(ValueError, match=f"another architecture: .*{difference}"):
         load_vae(tmp_path / "large.safetensors")
-
-
-@pytest.mark.parametrize("image_shape", [(3, 28, 28), (28, 28), (28, 28, 1), (2, 1, 28, 28)])
-def test_models_are_of_grey_images(image_shape):
-    with pytest.raises(ValueError, match=r"image_shape was expected to be \(1, H, W\)"):
-        mlp_vae(2, (8,), image_shape=image_shape)

@@ -32,8 +32,8 @@ from vae_utils.data import load_mnist
 from vae_utils.evaluation import active_units, posterior_parameters
 from vae_utils.explore.program import decoder_program, encoder_program
 from vae_utils.explore.widgets import MEASURED, NUM_SHOWN, GapExplorer, LiveWidget
-from vae_utils.likelihoods import PixelGaussian
-from vae_utils.models import load_vae, paper_vae, save_vae
+from vae_utils.likelihoods import Gaussian, PixelGaussian
+from vae_utils.models import conv_vae, load_vae, mlp_vae, paper_vae, save_vae
 
 from browser import chromium, chromium_or_skip, jupyter_lab, page  # noqa: F401  (fixtures)
 from live_widgets import (
@@ -162,6 +162,14 @@ def look(root, which=0):
     red, green, blue, opacity = pixels.unbind(-1)
     assert (red == green).all() and (red == blue).all() and (opacity == 255).all()
     return shown | {"z": shown["z"] and [float(value) for value in shown["z"].split(",")], "pixels": red}
+
+
+def look_in_colour(root, which=0):
+    """As `look`, but `pixels` has three channels: [3, H, W]."""
+    shown = root.evaluate(LOOK, which)
+    pixels = torch.tensor(shown["pixels"]).reshape(shown["height"], shown["width"], 4).movedim(-1, 0)
+    assert (pixels[3] == 255).all()
+    return shown | {"z": shown["z"] and [float(value) for value in shown["z"].split(",")], "pixels": pixels[:3]}
 
 
 def seen(root, which=0):
@@ -712,13 +720,23 @@ def test_a_finger_taps_and_drags_on_a_phone(chromium, jupyter_lab, vae):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A page with three explorers, made by nbconvert as README says; beside it the model that the last shows."""
+    """A page with five explorers, made by nbconvert as README says; beside it the models that the last ones show."""
     folder = tmp_path_factory.mktemp("page")
     torch.manual_seed(0)
     faces = paper_vae(2, 30, std=1.0, likelihood=PixelGaussian(), image_shape=(1, 28, 20))
     save_vae(faces, folder / "faces.safetensors")
     face = "LatentExplorer(load_vae('faces.safetensors'), z=[0.5, -0.3], light=True)"
-    write_notebook(folder / "lesson.ipynb", *(CELLS[name] for name in ("prepare", "one", "kernel")), face)
+    save_vae(mlp_vae(2, (16,), image_shape=(3, 16, 12), classes=3), folder / "own.safetensors")
+    torch.manual_seed(1)
+    save_vae(mlp_vae(3, (16,), image_shape=(3, 16, 12)), folder / "free.safetensors")
+    own = (
+        "own = load_vae('own.safetensors')\nfrom types import SimpleNamespace\ntorch.manual_seed(0)\n"
+        "data = SimpleNamespace(test=torch.rand(30, 3, 16, 12), test_labels=torch.arange(30) % 3, "
+        "classes=('ant', 'bee', 'cat'))\nLatentExplorer(own, data=data, c=1)"
+    )
+    free = "LatentExplorer(load_vae('free.safetensors'))"
+    cells = *(CELLS[name] for name in ("prepare", "one", "kernel")), face, own, free
+    write_notebook(folder / "lesson.ipynb", *cells)
     command = [sys.executable, "-m", "nbconvert", "--to", "lesson", "--execute", "lesson.ipynb"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return folder / "lesson.html"
@@ -784,6 +802,32 @@ def test_an_exported_page_draws_a_light_picture_that_is_not_square(offline, expo
     assert box["height"] / box["width"] == pytest.approx(28 / 20, abs=0.03)
 
 
+@torch.no_grad()
+def test_an_exported_page_draws_colours_of_the_chosen_class(offline, exported):
+    own, free = (load_vae(exported.with_name(f"{name}.safetensors")) for name in ("own", "free"))
+    root = offline.locator(".vae-page").nth(3).locator(".vae-live")
+    select = root.locator('[data-action="class"]')
+    assert select.locator("option").all_inner_texts() == ["ant", "bee", "cat"] and select.input_value() == "1"
+    for c in (1, 2, 0):
+        select.select_option(str(c))
+        root.locator(".vae-point").press("ArrowRight")
+        shown = look_in_colour(root)
+        mean = own.given(c).decode(torch.tensor(shown["z"])).mean
+        assert mean.shape == (3, 16, 12) and (shown["pixels"] - 255 * mean).abs().max() <= 1
+    root.locator("label", has_text="map of digits").locator("input").check()
+    root.locator('[data-action="nearest"]').click()
+    root.locator("figcaption", has_text="test image: a ").wait_for()
+    name = root.locator("figcaption", has_text="test image: a ").inner_text().rpartition(" ")[2]
+    assert select.input_value() == str(["ant", "bee", "cat"].index(name))
+    test = look_in_colour(root, 1)["pixels"]
+    torch.manual_seed(0)
+    assert any((test - 255 * image).abs().max() <= 1 for image in torch.rand(30, 3, 16, 12))
+    root = offline.locator(".vae-page").nth(4).locator(".vae-live")
+    shown = look_in_colour(root)
+    assert (shown["pixels"] - 255 * free.decode(torch.tensor(shown["z"])).mean).abs().max() <= 1
+    assert root.locator('[data-action="class"]').count() == 0
+
+
 # --- the arithmetic of the page
 
 
@@ -811,6 +855,33 @@ def test_the_pages_decoder_agrees_with_pytorch_on_1000_codes(page, name):
     expected = vae.decode(codes).mean.flatten(1)
     assert expected.std() > 0.1  # pictures, not blank sheets
     assert (run_in_page(page, decoder_program(vae), codes) - expected).abs().max() <= 1 / 255
+
+
+OWN = {
+    "colour": (lambda: conv_vae(8, (8, 16), 32, (0, 1), Gaussian(), (3, 64, 64)), None),
+    "colour, two features": (lambda: conv_vae(8, (8, 16), 32, (0, 0), PixelGaussian(), (3, 32, 48)), None),
+    "conditional": (lambda: conv_vae(4, (8, 16), 32, (0, 1), None, (3, 32, 32), classes=5), 3),
+    "conditional MLP": (lambda: mlp_vae(4, (64,), image_shape=(1, 20, 12), classes=3), 0),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+@torch.no_grad()
+def test_the_pages_decoder_agrees_with_pytorch_in_colour_and_of_a_class(page, name):
+    build, c = OWN[name]
+    torch.manual_seed(0)
+    vae = build().half().float()
+    for parameter in vae.decoder.parameters():
+        parameter.mul_(2.5).copy_(parameter.half())  # pictures with contrast
+    z = vae.prior.sample([50])
+    model, inputs = vae, z
+    if c is not None:
+        hot = torch.zeros(50, vae.classes)
+        hot[:, c] = 1
+        model, inputs = vae.given(c), torch.cat([z, hot], 1)
+    expected = model.decode(z).mean.flatten(1)
+    assert expected.std() > 0.05
+    assert (run_in_page(page, decoder_program(vae), inputs) - expected).abs().max() <= 1 / 255
 
 
 @pytest.mark.parametrize("name", ["manifold", "mlp", "conv"])

@@ -16,9 +16,10 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from vae_utils.data import MNIST
+from vae_utils.evaluation import posterior_parameters
 from vae_utils.explore import widgets
 from vae_utils.explore.widgets import FramePlayer, GapExplorer, LatentExplorer, _made_in_cell
-from vae_utils.likelihoods import PixelGaussian
+from vae_utils.likelihoods import Gaussian, PixelGaussian
 from vae_utils.models import VAE, mlp_vae, paper_vae
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -68,6 +69,48 @@ def test_pictures_of_another_shape_and_light_ones(light):
     assert explorer.spec["size"] == [28, 20] and explorer.spec["light"] == light
     assert explorer.spec["where"].startswith("Decoded in this page")
     explorer.still()
+
+
+@pytest.fixture(scope="module")
+def own():
+    """As `own.folder.image_folder(classes=True)` returns it, of images in colour."""
+    generator = torch.Generator().manual_seed(1)
+    images, labels = torch.rand(30, 3, 16, 12, generator=generator), torch.arange(30) % 3
+    return SimpleNamespace(test=images, test_labels=labels, classes=("ant", "bee", "cat"))
+
+
+@pytest.mark.parametrize("likelihood", [PixelGaussian(), Gaussian()])
+def test_colours_are_shown_as_they_are(likelihood, own):
+    torch.manual_seed(0)
+    vae = mlp_vae(2, (16,), likelihood=likelihood, image_shape=(3, 16, 12))
+    explorer = LatentExplorer(vae, data=own)
+    (shown,) = explorer.pictures([0.5, -1.0])
+    with torch.no_grad():
+        mean = vae.decode(torch.tensor([0.5, -1.0])).mean.movedim(0, -1).clamp(0, 1)
+    assert shown.shape == (16, 12, 3) and abs(shown / 255 - mean.numpy()).max() < 0.51 / 255
+    assert explorer.spec["channels"] == 3 and explorer.spec["light"] and not explorer.spec["conditional"]
+    assert explorer.spec["class_names"] == ["ant", "bee", "cat"]
+    assert explorer.spec["where"].startswith("Decoded in this page") and len(explorer.images) == 30 * 3 * 16 * 12
+    assert picture(explorer.still()).ndim == 3
+
+
+@pytest.mark.parametrize("latent_size", [2, 3])
+def test_a_conditional_model_is_shown_at_its_class(latent_size, own):
+    torch.manual_seed(0)
+    vae = mlp_vae(latent_size, (16,), image_shape=(3, 16, 12), classes=3)
+    explorer, z = LatentExplorer(vae, data=own, c=1), [0.3] * latent_size
+    assert explorer.spec["conditional"] and explorer.spec["steps"][0][0]["op"] == "linear"
+    for c in range(3):
+        explorer.c = c
+        with torch.no_grad():
+            mean = vae.given(c).decode(torch.tensor(z)).mean.movedim(0, -1)
+        assert abs(explorer.pictures(z)[0] / 255 - mean.numpy()).max() < 0.51 / 255
+        explorer.still()
+    codes = torch.frombuffer(bytearray(explorer.codes[0]), dtype=torch.float32).view(30, latent_size)
+    torch.testing.assert_close(codes, posterior_parameters(vae.given(own.test_labels), own.test)[0])
+    assert LatentExplorer(vae).spec["class_names"] == ["0", "1", "2"]
+    with pytest.raises(ValueError, match="c was expected to be from 0 to 2, got 3"):
+        explorer.c = 3
 
 
 @pytest.mark.parametrize("z", [[], [0.0], [0.0, 0, 0], [math.nan, 0], [0, math.inf], [0, -math.inf]])
@@ -136,6 +179,14 @@ def test_looking_does_not_change_a_model_in_training():
         ({"a": mlp_vae(2, (4,)), "b": mlp_vae(3, (4,))}, None, "same number of latents"),
         ({"a": mlp_vae(2, (4,)), "b": mlp_vae(2, (4,), image_shape=(1, 28, 20))}, None, "images of one shape, got"),
         (mlp_vae(2, (4,)), torch.rand(3, 1, 28, 28), "load_mnist"),
+        (mlp_vae(2, (4,)), SimpleNamespace(test=torch.rand(3, 1, 28, 28), test_labels=None), "no labels; leave it out"),
+        (mlp_vae(2, (4,), image_shape=(2, 8, 8)), None, "grey images or images of three channels"),
+        ({"a": mlp_vae(2, (4,)), "b": mlp_vae(2, (4,), classes=3)}, None, "same number of classes"),
+        (
+            mlp_vae(2, (4,)),
+            SimpleNamespace(test=torch.rand(3, 1, 28, 28), test_labels=torch.tensor([0, 4, 10])),
+            "at most ten classes, got 10",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused_in_a_sentence(models, data, sentence):
@@ -174,9 +225,9 @@ def answers(monkeypatch):
 def test_a_decoder_that_cannot_leave_answers_from_the_kernel(answers):
     explorer, sent = answers
     assert explorer.weights == [] and "by the kernel, because its network" in explorer.spec["where"]
-    explorer._answer(explorer, {"z": [0.5, 0.5]}, [])
+    explorer._answer(explorer, {"z": [0.5, 0.5], "c": 0}, [])
     ((content, (pixels,)),) = sent
-    assert content == {"z": [0.5, 0.5]}
+    assert content == {"z": [0.5, 0.5], "c": 0}
     assert pixels == bytes([255 - round(255 * torch.tensor(1.0).sigmoid().item())] * 784)
 
 
@@ -191,7 +242,7 @@ def test_a_decoder_that_cannot_leave_answers_from_the_kernel(answers):
 )
 def test_an_exception_reaches_the_reader(answers, question, words):
     explorer, sent = answers
-    explorer._answer(explorer, question, [])
+    explorer._answer(explorer, question | {"c": 0}, [])
     ((content, buffers),) = sent
     assert words in content["error"] and buffers is None
 

@@ -86,8 +86,10 @@ class DrawingPad(LiveWidget):
     @checked
     def __init__(self, vae: VAE, data: MNIST | None = None, image: Tensor | None = None):
         family = type(vae.likelihood).__name__
-        if vae.image_shape != IMAGE_SHAPE or family not in LIKELIHOODS:
-            given = f"{family} of {' x '.join(map(str, vae.image_shape[1:]))} pixels"
+        if vae.image_shape != IMAGE_SHAPE or family not in LIKELIHOODS or vae.classes:
+            channels, *sides = vae.image_shape
+            given = f"{family} of {' x '.join(map(str, sides))} pixels" + f" in {channels} channels" * (channels > 1)
+            given += f" and {vae.classes} classes" * (vae.classes > 0)
             raise ValueError(refusal("a model", f"of 28 x 28 pixels with {' or '.join(LIKELIHOODS)}", given))
         self._vae = vae = copy.deepcopy(vae).to("cpu", torch.float32).eval()  # to look at
         try:

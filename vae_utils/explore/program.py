@@ -53,14 +53,15 @@ def decoder_program(vae, features=False):
         features: whether to stop at the features, from which the page can compute log p(x|z) without loss.
 
     Returns:
-        Program: from a code [J] to means or features, one for each pixel.
+        Program: from a code [J], and of a conditional model the one-hot class after it [K], to means or features, one
+            for each pixel of each channel.
 
     Raises:
         NotPortable: if the decoder holds something else, or is too large for a web page.
     """
     if vae.likelihood.link is None:
         raise NotPortable(f"the mean of a {type(vae.likelihood).__name__} is computed there")
-    writer = _written(vae.decoder, (vae.latent_size,))
+    writer = _written(vae.decoder, (vae.latent_size + vae.classes,))
     if vae.likelihood.features_per_pixel > 1:  # the first of them make the mean
         writer.step("first", [len(writer.steps)], vae.image_shape)
     if vae.likelihood.link == "sigmoid" and not features:

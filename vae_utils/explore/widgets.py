@@ -127,36 +127,48 @@ class LatentExplorer(LiveWidget):
     """Move a code z and see what each decoder makes of it.
 
     With two latents there is a plane with a point to drag; with more, a slider for each latent, in the order
-    of its share of the KL, the collapsed ones folded away. `z` holds the position and may be set.
+    of its share of the KL, the collapsed ones folded away. `z` holds the position and may be set. A conditional model
+    has a selector of its classes too; `c` holds the class.
 
     Args:
-        models: a VAE, or a dict of name to VAE to see side by side at the same z, with as many latents each.
-        data: test images to show as codes, as `load_mnist()` returns them; None for none. With two models,
-            paths between digits and the nearest test image go by the codes of the first.
+        models: a VAE of grey images or of three channels, or a dict of name to VAE to see side by side at the same z,
+            with as many latents and classes each.
+        data: test images to show as codes, as `load_mnist()` or `own.folder.image_folder(classes=True)` returns them;
+            None for none. With two models, paths between digits and the nearest test image go by the codes of the
+            first.
         z: where the point starts; the origin if None.
         compact: leave out the buttons, the path, the legend, and words that a newcomer does not know yet.
-        light: whether a pixel of 1 is light, as in a photograph; by default it is ink on paper.
+        light: whether a pixel of 1 is light, as in a photograph; by default it is ink on paper. Colours are shown as
+            they are.
+        c: the class at the start, from 0 to K - 1.
 
     Raises:
-        ValueError: if there is no model, the latent sizes or the shapes of the images differ, `data` is something
-            else, or `z` is not J finite numbers.
+        ValueError: if there is no model, the latent sizes, classes or the shapes of the images differ, images have two
+            channels or more than three, `data` is something else, `z` is not J finite numbers, or `c` no class.
     """
 
     z = traitlets.List(traitlets.Float()).tag(sync=True)
+    c = traitlets.Int().tag(sync=True)
     weights = traitlets.List().tag(sync=True)  # of each decoder, float16
     codes = traitlets.List().tag(sync=True)  # means of q(z|x) by each model, float32 [N, J]
-    images = traitlets.Bytes().tag(sync=True)  # of the same test images, uint8 [N, H W]
+    images = traitlets.Bytes().tag(sync=True)  # of the same test images, uint8 [N, C H W]
 
-    def __init__(self, models, data=None, z=None, compact=False, light=False):
+    def __init__(self, models, data=None, z=None, compact=False, light=False, c=0):
         self.models = _named(models)
         vae = next(iter(self.models.values()))
-        self._latent_size, self._light = vae.latent_size, light
+        channels, *size = vae.image_shape
+        light = light or channels == 3  # colours are never ink
+        self._latent_size, self._light, self._num_classes = vae.latent_size, light, vae.classes
         spec, binary = _programs(self.models)
         shown, encoded = _encode(self.models, data)
-        spec |= shown | {"names": list(self.models), "latent_size": vae.latent_size, "size": list(vae.image_shape[1:])}
+        spec |= shown | {"names": list(self.models), "latent_size": vae.latent_size, "size": size, "channels": channels}
         spec |= {"colours": list(DIGIT_COLOURS), "compact": compact, "light": light}
         start = [0.0] * vae.latent_size if z is None else list(map(float, z))
-        super().__init__(kind="latent", z=start, spec=spec, **binary, **encoded)
+        class_names = getattr(data, "classes", ())
+        if vae.classes and len(class_names) != vae.classes:
+            class_names = map(str, range(vae.classes))
+        spec |= {"class_names": list(class_names), "conditional": vae.classes > 0}
+        super().__init__(kind="latent", z=start, c=c, spec=spec, **binary, **encoded)
         self.on_msg(self._answer)
 
     @traitlets.validate("z")
@@ -166,35 +178,49 @@ class LatentExplorer(LiveWidget):
             raise ValueError(f"a position was expected to be {self._latent_size} finite numbers, got {z}")
         return z
 
+    @traitlets.validate("c")
+    def _require_class(self, proposal):
+        if not 0 <= proposal["value"] < max(1, self._num_classes):
+            raise ValueError(f"c was expected to be from 0 to {max(0, self._num_classes - 1)}, got {proposal['value']}")
+        return proposal["value"]
+
+    def _of_class(self, model, c=None):
+        """The model to look at: of the chosen class, if it is conditional."""
+        return _given(model, self.c if c is None else c)
+
     @torch.no_grad()
-    def pictures(self, z):
+    def pictures(self, z, c=None):
         """What each model decodes at one position.
 
         Args:
             z: J finite numbers.
+            c: the class, if models are conditional; the chosen one if None.
 
         Returns:
-            List of uint8 arrays [H, W], the mean of p(x|z), as ink on paper unless `light`: 255 is white.
+            List of uint8 arrays, the mean of p(x|z): [H, W], as ink on paper unless `light`, 255 is white; or
+            [H, W, 3], red, green and blue.
 
         Raises:
             ValueError: if `z` is not J finite numbers.
         """
         z = self._require_position({"value": z})
-        means = (model.decode(torch.tensor([z]).to(model.prior.mean)).mean for model in self.models.values())
+        models = (self._of_class(model, c) for model in self.models.values())
+        means = (model.decode(torch.tensor([z]).to(model.prior.mean)).mean for model in models)
         return [image_wall(self._ink(mean), gap=0) for mean in means]
 
     def _ink(self, images):
-        """The pictures module shows 1 as ink."""
-        return 1 - images if self._light else images
+        """The pictures module shows 1 as ink, if images are grey."""
+        return 1 - images if self._light and images.shape[-3] == 1 else images
 
     def _answer(self, _, question, buffers):
         """Decode what the page asks for. The widget shows the reader any error."""
         try:
-            pictures = self.pictures(question["z"])
+            pictures = self.pictures(question["z"], question["c"])
         except Exception as error:
-            self.send({"z": question.get("z"), "error": f"{type(error).__name__}: {error}"})
-        else:
-            self.send({"z": question["z"]}, buffers=[picture.tobytes() for picture in pictures])
+            self.send(question | {"error": f"{type(error).__name__}: {error}"})
+        else:  # one channel after the other, as from a decoder in the page
+            pictures = [np.moveaxis(picture, -1, 0) if picture.ndim == 3 else picture for picture in pictures]
+            self.send(question, buffers=[picture.tobytes() for picture in pictures])
 
     @torch.no_grad()
     def still(self):
@@ -222,7 +248,7 @@ class LatentExplorer(LiveWidget):
         scale, ticks = ("", ()) if self.spec["compact"] else (": quantile of the prior", (0.1, 0.5, 0.9))
         for ax, (name, model) in zip(axes[0, dots:], self.models.items()):
             height, width = model.image_shape[1:]
-            wall = image_wall(self._ink(manifold(model, 9)), gap=0)
+            wall = image_wall(self._ink(manifold(self._of_class(model), 9)), gap=0)
             ax.imshow(wall, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 0, 1), aspect=height / width)
             ax.set(xlabel=f"$z_1${scale}", ylabel=f"$z_2${scale}", xticks=ticks, yticks=ticks)
             ax.set_title(f"decoded by {name}")
@@ -236,7 +262,7 @@ class LatentExplorer(LiveWidget):
 
     def _traversals(self):
         name, model = next(iter(self.models.items()))
-        rows = {}
+        model, rows = self._of_class(model), {}
         for j in self.spec["order"][:5]:
             z = torch.tensor(self.z).to(model.prior.mean).repeat(9, 1)
             z[:, j] = torch.linspace(-3, 3, 9)
@@ -250,6 +276,11 @@ def _named(models):
     if not models or not all(isinstance(model, VAE) for model in models.values()):
         given = ", ".join(type(model).__name__ for model in models.values()) or "none"
         raise ValueError(f"models were expected to be a VAE or a dict from names to VAEs, got {given}")
+    if wrong := [model.image_shape for model in models.values() if model.image_shape[0] not in (1, 3)]:
+        raise ValueError(f"models were expected to have grey images or images of three channels, got {wrong[0]}")
+    classes = {name: model.classes for name, model in models.items()}
+    if len(set(classes.values())) > 1:
+        raise ValueError(f"models were expected to have the same number of classes, got {classes}")
     sizes = {name: model.latent_size for name, model in models.items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"models were expected to have the same number of latents, got {sizes}")
@@ -283,20 +314,28 @@ def _encode(models, data):
     about |= {"kl": None, "order": list(range(size)), "collapsed": []}
     if data is None:
         return about, {"codes": [], "images": b""}
-    if not hasattr(data, "test_labels"):
+    if getattr(data, "test_labels", None) is None:
         given = f"{type(data).__name__}, which has no labels; leave it out, and no codes are drawn"
         raise ValueError(f"data was expected to be as load_mnist() returns it, got {given}")
     measured = data.test[:MEASURED].to("cpu", torch.float32)
     images, labels = measured[:NUM_SHOWN], data.test_labels[:NUM_SHOWN]
-    codes = [posterior_parameters(model, images)[0] for model in models.values()]
+    if len(labels) and labels.max() >= len(DIGIT_COLOURS):
+        raise ValueError(f"labels were expected to be of at most ten classes, got {labels.max()}; leave data out")
+    codes = [posterior_parameters(_given(model, labels), images)[0] for model in models.values()]
     about |= {"labels": labels.tolist(), "typical": _typical(codes[0], labels), "extent": extent_of(torch.cat(codes))}
     if size > 2 and len(measured) > 1:
+        models = {name: _given(model, data.test_labels[:MEASURED]) for name, model in models.items()}
         # Of several models, the one that uses a latent most counts.
         kl = torch.stack([kl_per_dimension(model, measured) for model in models.values()]).amax(0)
         active = torch.stack([active_units(model, measured) for model in models.values()]).any(0)
         about |= {"kl": kl.tolist(), "order": kl.argsort(descending=True).tolist()}
         about |= {"collapsed": (~active).nonzero()[:, 0].tolist()}
     return about, {"codes": [code.numpy().tobytes() for code in codes], "images": as_bytes(images).numpy().tobytes()}
+
+
+def _given(model, c):
+    """The model of these classes, if it is conditional."""
+    return model.given(c) if model.classes else model
 
 
 def extent_of(codes):

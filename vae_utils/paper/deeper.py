@@ -33,8 +33,7 @@ def deeper_paper_vae(
     vae = paper_vae(latent_size, hidden, std, likelihood, image_shape)
     if decoder_layers == 1:
         return vae
-    feature_shape = (likelihood.features_per_pixel, *image_shape[1:])
-    decoder = MLPDecoder(latent_size, [hidden] * decoder_layers, "tanh", False, feature_shape)
+    decoder = MLPDecoder(latent_size, [hidden] * decoder_layers, "tanh", False, likelihood.feature_shape(image_shape))
     for parameter in decoder.parameters():
         nn.init.normal_(parameter, 0, std)
     return VAE(vae.encoder, decoder, likelihood, latent_size, image_shape=image_shape)

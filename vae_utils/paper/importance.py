@@ -118,18 +118,19 @@ def log_likelihood(
         LogLikelihood. `effective_samples` is (sum w)^2 / sum w^2, from 1 (one draw has all the weight) to K.
 
     Raises:
-        ValueError: if `images` are not grey images in [0, 1], or `num_samples` or `every` < 1.
+        ValueError: if `images` are not images in [0, 1] of the model's shape, or `num_samples` or `every` < 1.
     """
     require_images(images, vae.image_shape)
     require_whole("every", every)
     x = vae.observe(images.cpu(), torch.Generator().manual_seed(seed))[::every]
     batches = x.split(16)
+    models = vae.split([len(batch) for batch in batches])
     chunks = [min(64, num_samples - done) for done in range(0, num_samples, 64)] or [num_samples]
     estimates, effective = [], []
     with on_device(vae, device) as device, fixed_seed(seed):
-        for batch in batches if progress is None else progress(batches):
+        for model, batch in zip(models, batches if progress is None else progress(batches), strict=True):
             batch = batch.to(device)
-            log_weights = torch.cat([importance_log_weights(vae, batch, size) for size in chunks])  # [K, B]
+            log_weights = torch.cat([importance_log_weights(model, batch, size) for size in chunks])  # [K, B]
             total = log_weights.logsumexp(0)
             estimates.append((total - math.log(num_samples)).cpu())
             effective.append((2 * total - (2 * log_weights).logsumexp(0)).exp().cpu())

@@ -114,6 +114,8 @@ def _remedy(value, hint):
         return "torch.from_numpy(...) makes a tensor of an array"
     if torch.Tensor in wanted and hasattr(value, "train_labels"):
         return "its images are in .train and .test"
+    if torch.Tensor in wanted and isinstance(value, (list, tuple)) and all(isinstance(entry, Real) for entry in value):
+        return "torch.tensor(...) makes a tensor of numbers"
     if torch.Tensor in wanted and isinstance(value, (list, tuple)):
         return "torch.stack(...) makes one tensor of several"
     if torch.Tensor in wanted and isinstance(value, (DataLoader, Dataset)):

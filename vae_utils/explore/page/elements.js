@@ -104,10 +104,12 @@ export class Picture {
     this.canvas.setAttribute("aria-label", caption);
   }
 
-  // `paper`: numbers from 0 (black) to 255 (white).
+  // `paper`: numbers from 0 (black) to 255 (white); or three times as many, all red ones, then green, then blue.
   show(paper) {
-    const data = this.image.data;
-    for (let i = 0; i < paper.length; i++) data[4 * i] = data[4 * i + 1] = data[4 * i + 2] = paper[i];
+    const { data } = this.image, pixels = data.length / 4, step = paper.length > pixels ? pixels : 0;
+    for (let i = 0; i < pixels; i++) {
+      for (let k = 0; k < 3; k++) data[4 * i + k] = paper[k * step + i];
+    }
     this.context.putImageData(this.image, 0, 0);
   }
 

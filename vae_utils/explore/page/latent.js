@@ -13,7 +13,11 @@ export class LatentExplorer {
     this.z = this.start = [...model.get("z")];
     this.codes = model.get("codes").map((view) => rows(view, this.latent_size));
     this.images = model.get("images");                     // bytes, all pixels of each test image
-    this.decoders = model.get("weights").map((view, m) => makeProgram(this.steps[m], readHalf(view)));
+    this.c = model.get("c");                               // the class, if the models are conditional
+    this.decoders = model.get("weights").map((view, m) => {
+      const run = makeProgram(this.steps[m], readHalf(view));
+      return this.conditional ? (z) => run([...z, ...this.class_names.map((_, k) => Number(k === this.c))]) : run;
+    });
     this.chosen = null;                                    // the number of the test image that is shown
     this.dots = this.labels.length > 0 && this.latent_size === 2;
     this.mappable = this.decoders.length > 0 && this.products < MOST_FOR_A_MAP / MAP_SIDE ** 2;
@@ -47,6 +51,7 @@ export class LatentExplorer {
     root.classList.toggle("vae-compact", this.compact);
     root.classList.toggle("vae-pair", flat && !single);
     root.append(make("div", { class: "vae-row" }, ...columns));
+    if (this.conditional) root.append(this.selector());
     if (!this.compact) root.append(this.controls(), this.paths());
     if (!this.compact && this.dots) root.append(legend(this.colours));
     root.append(make("div", { class: "vae-where" }, this.where));
@@ -69,6 +74,27 @@ export class LatentExplorer {
       box.append(make("details", {}, make("summary", {}, title), ...elements(true)));
     }
     return box;
+  }
+
+  selector() {
+    const options = this.class_names.map((name, k) => make("option", { value: k }, name));
+    const onchange = () => this.guard(() => this.give(Number(this.select.value)));
+    this.select = make("select", { "aria-label": "class of the pictures", "data-action": "class", onchange }, ...options);
+    this.select.value = this.c;
+    return make("div", { class: "vae-line" }, make("label", {}, "class ", this.select));
+  }
+
+  // The one way in which c changes: maps of the plane are of one class.
+  give(c) {
+    this.c = c;
+    this.select.value = c;
+    for (const plane of this.planes) {
+      plane.maps = {};
+      plane.redraw();
+    }
+    this.show();
+    this.model.set("c", c);
+    try { this.model.save_changes(); } catch { this.lost(); }
   }
 
   controls() {
@@ -152,8 +178,9 @@ export class LatentExplorer {
   }
 
   choose(i, code) {
-    this.test.say(`test image: a ${this.labels[i]}`);
-    const pixels = this.size[0] * this.size[1];
+    this.test.say(`test image: a ${this.class_names[this.labels[i]] ?? this.labels[i]}`);
+    const pixels = this.channels * this.size[0] * this.size[1];
+    if (this.conditional) this.give(this.labels[i]);
     this.test.show(ink(Array.from({ length: pixels }, (_, k) => this.images.getUint8(pixels * i + k) / 255), this.light));
     this.moveTo([...code], { chosen: i });
   }
@@ -183,9 +210,9 @@ export class LatentExplorer {
   ask() {
     if (this.asked) return;
     if (this.model.kernel === false) return this.lost();   // an exported page
-    const z = this.z;
-    try { this.model.send({ z }); } catch { return this.lost(); }
-    this.asked = z;
+    const { z, c } = this;
+    try { this.model.send({ z, c }); } catch { return this.lost(); }
+    this.asked = { z, c };
     clearTimeout(this.patience);
     this.patience = setTimeout(() => {
       this.asked = null;                                   // or no move would ever be asked about again
@@ -201,11 +228,12 @@ export class LatentExplorer {
         + "run the cells again.");
   }
 
-  answer({ z, error }, buffers) {
-    if (!this.asked || z.join() === this.asked.join()) {   // or it answers another view of this widget
+  answer({ z, c, error }, buffers) {
+    const isAt = (place) => z.join() === place.z.join() && c === place.c;
+    if (!this.asked || isAt(this.asked)) {                 // or it answers another view of this widget
       clearTimeout(this.patience);
       this.asked = null;
-      if (z.join() !== this.z.join()) this.ask();          // the point has moved on
+      if (!isAt(this)) this.ask();                         // the point has moved on
     }
     if (error) throw new Error(error);
     this.tell("");
@@ -217,6 +245,9 @@ export class LatentExplorer {
       "change:z": () => {
         const z = this.model.get("z");
         if (z.join() !== this.z.join()) this.guard(() => { this.z = [...z]; this.chosen = null; this.show(); });
+      },
+      "change:c": () => {
+        if (this.conditional && this.model.get("c") !== this.c) this.guard(() => this.give(this.model.get("c")));
       },
       "msg:custom": (content, buffers) => this.guard(() => this.answer(content, buffers)),
       "comm_live_update": () => this.lost(),

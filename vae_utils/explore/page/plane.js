@@ -45,7 +45,7 @@ export class Plane extends LatentAxes {
 
   // What the decoder makes of positions on a grid, pale enough for what lies on it.
   map() {
-    const [height, width] = this.explorer.size, { light } = this.explorer;
+    const [height, width] = this.explorer.size, { light, channels } = this.explorer, pixels = height * width;
     const down = this.explorer.compact ? 10 : MAP_SIDE, across = Math.round(down * height / width);
     const canvas = make("canvas", { width: width * across, height: height * down });
     const context = canvas.getContext("2d"), tile = context.createImageData(width, height);
@@ -53,8 +53,9 @@ export class Plane extends LatentAxes {
       const column = i % across, row = Math.floor(i / across);
       const shares = [(column + 0.5) / across, 1 - (row + 0.5) / down];
       const means = this.decode(shares.map((share) => this.coordinate(share)));
-      for (let k = 0; k < height * width; k++) {
-        tile.data[4 * k + 3] = 150 * (light ? 1 - means[k] : means[k]);            // black, seen through
+      for (let k = 0; k < pixels; k++) {
+        for (let j = 0; channels === 3 && j < 3; j++) tile.data[4 * k + j] = 255 * means[j * pixels + k];
+        tile.data[4 * k + 3] = channels === 3 ? 150 : 150 * (light ? 1 - means[k] : means[k]);   // black, seen through
       }
       context.putImageData(tile, width * column, height * row);
     }
