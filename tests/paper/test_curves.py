@@ -100,3 +100,12 @@ def test_several_seeds_are_a_line_and_a_band_as_far_as_all_go():
     assert "ours, all seeds" in [text.get_text() for text in figure.legends[0].get_texts()]
     thin = [line for line in figure.axes[0].lines if line.get_linewidth() < 3]
     assert [line.get_ydata().tolist() for line in thin] == 2 * [first[1].tolist()]
+
+
+def test_no_line_leads_to_our_first_report_within_the_axes_from_one_outside():
+    far, near = np.array([100.0, 1e6, 1e7]), np.array([100.0, 200.0])
+    ours = {("Fig2", "MNIST Nz=3"): {"AEVB test": [(far, far), (near, near)], "WS test": [(near, near)]}}
+    ax, *_ = curves.plot_figure("Fig2", ["MNIST Nz=3"], ours, x_limits=(1e5, 3e8)).axes
+    thin = [line for line in ax.get_lines() if line.get_linewidth() < 3]
+    assert [line.get_xdata().tolist() for line in thin] == [[1e6, 1e7]]
+    plt.close("all")

@@ -169,9 +169,7 @@ def plot_figure(figure, panels, curves, y_limits=(-150, -95), x_limits=(1e5, 3e8
         ax.remove()
     for ax, panel in zip(axes.flat, panels):
         ours = curves.get((figure, panel), {})
-        # No line from a report that lies outside: over a long way it would look like a curve.
-        inside = {curve: [(x[x >= x_limits[0]], y[x >= x_limits[0]]) for x, y in ours[curve]] for curve in ours}
-        plot_over_paper(ax, figure, panel, inside)
+        plot_over_paper(ax, figure, panel, {curve: _from(x_limits[0], seeds) for curve, seeds in ours.items()})
         methods |= dict.fromkeys(curve.split()[0] for curve in paper_curves(figure, paper_panel(panel)))
         ax.set(xlim=x_limits, ylim=y_limits)
     for ax in axes[:, 0]:
@@ -215,6 +213,12 @@ def plot_paper_curves(ax, panel, curves=("AEVB train", "AEVB test"), figure="Fig
         ax.plot(*known[curve], **line, **marks, label=f"paper, {curve}")
     ax.legend()
     return ax
+
+
+def _from(left, seeds):
+    """The seeds' points from `left` on: over a long way, the line from a report outside would look like a curve."""
+    inside = [(samples[samples >= left], nats[samples >= left]) for samples, nats in seeds]
+    return [(samples, nats) for samples, nats in inside if len(samples)]
 
 
 def _spread_out(samples, nats):
