@@ -1,0 +1,91 @@
+"""What the site's pages are made of. Each text stands in one place of the project, and here is where."""
+
+import re
+from pathlib import Path
+
+from vae_utils.authoring import lesson
+from vae_utils.authoring.lesson import LESSONS
+from vae_utils.files import ASSETS
+
+README = LESSONS.parent / "README.md"
+FIGURES = {  # under the scoreboard: file, what it shows
+    "fig2-mnist.png": "Figure 2, MNIST: the test bound against the number of images seen, the paper's curves and ours",
+    "fig2-frey.png": "Figure 2, Frey Face: the paper's curves and ours",
+    "fig3.png": "Figure 3: the marginal likelihood, by AEVB, wake-sleep and Monte Carlo EM",
+    "fig4-mnist.png": "Figure 4, MNIST: the plane that a model with two latents has learned",
+    "fig4-frey.png": "Figure 4, Frey Face: the plane of faces",
+    "fig5.png": "Figure 5: draws from models with 2, 5, 10 and 20 latents",
+}
+
+
+def documents():
+    """Pages that are Markdown in the project: tuples of file, source, label and text."""
+    pages = [
+        ("teaching.html", LESSONS / "TEACHING.md", "Teach from it"),
+        ("scoreboard.html", ASSETS / "scoreboard.md", "The paper, claim by claim"),
+        ("handbook.html", README, "Handbook"),
+        ("contributing.html", LESSONS / "CONTRIBUTING.md", "Write a lesson"),
+    ]
+    made = []
+    for file, path, label in pages:
+        text = path.read_text("utf-8")
+        if path.name == "scoreboard.md":
+            text = f"# {label}\n\n{section('The paper, claim by claim', 1)}\n\n{text}\n\n{_figures()}"
+        made.append((file, path.relative_to(LESSONS.parent).as_posix(), label, text))
+    return made
+
+
+def _figures():
+    shown = [f"### {words.partition(':')[0]}\n\n![{words}]({file})\n\n*{words}.*" for file, words in FIGURES.items()]
+    return "\n\n".join(["## The figures", *shown])
+
+
+def section(title, blocks=None):
+    """README's section of this title without its heading: all of it, or its first blocks."""
+    text = README.read_text("utf-8")
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    parts = lesson.blocks(found[1])
+    return "\n\n".join(source for _, source in parts[:blocks])
+
+
+def opening():
+    """README's title and its first paragraph."""
+    head, _, rest = README.read_text("utf-8").partition("\n")
+    return head.removeprefix("# "), lesson.blocks(rest)[0][1]
+
+
+def to_start():
+    """The part of README's section "Start" that ends with the first command."""
+    parts = lesson.blocks(section("Start"))
+    last = next(i for i, (kind, _) in enumerate(parts) if kind == "fence")
+    return "\n\n".join(source for _, source in parts[: last + 1])
+
+
+def labels():
+    """What README's table of the course calls each lesson: {stem: label}."""
+    return {stem: label for label, stem in re.findall(r"\| \[(.*?)\]\(notebooks/(\w+)\.ipynb\)", README.read_text("utf-8"))}
+
+
+def downloads(folder):
+    """The page of what is there to download, as Markdown, from what lies in `folder`."""
+    kinds = {"learner": "notebook for learners", "slides": "slides"}
+    rows = []
+    for stem, label in labels().items():
+        cells = []
+        for kind in kinds:
+            for path in sorted(Path(folder, kind).glob(f"{stem}.*")):
+                cells.append(f"[{kinds[kind]}](downloads/{kind}/{path.name}), {path.stat().st_size / 1e6:.1f} MB")
+        rows.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(
+        [
+            "# Downloads",
+            "",
+            "Notebooks without outputs and solutions, with hints and checks, and a deck of slides for each lesson. A deck is one",
+            "file that needs no network; the key S shows the speaker's notes. To run a notebook you need the project: see",
+            "[how to run it](../README.md#start).",
+            "",
+            "| lesson | to work through | to show |",
+            "|---|---|---|",
+            *rows,
+        ]
+    )
