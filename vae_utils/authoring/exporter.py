@@ -145,7 +145,7 @@ def embed_widgets(nb, parts):
         buffers = [
             {"path": buffer["path"], "data": parts.text(buffer["data"])} for buffer in models[name].get("buffers", [])
         ]
-        shown[name] = {"source": number, "state": state, "buffers": buffers}
+        shown[name] = {"source": number, "state": parts.text(json.dumps(state)), "buffers": buffers}
         still = picture(output.data, parts) if "image/png" in output.data else ""
         output.data = {"text/html": f'<div class="vae-page" data-model="{html.escape(name)}">{still}</div>'}
         last = output

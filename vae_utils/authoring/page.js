@@ -76,7 +76,8 @@ async function dress(style) {
   document.head.append(element);
 }
 
-async function start({ source, state, buffers }) {
+async function start({ source, state: written, buffers }) {
+  const state = JSON.parse(await textOf(written));
   await Promise.all(styles.map((style, i) => isApart(style) && (dressed[i] ??= dress(style))));
   await Promise.all(buffers.map(async ({ path, data }) => {
     const owner = path.slice(0, -1).reduce((part, key) => part[key], state);

@@ -131,10 +131,11 @@ def _front(shared):
 
 
 def _documents(folder, shared):
-    texts = [*sources.documents(), ("downloads.html", "notebooks/", "Downloads", sources.downloads(folder / "downloads"))]
-    for file, source, label, text in texts:
+    about = "Learner copies of the lessons, without outputs and solutions, and slides that need no network."
+    listed = ("downloads.html", "notebooks/", "Downloads", about, sources.downloads(folder / "downloads"))
+    for file, source, label, description, text in [*sources.documents(), listed]:
         article = article_of(markdown_notebook(text), label, shared, live=False)
-        yield Page(file, source, label, title_of(text), description_of(text.partition("\n")[2]), article)
+        yield Page(file, source, label, title_of(text), description, article)
 
 
 def _lesson(path, repository, shared, live):

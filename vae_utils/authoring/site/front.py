@@ -36,8 +36,7 @@ def notebook():
     words = [
         f"## The idea\n\n{sources.section('The idea')}",
         f"## The course\n\n{sources.section('The course', 2)}",
-        f"## How to run it\n\n{sources.to_start()}\n\nMore ways, and what to do when something is missing: "
-        "[the handbook](../README.md#start).",
+        f"## How to run it\n\n{sources.to_start()}",
     ]
     return new_notebook(cells=[_hero(), *map(new_markdown_cell, words)], metadata={"widgets": _state()})
 

@@ -98,16 +98,16 @@ def plain(source):
 
 def made_ready(soup):
     """Make an article fit for everybody's eyes, ears and keys, in place."""
-    for number, prompt in enumerate(soup.select(".jp-InputPrompt, .jp-OutputPrompt")):
-        prompt.decompose()
+    for tag in soup.select(".jp-InputPrompt, .jp-OutputPrompt, summary a.anchor-link"):  # a summary is a button itself
+        tag.decompose()
     for link in soup.select("a.anchor-link"):
         about = " ".join(link.parent.get_text().split()).removesuffix("¶")
         link.attrs |= {"aria-label": f"Link to {about}", "title": "Copy a link to this place"}
         link.string = "#"
-    for table in soup.select("table"):
+    for number, table in enumerate(soup.select("table"), start=1):
         table.wrap(soup.new_tag("div", attrs={"class": "vae-wide", "tabindex": "0", "role": "region"}))
         words = ", ".join(cell.get_text().strip() for cell in table.select("tr:first-child th"))
-        table.parent["aria-label"] = f"Table: {words.strip(' ,') or 'two columns'}"
+        table.parent["aria-label"] = f"Table {number}: {words}".rstrip(" ,:")
         for cell in table.select("th"):
             if not cell.get_text().strip():
                 cell.name = "td"

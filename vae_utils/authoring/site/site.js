@@ -12,11 +12,13 @@ function say(words) {
 
 // --- theme: as the system, light, dark
 
-const THEMES = { "": "as the system", light: "light", dark: "dark" };
+const THEMES = { "": ["Auto", "as the system"], light: ["Light", "light"], dark: ["Dark", "dark"] };
 const themeButton = document.querySelector(".vae-theme-button");
 
 function showTheme() {
-  themeButton.textContent = `Theme: ${THEMES[root.dataset.theme] ?? THEMES[""]}`;
+  const [word, meaning] = THEMES[root.dataset.theme] ?? THEMES[""];
+  themeButton.textContent = word;
+  themeButton.setAttribute("aria-label", `${word}: the theme is ${meaning}; change it`);
 }
 
 themeButton.onclick = () => {
@@ -68,8 +70,11 @@ for (const link of document.querySelectorAll("a.anchor-link")) {
 // --- what is too wide scrolls, by the keys too
 
 function reachable() {
-  for (const part of document.querySelectorAll("article pre, .vae-formula, .jp-RenderedHTML")) {
-    if (part.scrollWidth > part.clientWidth + 1) part.tabIndex = 0;
+  const parts = [...document.querySelectorAll("article :is(pre, p, li), .vae-formula, .jp-RenderedHTML")];
+  const wider = parts.map((part) => part.scrollWidth > part.clientWidth + 1);
+  for (const [i, part] of parts.entries()) {
+    part.classList.toggle("vae-wider", wider[i]);
+    if (wider[i]) part.tabIndex = 0;
     else part.removeAttribute("tabindex");
   }
 }

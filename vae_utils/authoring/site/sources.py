@@ -19,19 +19,19 @@ FIGURES = {  # under the scoreboard: file, what it shows
 
 
 def documents():
-    """Pages that are Markdown in the project: tuples of file, source, label and text."""
+    """Pages that are Markdown in the project: tuples of file, source, label, description and text."""
     pages = [
-        ("teaching.html", LESSONS / "TEACHING.md", "Teach from it"),
-        ("scoreboard.html", ASSETS / "scoreboard.md", "The paper, claim by claim"),
-        ("handbook.html", README, "Handbook"),
-        ("contributing.html", LESSONS / "CONTRIBUTING.md", "Write a lesson"),
+        ("teaching.html", LESSONS / "TEACHING.md", "Teach from it", "Plans for 50, 90 and 180 minutes, an exam, and a server for a class."),
+        ("scoreboard.html", ASSETS / "scoreboard.md", "The paper, claim by claim", "Each claim and number of the paper beside ours, with the verdict, and the figures."),
+        ("handbook.html", README, "Handbook", "How to install and run the course on each system, its results, and what is where."),
+        ("contributing.html", LESSONS / "CONTRIBUTING.md", "Write a lesson", "The rules for a lesson, each with its reason."),
     ]
     made = []
-    for file, path, label in pages:
+    for file, path, label, description in pages:
         text = path.read_text("utf-8")
         if path.name == "scoreboard.md":
             text = f"# {label}\n\n{section('The paper, claim by claim', 1)}\n\n{text}\n\n{_figures()}"
-        made.append((file, path.relative_to(LESSONS.parent).as_posix(), label, text))
+        made.append((file, path.relative_to(LESSONS.parent).as_posix(), label, description, text))
     return made
 
 
@@ -55,10 +55,14 @@ def opening():
 
 
 def to_start():
-    """The part of README's section "Start" that ends with the first command."""
-    parts = lesson.blocks(section("Start"))
-    last = next(i for i, (kind, _) in enumerate(parts) if kind == "fence")
-    return "\n\n".join(source for _, source in parts[: last + 1])
+    """README's first command, with what one needs to know before."""
+    command = next(source for kind, source in lesson.blocks(section("Start")) if kind == "fence")
+    return (
+        "In a fresh clone of the project, with Python 3.11 or newer, on Linux or on a Mac with Apple silicon, this line makes an "
+        f"environment, installs what is needed and opens the first lesson in JupyterLab:\n\n{command}\n\n"
+        "[The handbook](README.md#start) has the line for Windows, a smaller download, two services in the cloud, and what to do "
+        "when something is missing. The pages here need none of it: their pieces work in any browser."
+    )
 
 
 def labels():
