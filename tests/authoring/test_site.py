@@ -1,6 +1,7 @@
 """The website: what is in it, what it weighs, where its links lead, and what a build refuses."""
 
 import base64
+import itertools
 import json
 import re
 from collections import Counter
@@ -18,8 +19,6 @@ from vae_utils.authoring.site.pages import Links, Page, article_of, description_
 from vae_utils.authoring.site.search import sections_of
 from vae_utils.explore.program import decoder_program
 from vae_utils.models import load_vae
-
-
 
 HARMFUL = '<img src=x onerror="window.harmed=1">'
 
@@ -49,8 +48,8 @@ def test_a_shared_part_is_there_once_and_says_where(tmp_path):
 def test_links_lead_to_pages_headings_and_files_or_become_text(tmp_path):
     shared = Shared(tmp_path / "shared", "shared/")
     text = (
-        "# One\n\n[a](02_b.ipynb#cell-id=c7) [b](../README.md#how-to-start-it) [c](../LICENSE) [d](https://example.org) "
-        "[e](#two--more) [f](missing.md)\n\n## Two & more"
+        "# One\n\n[a](02_b.ipynb#cell-id=c7) [b](../README.md#how-to-start-it) [c](../LICENSE) "
+        "[d](https://example.org) [e](#two--more) [f](missing.md)\n\n## Two & more"
     )
     page = page_of(text, shared=shared)
     lesson = page_of("# Lesson", file="02_b.html", source="notebooks/02_b.ipynb")
@@ -72,7 +71,9 @@ def test_links_lead_to_pages_headings_and_files_or_become_text(tmp_path):
 def test_a_picture_that_is_not_there_ends_the_build(tmp_path):
     shared = Shared(tmp_path / "shared", "shared/")
     page = page_of("# One\n\n![words](none.png)", shared=shared)
-    with pytest.raises(ValueError, match="a picture of notebooks/page.md was expected to be in the project, got none.png"):
+    with pytest.raises(
+        ValueError, match="a picture of notebooks/page.md was expected to be in the project, got none.png"
+    ):
         Links([page], shared, "").mend(page)
 
 
@@ -181,7 +182,7 @@ def test_pages_ask_for_nothing_from_the_network_and_link_to_each_other(soups):
         assert soup.html["lang"] == "en" and len(soup.select("h1")) == 1, name
     lessons = sorted(name for name in soups if name[0].isdigit())
     assert len(lessons) == 7
-    for before, after in zip(lessons, lessons[1:]):
+    for before, after in itertools.pairwise(lessons):
         assert soups[before].select_one("a[rel=next]")["href"] == after
         assert soups[after].select_one("a[rel=prev]")["href"] == before
     assert len(soups["scoreboard.html"].select("article img")) == 6

@@ -99,7 +99,7 @@ def _make(options):
 
 
 def _site(options):
-    from vae_utils.authoring.site.build import build_site  # not above: it loads PyTorch, which other commands do not need
+    from vae_utils.authoring.site.build import build_site  # not above: it loads PyTorch, and other commands do not
 
     yield from build_site(options.out, options.address, options.repository, live=not options.stills)
 
@@ -140,11 +140,16 @@ def _parser():
         live = "pages whose widgets work; each lesson is run for that, a minute or two"
         command.add_argument("--live", action="store_true", help=live)
     what = "the website: all lessons as live pages, with a front page and a search"
-    command = commands.add_parser("site", help=what, description=f"Make {what}. Any host serves it, and it opens from a disk.")
+    about = f"Make {what}. Any host serves it, and it opens from a disk."
+    command = commands.add_parser("site", help=what, description=about)
     command.set_defaults(run=_site)
-    command.add_argument("--out", type=Path, default=LESSONS.parent / "handouts" / "site", help="folder (handouts/site/)")
-    command.add_argument("--address", default="", help="where it will be (https://…): shared links then show a picture")
-    repository = "where the project is (https://…): links to its files lead there, and lessons open in the cloud from GitHub"
+    folder = LESSONS.parent / "handouts" / "site"
+    command.add_argument("--out", type=Path, default=folder, help="folder (handouts/site/)")
+    address = "where it will be (https://…): links to it show a picture then"
+    command.add_argument("--address", default="", help=address)
+    repository = (
+        "where the project is (https://…): links to its files lead there, and from GitHub lessons open in the cloud"
+    )
     command.add_argument("--repository", default="", help=repository)
     stills = "widgets as pictures: no lesson is run for that, so the site is there in a minute"
     command.add_argument("--stills", action="store_true", help=stills)

@@ -152,7 +152,9 @@ def embed_widgets(nb, parts):
     # no "</script>" or "<!--" inside
     texts = {"sources": list(map(parts.text, sources)), "styles": list(map(parts.text, styles))}
     data = json.dumps(texts | {"widgets": shown}).replace("<", "\\u003c")
-    last.data["text/html"] += f'<script type="application/json" id="vae-page-data">{data}</script>{parts.script(SCRIPT)}'
+    last.data["text/html"] += (
+        f'<script type="application/json" id="vae-page-data">{data}</script>{parts.script(SCRIPT)}'
+    )
 
 
 def picture(data, parts):

@@ -1,8 +1,8 @@
 """Where the large parts of a page lie: in the page itself, or in files that several pages share.
 
 `Inline` makes a page of one file. `Shared` makes each part a file of its own, named by its content, so that a weight,
-a script or a picture that ten pages need is there once. A page that is opened from a disk may load a script, but may not
-fetch a file of numbers. So what a script has to read is a script too: one line that hands its text over (see page.js).
+a script or a picture that ten pages need is there once. A page that is opened from a disk may load a script, but it may
+not fetch a file of numbers. So what page.js has to read is a script too: one line that hands a text over.
 """
 
 import base64

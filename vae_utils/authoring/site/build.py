@@ -1,6 +1,7 @@
 """All of the site, in a folder of its own until it is whole."""
 
 import json
+import re
 import shutil
 import time
 import uuid
@@ -12,7 +13,7 @@ from nbformat import writes
 
 from vae_utils.authoring.copies import learner_copy
 from vae_utils.authoring.exporter import HOME
-from vae_utils.authoring.lesson import LESSONS, paths, prose, read, stated_minutes
+from vae_utils.authoring.lesson import paths, prose, read, stated_minutes
 from vae_utils.authoring.parts import Shared
 from vae_utils.authoring.site import front, sources
 from vae_utils.authoring.site.pages import SITE, Links, Page, article_of, description_of, markdown_notebook, title_of
@@ -43,7 +44,7 @@ def build_site(folder, address="", repository="", live=True):
     """
     folder = Path(folder).absolute()
     _require_site(folder)
-    address, repository = (_address(name, value) for name, value in {"address": address, "repository": repository}.items())
+    address, repository = _address("address", address), _address("repository", repository)
     making = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     try:
         making.mkdir(parents=True)
@@ -194,6 +195,6 @@ def weight(folder, file):
     sizes = {path: path.stat().st_size for path in Path(folder, SHARED).iterdir() if path.name in text}
     widgets = sum(size for path, size in sizes.items() if f'"file": "{SHARED}{path.name}"' in text)
     searched = sum(size for path, size in sizes.items() if f'data-index="{SHARED}{path.name}"' in text)
-    card = sum(size for path, size in sizes.items() if f'og:image" content=' in text and f"/{path.name}\">" in text)
+    card = sum(size for path, size in sizes.items() if re.search(rf'og:image" content="[^"]*{path.name}"', text))
     before = len(text.encode()) + sum(sizes.values()) - widgets - searched - card
     return round(before / 1000), round(widgets / 1000)

@@ -50,7 +50,7 @@ def _hero():
     widget = _explorer()
     data, metadata = widget._repr_mimebundle_()
     data["image/png"] = base64.b64encode(_still()).decode()
-    data["text/plain"] = f"{STILL_SIDE ** 2} digits decoded from a grid over the plane: neighbours bend into each other."
+    data["text/plain"] = f"{STILL_SIDE**2} digits decoded from a grid over the plane; neighbours are alike."
     return new_code_cell("", outputs=[new_output("display_data", data, metadata=metadata)])
 
 

@@ -11,6 +11,7 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 
 from vae_utils.authoring.exporter import HOME, LessonExporter
 from vae_utils.authoring.lesson import LESSONS, headings
+from vae_utils.support.arguments import refusal
 
 PROJECT = LESSONS.parent
 SITE = Path(__file__).parent
@@ -105,9 +106,9 @@ def made_ready(soup):
         link.attrs |= {"aria-label": f"Link to {about}", "title": "Copy a link to this place"}
         link.string = "#"
     for number, table in enumerate(soup.select("table"), start=1):
-        table.wrap(soup.new_tag("div", attrs={"class": "vae-wide", "tabindex": "0", "role": "region"}))
         words = ", ".join(cell.get_text().strip() for cell in table.select("tr:first-child th"))
-        table.parent["aria-label"] = f"Table {number}: {words}".rstrip(" ,:")
+        name = f"Table {number}: {words}".rstrip(" ,:")
+        table.wrap(soup.new_tag("div", attrs={"class": "vae-wide", "data-name": name}))
         for cell in table.select("th"):
             if not cell.get_text().strip():
                 cell.name = "td"
@@ -150,7 +151,7 @@ class Links:
             if not address.scheme and not image["src"].startswith(self.shared.address):
                 path = PROJECT / _from(page.source, address.path)
                 if not path.is_file():
-                    raise ValueError(f"a picture of {page.source} was expected to be in the project, got {image['src']}")
+                    raise ValueError(refusal(f"a picture of {page.source}", "to be in the project", image["src"]))
                 image["src"] = self.shared.file(path.read_bytes(), path.suffix[1:])
 
     def target(self, page, address):

@@ -70,12 +70,16 @@ for (const link of document.querySelectorAll("a.anchor-link")) {
 // --- what is too wide scrolls, by the keys too
 
 function reachable() {
-  const parts = [...document.querySelectorAll("article :is(pre, p, li), .vae-formula, .jp-RenderedHTML")];
+  const parts = [...document.querySelectorAll("article :is(pre, p, li), .vae-formula, .vae-wide, .jp-RenderedHTML")];
   const wider = parts.map((part) => part.scrollWidth > part.clientWidth + 1);
   for (const [i, part] of parts.entries()) {
     part.classList.toggle("vae-wider", wider[i]);
-    if (wider[i]) part.tabIndex = 0;
-    else part.removeAttribute("tabindex");
+    const { name } = part.dataset;                         // a table has one
+    const needs = { tabindex: 0, ...(name && { role: "region", "aria-label": name }) };
+    for (const [key, value] of Object.entries(needs)) {
+      if (wider[i]) part.setAttribute(key, value);
+      else part.removeAttribute(key);
+    }
   }
 }
 reachable();

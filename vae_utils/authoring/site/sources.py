@@ -18,19 +18,42 @@ FIGURES = {  # under the scoreboard: file, what it shows
 }
 
 
+# file, source, label, description
+DOCUMENTS = (
+    (
+        "teaching.html",
+        LESSONS / "TEACHING.md",
+        "Teach from it",
+        "Plans for 50, 90 and 180 minutes, an exam, and a server for a class.",
+    ),
+    (
+        "scoreboard.html",
+        ASSETS / "scoreboard.md",
+        "The paper, claim by claim",
+        "Each claim and number of the paper beside ours, with the verdict, and the figures.",
+    ),
+    (
+        "handbook.html",
+        README,
+        "Handbook",
+        "How to install and run the course on each system, its results, and what is where.",
+    ),
+    (
+        "contributing.html",
+        LESSONS / "CONTRIBUTING.md",
+        "Write a lesson",
+        "The rules for a lesson, each with its reason.",
+    ),
+)
+
+
 def documents():
     """Pages that are Markdown in the project: tuples of file, source, label, description and text."""
-    pages = [
-        ("teaching.html", LESSONS / "TEACHING.md", "Teach from it", "Plans for 50, 90 and 180 minutes, an exam, and a server for a class."),
-        ("scoreboard.html", ASSETS / "scoreboard.md", "The paper, claim by claim", "Each claim and number of the paper beside ours, with the verdict, and the figures."),
-        ("handbook.html", README, "Handbook", "How to install and run the course on each system, its results, and what is where."),
-        ("contributing.html", LESSONS / "CONTRIBUTING.md", "Write a lesson", "The rules for a lesson, each with its reason."),
-    ]
     made = []
-    for file, path, label, description in pages:
+    for file, path, label, description in DOCUMENTS:
         text = path.read_text("utf-8")
-        if path.name == "scoreboard.md":
-            text = f"# {label}\n\n{section('The paper, claim by claim', 1)}\n\n{text}\n\n{_figures()}"
+        if path.name == "scoreboard.md":  # a table and nothing else
+            text = f"# {label}\n\n{section(label, 1)}\n\n{text}\n\n{_figures()}"
         made.append((file, path.relative_to(LESSONS.parent).as_posix(), label, description, text))
     return made
 
@@ -58,16 +81,17 @@ def to_start():
     """README's first command, with what one needs to know before."""
     command = next(source for kind, source in lesson.blocks(section("Start")) if kind == "fence")
     return (
-        "In a fresh clone of the project, with Python 3.11 or newer, on Linux or on a Mac with Apple silicon, this line makes an "
-        f"environment, installs what is needed and opens the first lesson in JupyterLab:\n\n{command}\n\n"
-        "[The handbook](README.md#start) has the line for Windows, a smaller download, two services in the cloud, and what to do "
-        "when something is missing. The pages here need none of it: their pieces work in any browser."
+        "In a fresh clone of the project, with Python 3.11 or newer, on Linux or on a Mac with Apple silicon, this "
+        f"line makes an environment, installs what is needed and opens the first lesson in JupyterLab:\n\n{command}\n\n"
+        "[The handbook](README.md#start) has the line for Windows, a smaller download, two services in the cloud, and "
+        "what to do when something is missing. The pages here need none of it: their pieces work in any browser."
     )
 
 
 def labels():
     """What README's table of the course calls each lesson: {stem: label}."""
-    return {stem: label for label, stem in re.findall(r"\| \[(.*?)\]\(notebooks/(\w+)\.ipynb\)", README.read_text("utf-8"))}
+    rows = re.findall(r"\| \[(.*?)\]\(notebooks/(\w+)\.ipynb\)", README.read_text("utf-8"))
+    return {stem: label for label, stem in rows}
 
 
 def downloads(folder):
@@ -80,16 +104,10 @@ def downloads(folder):
             for path in sorted(Path(folder, kind).glob(f"{stem}.*")):
                 cells.append(f"[{kinds[kind]}](downloads/{kind}/{path.name}), {path.stat().st_size / 1e6:.1f} MB")
         rows.append(f"| {label} | {' | '.join(cells)} |")
-    return "\n".join(
-        [
-            "# Downloads",
-            "",
-            "Notebooks without outputs and solutions, with hints and checks, and a deck of slides for each lesson. A deck is one",
-            "file that needs no network; the key S shows the speaker's notes. To run a notebook you need the project: see",
-            "[how to run it](../README.md#start).",
-            "",
-            "| lesson | to work through | to show |",
-            "|---|---|---|",
-            *rows,
-        ]
+    words = (
+        "Notebooks without outputs and solutions, with hints and checks, and a deck of slides for each lesson. A deck "
+        "is one file that needs no network; the key S shows the speaker's notes. To run a notebook you need the project: "
+        "see [how to run it](../README.md#start)."
     )
+    head = ["# Downloads", "", words, "", "| lesson | to work through | to show |", "|---|---|---|"]
+    return "\n".join([*head, *rows])
