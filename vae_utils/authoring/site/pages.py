@@ -101,6 +101,13 @@ def made_ready(soup):
     """Make an article fit for everybody's eyes, ears and keys, in place."""
     for tag in soup.select(".jp-InputPrompt, .jp-OutputPrompt, summary a.anchor-link"):  # a summary is a button itself
         tag.decompose()
+    taken = {"text"}  # of the frame
+    for heading in soup.select(":is(h1, h2, h3, h4)[id]"):  # nbconvert's names have signs that a link has to spell out
+        name = slug(heading.get_text())
+        heading["id"] = next(name + tail for tail in ("", *(f"-{i}" for i in range(1, 99))) if name + tail not in taken)
+        taken.add(heading["id"])
+        for link in heading.select("a.anchor-link"):
+            link["href"] = f"#{heading['id']}"
     for link in soup.select("a.anchor-link"):
         about = " ".join(link.parent.get_text().split()).removesuffix("¶")
         link.attrs |= {"aria-label": f"Link to {about}", "title": "Copy a link to this place"}
@@ -161,26 +168,17 @@ class Links:
             return address
         path = _from(page.source, parts.path) if parts.path else page.source
         if path in self.pages:
-            there = self.pages[path]
-            fragment = self.fragment(there, unquote(parts.fragment))
-            file = "" if there is page and fragment else there.file
-            return f"{file}#{fragment}" if fragment else file
+            there, name = self.pages[path], unquote(parts.fragment)
+            file = "" if there is page and name in page.ids else there.file
+            return f"{file}#{name}" if name in there.ids else file
         if parts.path.startswith("downloads/"):  # which are made beside the pages
             return address
         return f"{self.repository}/blob/HEAD/{path}" if self.repository and (PROJECT / path).exists() else None
 
-    def fragment(self, page, name):
-        """The id on a page of the heading that GitHub calls by this name, or of the cell; "" if there is none."""
-        if name in page.ids:
-            return name
-        slugs = {slug(heading.get_text()): heading["id"] for heading in page.article.select(":is(h1,h2,h3,h4)[id]")}
-        return slugs.get(name, "")
-
 
 def slug(heading):
-    """GitHub's name for a heading."""
-    words = re.sub(r"[^\w\- ]", "", heading.removesuffix("#").strip().lower())
-    return words.replace(" ", "-")
+    """GitHub's name for a heading: the sources link by it."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
 def _from(source, path):

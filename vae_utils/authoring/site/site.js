@@ -7,7 +7,7 @@ let silence;
 function say(words) {
   said.textContent = words;
   clearTimeout(silence);
-  silence = setTimeout(() => { said.textContent = ""; }, 2500);
+  silence = setTimeout(() => { said.textContent = ""; }, 5000);
 }
 
 // --- theme: as the system, light, dark
@@ -59,7 +59,8 @@ for (const link of document.querySelectorAll("a.anchor-link")) {
   link.addEventListener("click", async () => {
     const address = new URL(link.getAttribute("href"), location.href).href;
     try {
-      await navigator.clipboard.writeText(address);
+      // A browser that asks its reader for leave first may never answer.
+      await Promise.race([navigator.clipboard.writeText(address), new Promise((_, refuse) => setTimeout(refuse, 1000))]);
       say("Link copied");
     } catch {
       say("The link is in the address bar");               // where a page may not write to the clipboard

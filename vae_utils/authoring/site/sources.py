@@ -105,9 +105,9 @@ def downloads(folder):
                 cells.append(f"[{kinds[kind]}](downloads/{kind}/{path.name}), {path.stat().st_size / 1e6:.1f} MB")
         rows.append(f"| {label} | {' | '.join(cells)} |")
     words = (
-        "Notebooks without outputs and solutions, with hints and checks, and a deck of slides for each lesson. A deck "
-        "is one file that needs no network; the key S shows the speaker's notes. To run a notebook you need the project: "
-        "see [how to run it](../README.md#start)."
+        "Notebooks without outputs and solutions, with hints and checks, and a deck of slides for each lesson. "
+        "A deck is one file that needs no network; the key S shows the speaker's notes. "
+        "To run a notebook you need the project. See [how to run it](../README.md#start)."
     )
     head = ["# Downloads", "", words, "", "| lesson | to work through | to show |", "|---|---|---|"]
     return "\n".join([*head, *rows])
