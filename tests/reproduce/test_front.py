@@ -3,6 +3,7 @@
 import torch
 
 from vae_utils.authoring.site.front import small_model
+from vae_utils.files import ASSETS
 from vae_utils.models import load_vae
 from vae_utils.reproduce import front
 from vae_utils.reproduce.provenance import read_record
@@ -15,8 +16,8 @@ def off(decoder, seed=1):
     return 255 * (decoder(z).sigmoid() - load_vae("manifold").decode(z).mean).abs().mean().item()
 
 
-def test_the_stored_copy_is_as_close_as_its_record_says(assets):
-    recorded = read_record(assets / "front.json")["results"]
+def test_the_stored_copy_is_as_close_as_its_record_says():
+    recorded = read_record(ASSETS / "front.json")["results"]
     decoder = small_model().decoder
     assert recorded["weights"] == sum(weight.numel() for weight in decoder.parameters()) < recorded["of"] / 10
     assert 0.5 * recorded["grey_levels_off"] < off(decoder) < 3  # on the prior's own draws, which lie closer together
