@@ -138,6 +138,7 @@ def test_without_scripts_there_are_stills_and_text(site, chromium):
         assert page.locator("h1").is_visible() and not page.locator(".vae-tools").is_visible()
         if name == LESSON:
             page.locator(".vae-fold:has(.vae-page) > summary").first.click()
+            page.locator(".vae-contents > summary").click()
             assert page.locator(".vae-contents a[aria-current=page]").is_visible()
         still = page.locator(".vae-page > img").first
         assert still.is_visible() and still.get_attribute("alt")
@@ -169,7 +170,10 @@ def test_the_search_finds_sections_and_enter_goes_there(reader, site):
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/{first}")
     target = unquote(urlsplit(page.url).fragment)
-    assert page.evaluate("id => document.getElementById(id).getBoundingClientRect().top < innerHeight", target)
+    in_sight = (
+        "id => { const { top } = document.getElementById(id).getBoundingClientRect(); return 0 < top && top < 400; }"
+    )
+    page.wait_for_function(in_sight, arg=target)
     page.keyboard.press("Control+k")
     page.keyboard.press("Escape")
     assert not page.locator(".vae-search").is_visible()

@@ -1,5 +1,6 @@
 """The small decoder of the first page draws what the stored one draws."""
 
+import pytest
 import torch
 
 from vae_utils.authoring.site.front import small_model
@@ -23,6 +24,7 @@ def test_the_stored_copy_is_as_close_as_its_record_says():
     assert 0.5 * recorded["grey_levels_off"] < off(decoder) < 3  # on the prior's own draws, which lie closer together
 
 
+@pytest.mark.slow
 def test_it_learns_from_the_means(monkeypatch, run, out):
     monkeypatch.setattr(front, "SIDE", 40)
     results = run("front", "--epochs", 0.02)["results"]
