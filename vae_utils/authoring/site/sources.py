@@ -53,7 +53,8 @@ def documents():
     for file, path, label, description in DOCUMENTS:
         text = path.read_text("utf-8")
         if path.name == "scoreboard.md":  # a table and nothing else
-            text = f"# {label}\n\n{section(label, 1)}\n\n{text}\n\n{_figures()}"
+            about = section(label, 1).replace("[assets/scoreboard.md](assets/scoreboard.md)", "This page")
+            text = f"# {label}\n\n{about}\n\n{text}\n\n{_figures()}"
         made.append((file, path.relative_to(LESSONS.parent).as_posix(), label, description, text))
     return made
 
