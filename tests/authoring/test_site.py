@@ -80,7 +80,7 @@ def test_the_search_knows_sections_their_words_and_their_code():
     entries = sections_of(page_of(text))
     assert [entry[0] for entry in entries] == ["page.html", "page.html#two"]
     assert [entry[2] for entry in entries] == ["Page", "Two"]
-    assert entries[0][3] == "Before ."
+    assert entries[0][3].endswith("Before x.")
     assert {"rsample", "link", "elbo"} <= set(re.findall(r"\w+", entries[1][3]))
 
 

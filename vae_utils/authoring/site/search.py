@@ -5,7 +5,8 @@ import json
 from bs4 import NavigableString, Tag
 
 LEVELS = ("h1", "h2", "h3", "h4")
-SILENT = ("math", "script", "style", "a", *LEVELS)  # `a`: only the signs beside headings, see `_is_silent`
+WHOLE = ("pre", "math")  # code and formulas: their pieces are no words of their own
+IN_LINE = ("a", "b", "code", "em", "i", "math", "span", "strong", "sub", "sup")
 
 
 def index_of(pages):
@@ -17,24 +18,33 @@ def index_of(pages):
 def sections_of(page):
     """The entries of one page, in its order."""
     entries = [[page.file, page.label, page.title, ""]]
-    for node in page.article.descendants:
-        if isinstance(node, Tag) and node.name in LEVELS and node.get("id"):
-            title = " ".join(_words(node))
-            if node.name != "h1":
-                entries.append([f"{page.file}#{node['id']}", page.label, title, ""])
-        elif type(node) is NavigableString and node.strip() and not _is_silent(node):
-            entries[-1][3] += f" {' '.join(node.split())}"
-    return [[address, label, title, text.strip()] for address, label, title, text in entries]
+    for piece in _pieces(page.article):
+        if isinstance(piece, str):
+            entries[-1][3] += piece
+        elif piece.name != "h1":
+            entries.append([f"{page.file}#{piece['id']}", page.label, _joined(_pieces(piece)), ""])
+    return [[address, label, title, _joined(text)] for address, label, title, text in entries]
 
 
-def _words(heading):
-    texts = heading.find_all(string=True)
-    return [text.strip() for text in texts if text.strip() and "anchor-link" not in text.parent.get("class", [])]
+def _pieces(part):
+    """What is read in a part of a page, in its order: texts, and headings as tags."""
+    for child in part.children:
+        if type(child) is NavigableString:  # a comment is none
+            yield str(child)
+        elif isinstance(child, Tag) and child.name in LEVELS and child.get("id"):
+            yield child
+        elif isinstance(child, Tag) and child.name in WHOLE:
+            yield child.get_text()
+        elif isinstance(child, Tag) and child.name not in ("script", "style") and not _is_sign(child):
+            yield from _pieces(child)
+        if isinstance(child, Tag) and child.name not in IN_LINE:
+            yield " "
 
 
-def _is_silent(text):
-    """Whether a text is no prose or code: part of a formula, a heading, or the sign beside one."""
-    for parent in text.parents:
-        if parent.name in SILENT and (parent.name != "a" or "anchor-link" in parent.get("class", [])):
-            return True
-    return False
+def _is_sign(tag):
+    """Whether this is the sign beside a heading."""
+    return "anchor-link" in tag.get("class", [])
+
+
+def _joined(pieces):
+    return " ".join("".join(pieces).split())

@@ -141,8 +141,9 @@ function row({ address, page, heading, text, words }, begins) {
   const place = document.createElement("span"), name = document.createElement("strong"), around = document.createElement("span");
   place.textContent = page;
   name.textContent = heading;
-  const at = Math.max(0, words.search(new RegExp(begins[0].source, "u")));
-  around.textContent = `${at > AROUND ? "… " : ""}${text.slice(Math.max(0, at - AROUND), at + 2 * AROUND)} …`;
+  const at = words.search(new RegExp(begins[0].source, "u"));
+  const from = at > AROUND ? text.indexOf(" ", at - AROUND) + 1 : 0;             // at the beginning of a word
+  around.textContent = `${from ? "… " : ""}${text.slice(from, from + 3 * AROUND)} …`;
   link.append(place, " ", name, " ", around);
   const item = document.createElement("li");
   item.append(link);
