@@ -45,7 +45,13 @@ ALLOWED["reproduce"] = {"core", *ALLOWED}
 ALLOWED["authoring"] = {"core", *ALLOWED}
 REFUSALS = ("ValueError", "TypeError", "FileNotFoundError", "OSError", "ArgumentTypeError")
 # name to import: name to install
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "math_core": "math-core", "websocket": "websocket-client"}
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "PIL": "pillow",
+    "math_core": "math-core",
+    "axe_playwright_python": "axe-playwright-python",
+    "websocket": "websocket-client",
+}
 # What the listed requirements bring along, and of which we use only what they hand to their own users.
 BROUGHT_ALONG = {"IPython": "ipywidgets", "traitlets": "ipywidgets"}
 BROUGHT_ALONG |= {"jupyter_client": "nbclient", "jinja2": "nbconvert", "bs4": "nbconvert"}

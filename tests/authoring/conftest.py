@@ -7,6 +7,7 @@ from vae_utils.authoring.browser import new_page
 from vae_utils.authoring.lesson import paths
 
 from browser import chromium  # noqa: F401  (a fixture)
+from live_site import explorer, site, soups  # noqa: F401  (fixtures)
 
 
 @pytest.fixture(params=paths(), ids=lambda path: path.stem)

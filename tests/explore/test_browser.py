@@ -772,7 +772,7 @@ def test_an_exported_page_is_alive_without_kernel_and_network(offline, vae, mnis
 def test_an_exported_page_says_that_a_decoder_needs_a_kernel_and_keeps_the_still(offline):
     place = offline.locator(".vae-page").nth(1)
     place.locator(".vae-message", has_text="needs a kernel").wait_for()
-    assert place.locator("img").is_visible() and offline.locator(".vae-page img").count() == 1
+    assert place.locator("img").is_visible() and offline.locator(".vae-page img:visible").count() == 1
 
 
 def test_an_exported_page_without_scripts_shows_every_still(chromium, exported):

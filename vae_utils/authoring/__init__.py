@@ -9,8 +9,10 @@
     pages       the whole lesson as a web page
     all         these four, which is what no command means too
 
+    site        the website: all lessons as live pages, a front page, a search; its own package, `site`
+
 The lessons in `notebooks/` are the only source; what is made goes to `handouts/`, which git ignores. Every page and
-every deck is one file that asks for nothing from the network.
+every deck is one file that asks for nothing from the network; of the website, the pages share what is large (`parts`).
 
 `lesson` knows the parts of a lesson and its pace, `needs` which of its sections need which, `claims` what stands
 behind the numbers in its prose, `folds` what waits until the reader asks. `copies` leaves parts of it out, `execution`

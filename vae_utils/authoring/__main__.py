@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import nbformat
+from nbconvert.utils.exceptions import ConversionException
 
 from vae_utils.authoring.copies import learner_copy, new_lesson, solutions_copy
 from vae_utils.authoring.execution import execute
@@ -97,6 +98,12 @@ def _make(options):
             yield make(kind, path, options.out, options.live)
 
 
+def _site(options):
+    from vae_utils.authoring.site.build import build_site  # not above: it loads PyTorch, and other commands do not
+
+    yield from build_site(options.out, options.address, options.repository, live=not options.stills)
+
+
 def _execute(options):
     for path in options.notebooks or paths():
         if not path.is_file():
@@ -132,6 +139,20 @@ def _parser():
         command.add_argument("--out", type=Path, default=LESSONS.parent / "handouts", help="folder (handouts/)")
         live = "pages whose widgets work; each lesson is run for that, a minute or two"
         command.add_argument("--live", action="store_true", help=live)
+    what = "the website: all lessons as live pages, with a front page and a search"
+    about = f"Make {what}. Any host serves it, and it opens from a disk."
+    command = commands.add_parser("site", help=what, description=about)
+    command.set_defaults(run=_site)
+    folder = LESSONS.parent / "handouts" / "site"
+    command.add_argument("--out", type=Path, default=folder, help="folder (handouts/site/)")
+    address = "where it will be (https://…): links to it show a picture then"
+    command.add_argument("--address", default="", help=address)
+    repository = (
+        "where the project is (https://…): links to its files lead there, and from GitHub lessons open in the cloud"
+    )
+    command.add_argument("--repository", default="", help=repository)
+    stills = "widgets as pictures: no lesson is run for that, so the site is there in a minute"
+    command.add_argument("--stills", action="store_true", help=stills)
     command = commands.add_parser("execute", help="run notebooks and store their outputs")
     command.set_defaults(run=_execute)
     command.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="a path (all lessons)")
@@ -148,7 +169,7 @@ def main(arguments=None):
     try:
         for line in options.run(options):
             print(line, flush=True)
-    except (ValueError, ModuleNotFoundError, OSError) as error:
+    except (ValueError, ModuleNotFoundError, OSError, ConversionException) as error:
         raise SystemExit(str(error)) from None
 
 

@@ -8,9 +8,11 @@ are MathML, which browsers draw by themselves, pictures say in words what they s
 and parts for a second course are folded away until the reader opens them, or follows a link into them.
 """
 
+import base64
 import html
 import json
 import re
+import struct
 from pathlib import Path
 
 import jinja2
@@ -20,11 +22,12 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor, ExecutePreprocessor
 from nbconvert.utils.exceptions import ConversionException
-from traitlets import Bool, default
+from traitlets import Any, Bool, default
 from traitlets.config import Application
 
 from vae_utils.authoring.folds import is_veil
 from vae_utils.authoring.lesson import MARK, code_cells, deeper, is_marked
+from vae_utils.authoring.parts import Inline
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
@@ -45,6 +48,7 @@ class LessonExporter(HTMLExporter):
 
     export_from_notebook = "Lesson"  # its name in JupyterLab's menus
     live = Bool(True, help="Whether widgets work in the page; if not, it shows their stills.").tag(config=True)
+    parts = Any(Inline(), help="Where the large parts of the page lie: see vae_utils.authoring.parts.")
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -68,8 +72,8 @@ class LessonExporter(HTMLExporter):
         if self.live and marked_outputs(nb):
             if not all_alive(nb):
                 self.run(nb, resources)
-            embed_widgets(nb)
-        describe_pictures(nb)
+            embed_widgets(nb, self.parts)
+        describe_pictures(nb, self.parts)
         nb.metadata.pop("widgets", None)
         drop_progress_bars(nb, resources)
         mark_deeper(nb)
@@ -125,7 +129,7 @@ def all_alive(nb):
     return all(output.data.get(WIDGET_VIEW, {}).get("model_id") in models for output in marked_outputs(nb))
 
 
-def embed_widgets(nb):
+def embed_widgets(nb, parts):
     """Put HTML in the place of each widget, in place, and what they need after the last of them."""
     models = widget_models(nb)
     shown = {}  # from a widget's id to its part of the page's data
@@ -140,28 +144,41 @@ def embed_widgets(nb):
         # Ours is a loader of `script`, for JupyterLab; a page imports the script itself, once.
         esm = state.pop("_esm")
         number = sources.setdefault(state.pop("script", esm), len(sources))
-        shown[name] = {"source": number, "state": state, "buffers": models[name].get("buffers", [])}
-        still = picture(output.data) if "image/png" in output.data else ""
+        buffers = [
+            {"path": buffer["path"], "data": parts.text(buffer["data"])} for buffer in models[name].get("buffers", [])
+        ]
+        shown[name] = {"source": number, "state": parts.text(json.dumps(state)), "buffers": buffers}
+        still = picture(output.data, parts) if "image/png" in output.data else ""
         output.data = {"text/html": f'<div class="vae-page" data-model="{html.escape(name)}">{still}</div>'}
         last = output
     # no "</script>" or "<!--" inside
-    data = json.dumps({"sources": list(sources), "styles": list(styles), "widgets": shown}).replace("<", "\\u003c")
+    texts = {"sources": list(map(parts.text, sources)), "styles": list(map(parts.text, styles))}
+    data = json.dumps(texts | {"widgets": shown}).replace("<", "\\u003c")
     last.data["text/html"] += (
-        f'<script type="application/json" id="vae-page-data">{data}</script><script type="module">\n{SCRIPT}</script>'
+        f'<script type="application/json" id="vae-page-data">{data}</script>{parts.script(SCRIPT)}'
     )
 
 
-def picture(data):
+def picture(data, parts):
     """HTML of the picture among an output's representations, with its text beside it as alternative text."""
-    text, png = html.escape(" ".join(data.get("text/plain", "").split())), html.escape(data["image/png"].strip())
-    return f'<img alt="{text}" src="data:image/png;base64,{png}">'
+    text, png = html.escape(" ".join(data.get("text/plain", "").split())), data["image/png"].strip()
+    return f'<img alt="{text}" src="{html.escape(parts.picture(png))}"{size_of(png)}>'
 
 
-def describe_pictures(nb):
+def size_of(png):
+    """Attributes with a picture's size (base64 of a PNG), so that nothing moves when it arrives; "" if it has none."""
+    try:
+        size = struct.unpack(">II", base64.b64decode(png[:32], validate=True)[16:24])
+    except (ValueError, struct.error):
+        return ""
+    return ' width="{}" height="{}"'.format(*size)
+
+
+def describe_pictures(nb, parts):
     """Give each PNG among the outputs its text beside it as alternative text, in place: nbconvert has none."""
     for output in outputs(nb):
         if "image/png" in output.get("data", {}):
-            output.data = {"text/html": picture(output.data)}
+            output.data = {"text/html": picture(output.data, parts)}
 
 
 def drop_progress_bars(nb, resources):

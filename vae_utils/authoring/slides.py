@@ -30,6 +30,7 @@ from vae_utils.authoring.exporter import (
 from vae_utils.authoring.folds import is_hidden
 from vae_utils.authoring.lesson import blocks, is_marked, is_solution, tags, without_deeper
 from vae_utils.authoring.needs import AFTER_RESTART
+from vae_utils.authoring.parts import Inline
 
 ROWS = 22  # on a slide; of code and of what it prints, each line counts for one
 ROWS_OF = {"lead": 2, "item": 2, "task": 4, "formula": 12, "fence": 12, "picture": 17, "quote": ROWS}
@@ -261,7 +262,7 @@ class LayOut(Preprocessor):
             cells += [_text(f"{'#' * slide.level} {slide.title}", "vae-title", slide_type), *slide.cells]
             cells += [_text("\n\n".join(slide.notes), slide_type="notes")] if slide.notes else []
         nb = new_notebook(cells=cells)
-        describe_pictures(nb)
+        describe_pictures(nb, Inline())
         return nb, resources
 
 
