@@ -1,7 +1,9 @@
 """What lesson 02 writes out is what the library does: value and gradient, on the same weights and noise."""
 
+import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import kl_divergence
@@ -9,9 +11,11 @@ from torch.distributions import kl_divergence
 from vae_utils import objectives
 from vae_utils.authoring.lesson import LESSONS, read
 from vae_utils.data import binarise
+from vae_utils.files import ASSETS
 from vae_utils.likelihoods import Bernoulli
 from vae_utils.models import paper_vae
 from vae_utils.paper import wake_sleep
+from vae_utils.paper.curves import paper_curves
 
 from notebook_definitions import definitions
 
@@ -171,3 +175,48 @@ def test_the_papers_number_stands_beside_grey_ones():
     grey = [float(value) for value in re.findall(r"^mlp.* (-[\d.]+) ±[^±\n]*$", shown("c089"), re.MULTILINE)]
     best = float(re.search(r"the paper, .* (-[\d.]+)", shown("c089"))[1])
     assert 0.5 < grey[0] - best < 1.5 and 4 < grey[1] - best < 5
+
+
+def test_nats_and_readable_digits_come_together_and_places_late():
+    """The text of the film: 79% of the nats and 641 of 853 by epoch 2, zeros first, 414 and 782 as at the end."""
+    frames = json.loads((ASSETS / "replay.json").read_text())["results"]["frames"]
+    start, end = frames[0], frames[-1]
+    by_epoch = {round(frame["epochs"], 2): frame for frame in frames}
+    first, second, half = by_epoch[0.13], by_epoch[2.0], by_epoch[20.0]
+    assert sum(first["read"]) == first["read"][0] > 0
+    share = (second["test_elbo"] - start["test_elbo"]) / (end["test_elbo"] - start["test_elbo"])
+    assert round(share, 2) == 0.79 and abs(sum(second["read"]) / sum(end["read"]) - share) < 0.05
+    assert (sum(second["read"]), second["as_at_end"], sum(end["read"])) == (641, 414, 853)
+    assert sum(end["read"]) - half["as_at_end"] == 71
+
+
+@pytest.mark.parametrize("size", [3, 5, 10, 20, 200])
+def test_what_is_said_of_the_papers_curves(size):
+    """The text: AEVB ends above; only with 3 latents wake-sleep leads at first, for some half a million images."""
+    paper = paper_curves("Fig2", f"MNIST Nz={size}")
+    (samples, aevb), sleep = paper["AEVB test"], paper["WS test"]
+    lead = aevb - np.interp(np.log(samples), np.log(sleep[0]), sleep[1])
+    assert lead[-1] > 1
+    behind = samples[lead < 0]
+    assert (4e5 < behind.max() < 7e5 and behind[0] == samples[0]) if size == 3 else not len(behind)
+
+
+def test_the_papers_gaps_shrink_with_more_latents():
+    """The text: the more latents, the smaller train minus test, and the best test bound is the same with 20 and 200."""
+    bests, gaps = (
+        [float(value) for value in re.search(rf"^paper: {name} +([- \d.]+)$", shown("c056"), re.MULTILINE)[1].split()]
+        for name in ("best test bound", r"train minus test, 2·10\^8 images")
+    )
+    assert len(gaps) == 5 and gaps == sorted(gaps, reverse=True)
+    assert bests[:4] == sorted(bests[:4]) and bests[3] == bests[4]
+
+
+def test_factors_of_wake_sleep():
+    """The text: two to five in ours, one to three in the paper's to the same bounds, 16 later with 20 latents."""
+    rows = [line for line in shown("c106").splitlines() if " to " in line and "latents" in line]
+    ours = [float(value) for value in re.findall(r": ([\d.]+) \(", shown("c106"))]
+    theirs = [[float(value) for value in re.findall(r"\(paper ([\d.]+)\)", row)] for row in rows]
+    assert len(ours) == 15 and min(ours) > 1.5 and max(ours) < 5.5
+    assert all(len(row) == 4 and min(row[:3]) >= 1 and max(row[:3]) < 3.5 and row[3] > 2 * row[2] for row in theirs)
+    (twenty,) = (row for row in rows if row.startswith(" 20"))
+    assert "to -104: " in twenty and round(theirs[3][3]) == 16
