@@ -11,10 +11,8 @@ from itertools import chain, pairwise
 from vae_utils.authoring.lesson import code_cells, deeper, is_solution, sections
 
 AFTER_RESTART = "after-restart"  # id of the cell with the table
-SENTENCE = (
-    "**After a restart** of the kernel, run the code cells before section 1. A section also needs the code of these "
-    "earlier ones:"
-)
+SUMMARY = "After a restart of the kernel"
+SENTENCE = "Run the code cells before section 1. A section also needs the code of these earlier ones:"
 # Functions that change their first argument: who uses a trained model needs the section that trained it.
 CHANGING = {"fit", "train", "train_as_paper", "load_weights", "start_at_mean", "draw_parameters"}
 CHANGING_METHODS = {"append", "extend", "update", "load_state_dict"}
@@ -166,12 +164,13 @@ def globals_of(table, top=True):
 
 
 def table(nb):
-    """What the cell `AFTER_RESTART` says: one line for all sections that need the same ones."""
+    """What the cell `AFTER_RESTART` says, folded: one line for all sections that need the same ones."""
     groups = {}  # what is needed -> the sections that need it
     for title, needed in needs(nb).items():
         groups.setdefault(", ".join(map(_name, needed)) or "none", []).append(_name(title))
     rows = [f"| {', '.join(titles)} | {needed} |" for needed, titles in groups.items()]
-    return "\n".join([SENTENCE, "", "| section | needs sections |", "|---|---|", *rows])
+    head = [f"<details><summary>{SUMMARY}</summary>", "", SENTENCE, ""]
+    return "\n".join([*head, "| section | needs sections |", "|---|---|", *rows, "", "</details>"])
 
 
 def fill_table(nb):
