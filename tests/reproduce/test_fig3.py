@@ -106,3 +106,10 @@ def test_the_model_is_the_papers():
     assert vae.latent_size == 3 and vae.decoder.trunk[0].weight.shape == (100, 3)
     assert (fig3.NUM_LEAPFROG, fig3.NUM_UPDATES) == (10, 5)  # Appendix E
     assert (fig3.POSTERIOR_SAMPLES, fig3.POSTERIOR_LEAPFROG) == (50, 4)  # Appendix D, section 5
+
+
+def test_spikes_are_left_out_and_steep_curves_are_not():
+    rising = [-540.0, -230.0, -170.0, -150.0, -141.0, -139.0, -138.0, -137.5]
+    assert not any(fig3.spikes(rising)) and not any(fig3.spikes(rising[:2]))
+    broken = [*rising[:4], 7517.0, *rising[5:6], -130.0, rising[7]]
+    assert fig3.spikes(broken) == [False] * 4 + [True, False, True, False]

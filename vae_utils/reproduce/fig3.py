@@ -45,6 +45,7 @@ NUM_LEAPFROG, NUM_UPDATES = 10, 5
 # those of the 10 leapfrog steps too (`unsaid`).
 COUNTS = {"AEVB": 1, "WS": 1, "MCEM": (NUM_LEAPFROG + NUM_UPDATES) / NUM_UPDATES}
 COMPARED_AT = (10**5.5, 10**6, 10**6.5, 10**7, 10**7.5)
+SPIKE = 5  # nats from the median of five reports: there the kept chains' estimate of some image has broken down
 EXACT = " by quadrature"  # ends the name of a panel of the same curves, measured that way
 KEPT = "the same, chains kept from report to report"  # the paper's estimator among those at the end of a run
 PROBE_SAMPLES, PROBE_ITERATIONS, PROBE_IMAGES = 200_000, 60, 1000
@@ -97,7 +98,8 @@ def fig3(options):
 
     The first 1,000 training and test images are measured where the paper measured, by its estimator with chains that
     are kept from report to report, and four times a decade by quadrature; at the end of the first seed's curves also
-    by the other estimators. Curves that the record in the output folder already has are not trained again.
+    by the other estimators. Reports of which the estimate has broken down are left out (`spikes`), and the record
+    lists them. Curves that the record in the output folder already has are not trained again.
     """
     mnist, test = full_mnist(hold_out=HELD_OUT, shuffle=False), full_mnist().test[:SCORED]
     stored, protocol = curves.StoredRuns(options, what_all_share), settings()
@@ -122,6 +124,7 @@ def fig3(options):
             "learning_rate": rate,
             "probes": probes,
             "seconds": round(seconds),
+            "left_out": measured.left_out(curve),
         }
         if curve.first:
             found["estimates"] = estimates(vae, curve.method, measured, scored)
@@ -330,13 +333,39 @@ class Measured:
 
     def lines(self, run):
         """Lines of the CSV for both estimators."""
-        count = COUNTS[run.method]
         return [
-            (FIGURE, run.panel + how, f"{run.method} {part}", round(point * count), round(nats[part], 3), run.seed)
+            (FIGURE, run.panel + how, f"{run.method} {part}", samples, nats, run.seed)
             for how, points in (("", self.estimated), (EXACT, self.exact))
             for part in self.scored
-            for point, nats in points.items()
+            for samples, nats, broken in self._reports(run, points, part)
+            if how or not broken
         ]
+
+    def left_out(self, run):
+        """The reports that are no lines, because the kept chains' estimate has broken down: [curve, images, nats]."""
+        return [
+            [f"{run.method} {part}", samples, nats]
+            for part in self.scored
+            for samples, nats, broken in self._reports(run, self.estimated, part)
+            if broken
+        ]
+
+    @staticmethod
+    def _reports(run, points, part):
+        """(images on the paper's axis, nats, whether it is a spike), in order."""
+        samples = sorted(points)
+        nats = [round(points[point][part], 3) for point in samples]
+        return zip((round(point * COUNTS[run.method]) for point in samples), nats, spikes(nats), strict=True)
+
+
+def spikes(nats):
+    """Which reports of a curve, in order, lie more than `SPIKE` from the median of five around them: list of bool.
+
+    Near an end the median is that of three; the end itself is none. A curve that only rises has no spike.
+    """
+    reach = [min(2, i, len(nats) - 1 - i) for i in range(len(nats))]
+    medians = [np.median(nats[i - r : i + r + 1]) for i, r in enumerate(reach)]
+    return [bool(abs(value - median) > SPIKE) for value, median in zip(nats, medians, strict=True)]
 
 
 def estimates(vae, method, measured, scored):
