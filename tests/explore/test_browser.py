@@ -779,7 +779,7 @@ def test_an_exported_page_without_scripts_shows_every_still(chromium, exported):
     page = new_page(chromium, java_script_enabled=False)
     page.goto(exported.as_uri())
     stills = page.locator(".vae-page img").all()
-    assert len(stills) == 3 and page.locator(".vae-live").count() == 0
+    assert len(stills) == page.locator(".vae-page").count() > 2 and page.locator(".vae-live").count() == 0
     for still in stills:
         assert still.bounding_box()["width"] > 300 and "a still picture of it" in still.get_attribute("alt")
     page.context.close()
