@@ -807,6 +807,7 @@ def test_an_exported_page_draws_colours_of_the_chosen_class(offline, exported):
     own, free = (load_vae(exported.with_name(f"{name}.safetensors")) for name in ("own", "free"))
     root = offline.locator(".vae-page").nth(3).locator(".vae-live")
     select = root.locator('[data-action="class"]')
+    select.locator("option").nth(2).wait_for(state="attached")
     assert select.locator("option").all_inner_texts() == ["ant", "bee", "cat"] and select.input_value() == "1"
     for c in (1, 2, 0):
         select.select_option(str(c))
