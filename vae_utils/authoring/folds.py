@@ -27,7 +27,7 @@ def fold(nb):
             cell.metadata[HEADING_FOLDED] = True
 
 
-def hide_output(cell, veil=VEIL):
+def hide_output(cell, veil):
     """Fold the output of a cell of code, in place, by both of nbformat's names: front ends read one or the other."""
     cell.metadata["collapsed"] = True
     cell.metadata.setdefault("jupyter", {})["outputs_hidden"] = True

@@ -1,4 +1,4 @@
-"""The decoder of the website's first page: the manifold in a seventeenth of its weights."""
+"""The decoder of the website's first page: the manifold in a sixteenth of its weights."""
 
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits

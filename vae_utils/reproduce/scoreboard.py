@@ -24,8 +24,7 @@ PREDICTED = "predicted"
 FITTED_ON_MNIST = {"AEVB 20", "WS 20", "WS 200"}  # by `fig2-search`, with up to 10^6 images
 FITTED_UP_TO = 10**6
 FITTED_RATE = "fitted (the rate)"
-FREY_CHOSEN = {("AEVB", False): PREDICTED, ("AEVB", True): FITTED_RATE}
-FREY_CHOSEN |= {("WS", False): "fitted (two hidden layers)", ("WS", True): "fitted (two hidden layers, the rate)"}
+FREY_CHOSEN = {"AEVB": PREDICTED, "rate": FITTED_RATE, "WS": "fitted (two hidden layers)"}
 SAMPLES_OF_VARIANCE, IMAGES_OF_VARIANCE = 400, 50
 
 
@@ -131,7 +130,7 @@ def _fig2_frey(found):
     runs, command, rows = _first_seed(found["runs"]), "fig2-frey", {}
     for name, points in _in_order(found["bands"]).items():
         method = name.split()[0]
-        near, setting = partial(_nearer_in_share, FREY_NEAR[method]), FREY_CHOSEN[method, "rate" in name]
+        near, setting = partial(_nearer_in_share, FREY_NEAR[method]), FREY_CHOSEN["rate" if "rate" in name else method]
         rows[name] = _band_row(
             "Figure 2, Frey Face", _latents(name), points, near, "test bound, density", setting, command
         )
